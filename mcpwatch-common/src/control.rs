@@ -1,0 +1,206 @@
+//! What the agent tells the kernel programs: settings and struct offsets, frozen at load; the watch
+//! set, changed while running; and the counters the programs keep.
+
+/// Names the counters of one kind of event, per processor: `seen = sent + ring_full + too_big +
+/// filtered`, always; `truncated` is a part of `sent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Probe {
+    /// New processes of watched ones.
+    Fork = 0,
+    /// Replaced programs, of all processes in scope.
+    Exec = 1,
+    /// Ended processes, of all in scope.
+    Exit = 2,
+    /// Opens by path.
+    Open = 3,
+    /// connect(2) seen at the system call's exit.
+    Connect = 4,
+    /// sendto(2), sendmsg(2), sendmmsg(2) with an address, seen at the system call's exit.
+    Send = 5,
+    /// bind(2).
+    Bind = 6,
+    /// listen(2).
+    Listen = 7,
+    /// accept(2) and accept4(2).
+    Accept = 8,
+    /// Bytes read from a protocol channel.
+    Read = 9,
+    /// Bytes written to a protocol channel.
+    Write = 10,
+    /// Destinations seen by the cgroup hooks.
+    Egress = 11,
+}
+
+impl Probe {
+    /// Every probe, in the order of its number.
+    pub const ALL: [Self; 12] = [
+        Self::Fork,
+        Self::Exec,
+        Self::Exit,
+        Self::Open,
+        Self::Connect,
+        Self::Send,
+        Self::Bind,
+        Self::Listen,
+        Self::Accept,
+        Self::Read,
+        Self::Write,
+        Self::Egress,
+    ];
+
+    /// The name in metrics and `loss` records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "fork",
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Open => "open",
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Accept => "accept",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// Counters of one [`Probe`] on one processor; in events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Counters {
+    /// Handled for a watched process (for exec and exit: for any process in scope).
+    pub seen: u64,
+    /// Handed to the ring buffer.
+    pub sent: u64,
+    /// Lost: the ring buffer had no room.
+    pub ring_full: u64,
+    /// Lost: larger than an event may be, or its parts could not be read.
+    pub too_big: u64,
+    /// Sent, but cut.
+    pub truncated: u64,
+    /// Not sent because it is nothing the agent wants.
+    pub filtered: u64,
+}
+
+/// Settings, frozen at load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Settings {
+    /// The agent's own process, which is never watched.
+    pub agent_pid: u32,
+    /// 1: nothing outside the `SCOPE` map is captured.
+    pub scoped: u32,
+    /// 1: candidates are found at exec and listen.
+    pub sniff: u32,
+    /// Most bytes captured of one transfer on a channel.
+    pub payload_limit: u32,
+    /// Fill of the ring buffer in bytes from which the reader is woken at once.
+    pub wake_at: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// Value of the `WATCH` map, keyed by process id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Watch {
+    /// The instance the process belongs to: key of the `INSTANCES` map.
+    pub instance: u64,
+    /// When the process started, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_time: u64,
+}
+
+/// Value of the `INSTANCES` map: a server or candidate and its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Instance {
+    /// Inode of the pipe or socket requests arrive on; 0: none is read.
+    pub stdin_inode: u64,
+    /// Inode of the pipe or socket responses leave on; 0: none is read.
+    pub stdout_inode: u64,
+    /// Bytes seen so far on stdin.
+    pub in_offset: u64,
+    /// Bytes seen so far on stdout.
+    pub out_offset: u64,
+}
+
+/// The id of the instance that a process founds: unique as long as (pid, start time) is.
+#[must_use]
+pub const fn instance_id(pid: u32, start_time: u64) -> u64 {
+    ((pid as u64) << 32) | ((start_time / 10_000_000) & 0xffff_ffff)
+}
+
+/// A field this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Offsets in bytes of the kernel fields the programs read, resolved from the running kernel's BTF
+/// and frozen at load; [`ABSENT`] where the kernel has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+#[expect(missing_docs, reason = "each is named after the kernel's struct and field")]
+pub struct Offsets {
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    pub task_flags: u32,
+    pub task_real_parent: u32,
+    pub task_group_leader: u32,
+    pub task_start_boottime: u32,
+    pub task_mm: u32,
+    pub task_fs: u32,
+    pub task_files: u32,
+    pub task_signal: u32,
+    pub task_exit_code: u32,
+    pub signal_live: u32,
+    pub mm_arg_start: u32,
+    pub mm_arg_end: u32,
+    pub mm_exe_file: u32,
+    pub fs_pwd: u32,
+    pub path_mnt: u32,
+    pub path_dentry: u32,
+    pub file_path: u32,
+    pub file_inode: u32,
+    pub file_flags: u32,
+    pub file_private_data: u32,
+    pub dentry_parent: u32,
+    pub dentry_name: u32,
+    pub qstr_name: u32,
+    pub vfsmount_root: u32,
+    pub mount_mnt: u32,
+    pub mount_parent: u32,
+    pub mount_mountpoint: u32,
+    pub inode_number: u32,
+    pub inode_mode: u32,
+    pub inode_superblock: u32,
+    pub superblock_device: u32,
+    pub files_fdtable: u32,
+    pub fdtable_fd: u32,
+    pub fdtable_max_fds: u32,
+    pub socket_sk: u32,
+    pub socket_type: u32,
+    pub sock_family: u32,
+    pub sock_protocol: u32,
+    pub sock_address: u32,
+    pub sock_peer_address: u32,
+    pub sock_port: u32,
+    pub sock_peer_port: u32,
+    pub sock_address6: u32,
+    pub sock_peer_address6: u32,
+}
+
+impl Offsets {
+    /// Nothing known: what an object that was never given offsets holds.
+    pub const ABSENT: Self = {
+        // SAFETY: the struct is a plain row of `u32`, for which every bit pattern is a value.
+        unsafe { core::mem::transmute([ABSENT; size_of::<Self>() / 4]) }
+    };
+}

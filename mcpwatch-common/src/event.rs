@@ -1,0 +1,259 @@
+//! The wire structs of the ring buffer: a fixed header, a fixed body for each kind, then a tail of
+//! variable length. Both sides run on one machine, so numbers are in native byte order.
+//!
+//! Padding is explicit and every size is asserted: a kernel before 6.6 refuses to copy structs with
+//! uninitialised padding, and a layout that differs between two compilers must not build.
+
+/// Version of everything in this file; an agent refuses events of another version.
+pub const WIRE_VERSION: u16 = 1;
+
+/// Longest tail of a [`Payload`] event; a longer transfer is sent as several events.
+pub const PAYLOAD_CHUNK: usize = 32 * 1024;
+/// What is kept of the end of a transfer that is longer than the configured limit, in bytes.
+pub const PAYLOAD_TAIL: usize = 4 * 1024;
+/// Longest resolved path in bytes (`PATH_MAX`), separators included.
+pub const PATH_BYTES: usize = 4096;
+/// Most components of a resolved path.
+pub const PATH_COMPONENTS: usize = 64;
+/// Longest argument vector in bytes, terminators included.
+pub const ARGV_BYTES: usize = 32 * 1024;
+/// Longest path argument of a system call, terminator included.
+pub const ARGUMENT_BYTES: usize = 4096;
+/// Room of `sun_path`, see `unix(7)`.
+pub const UNIX_PATH_BYTES: usize = 108;
+/// The largest event there is.
+pub const EVENT_BYTES: usize = 64 * 1024;
+
+/// What an event tells of, in [`Header::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Kind {
+    /// A watched process forked; body [`Fork`], no tail.
+    Fork = 1,
+    /// A process replaced its program; body [`Exec`], tail: path, cwd, argv.
+    Exec = 2,
+    /// The last thread of a process ended; body [`Exit`], no tail.
+    Exit = 3,
+    /// An open by path; body [`Open`], tail: resolved path, argument, base directory.
+    Open = 4,
+    /// connect(2); body [`Net`], tail: unix path.
+    Connect = 5,
+    /// A datagram sent to an address; body [`Net`], tail: unix path.
+    Send = 6,
+    /// bind(2); body [`Net`], tail: unix path.
+    Bind = 7,
+    /// listen(2); body [`Net`] with the local address, tail: unix path.
+    Listen = 8,
+    /// accept(2); body [`Net`] with the peer's address, tail: unix path.
+    Accept = 9,
+    /// Bytes of a protocol channel; body [`Payload`], tail: the bytes.
+    Payload = 10,
+}
+
+impl Kind {
+    /// Every kind, in the order of its number.
+    pub const ALL: [Self; 10] = [
+        Self::Fork,
+        Self::Exec,
+        Self::Exit,
+        Self::Open,
+        Self::Connect,
+        Self::Send,
+        Self::Bind,
+        Self::Listen,
+        Self::Accept,
+        Self::Payload,
+    ];
+
+    /// The kind a header names, if it is one of ours.
+    #[must_use]
+    pub fn from_u16(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
+    }
+}
+
+/// Something did not fit into this event and was cut ([`Header::flags`]).
+pub const FLAG_TRUNCATED: u32 = 1 << 0;
+/// A user page could not be read: the text it held is missing ([`Header::flags`]).
+pub const FLAG_UNREADABLE: u32 = 1 << 1;
+
+/// Start of every event.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Header {
+    /// [`WIRE_VERSION`].
+    pub version: u16,
+    /// One of [`Kind`].
+    pub kind: u16,
+    /// Bytes of the whole event, header included.
+    pub size: u32,
+    /// When it happened: nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    /// Process (thread group) id in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// When the process started: nanoseconds of `CLOCK_BOOTTIME`; with `pid` its identity.
+    pub start_time: u64,
+    /// The watched instance the process belongs to; 0 when none.
+    pub instance: u64,
+    /// What the system call returned; 0 for events that are none.
+    pub result: i64,
+    /// `FLAG_*`.
+    pub flags: u32,
+    /// Processor it was captured on.
+    pub cpu: u32,
+}
+
+/// Body of [`Kind::Fork`].
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Fork {
+    /// The new process.
+    pub child_pid: u32,
+    /// Zero.
+    pub padding: u32,
+    /// Its start time, nanoseconds of `CLOCK_BOOTTIME`.
+    pub child_start_time: u64,
+}
+
+/// The process has a private stdin and stdout, or the like: it may be a server ([`Exec::flags`]).
+pub const EXEC_CANDIDATE: u16 = 1 << 0;
+/// No room was left to watch this candidate: its life goes unseen ([`Exec::flags`]).
+pub const EXEC_WATCH_FULL: u16 = 1 << 1;
+
+/// Body of [`Kind::Exec`]. The header's `instance` is the one the process belongs to from now on.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Exec {
+    /// Real parent (thread group) id.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Start time of the parent, nanoseconds of `CLOCK_BOOTTIME`.
+    pub parent_start_time: u64,
+    /// The instance the process belonged to before; 0 when none.
+    pub parent_instance: u64,
+    /// Inode number of file descriptor 0 when it is a pipe or socket, else 0.
+    pub stdin_inode: u64,
+    /// Inode number of file descriptor 1 when it is a pipe or socket, else 0.
+    pub stdout_inode: u64,
+    /// Id of the process's cgroup in the v2 hierarchy.
+    pub cgroup: u64,
+    /// Real group id.
+    pub gid: u32,
+    /// Bytes of argv in the tail, NUL-terminated arguments.
+    pub argv_len: u32,
+    /// Bytes of the executed file's path in the tail (see [`Open::path_len`]).
+    pub path_len: u16,
+    /// Bytes of the working directory's path in the tail.
+    pub cwd_len: u16,
+    /// `EXEC_*`.
+    pub flags: u16,
+    /// Zero.
+    pub padding: u16,
+}
+
+/// Body of [`Kind::Exit`].
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Exit {
+    /// As wait(2) gives it: code in bits 8–15, signal in bits 0–6, core flag in bit 7.
+    pub status: i32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// The opened path was walked up to the root of its mount namespace ([`Open::path_flags`]).
+pub const PATH_COMPLETE: u16 = 1 << 0;
+/// The base directory was walked up to the root ([`Open::path_flags`]).
+pub const BASE_COMPLETE: u16 = 1 << 1;
+
+/// Body of [`Kind::Open`]; the header's `result` is the file descriptor or `-errno`.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Open {
+    /// `O_*` as given; from `struct file` when it was opened.
+    pub flags: u32,
+    /// `st_mode` of the opened file; 0 when it was not opened.
+    pub mode: u32,
+    /// Inode number; 0 when it was not opened.
+    pub inode: u64,
+    /// Device number as the kernel encodes it (major in bits 20–31).
+    pub device: u32,
+    /// Bytes of the resolved path: NUL-terminated components from the leaf up to the root. Empty
+    /// when it was not opened.
+    pub path_len: u16,
+    /// Bytes of the path argument as it was given, not terminated.
+    pub argument_len: u16,
+    /// Bytes of the directory a relative argument starts from, in the form of `path_len`.
+    pub base_len: u16,
+    /// `PATH_COMPLETE`, `BASE_COMPLETE`.
+    pub path_flags: u16,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// Body of [`Kind::Connect`], [`Kind::Send`], [`Kind::Bind`], [`Kind::Listen`], [`Kind::Accept`].
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Net {
+    /// IPv4 in the first four bytes, IPv6 in all; network order.
+    pub address: [u8; 16],
+    /// `AF_*`.
+    pub family: u16,
+    /// Host order.
+    pub port: u16,
+    /// `SOCK_*`; 0 when unknown.
+    pub socket_type: u16,
+    /// `IPPROTO_*`; 0 when unknown.
+    pub protocol: u16,
+    /// The socket's file descriptor; -1 when the hook does not see it.
+    pub fd: i32,
+    /// Bytes of the unix path in the tail.
+    pub unix_len: u16,
+    /// 1 when the header's `result` is the system call's, 0 when nobody will ever say (`io_uring`).
+    pub has_result: u16,
+}
+
+/// Bytes the server read: requests, on its stdin ([`Payload::direction`]).
+pub const DIRECTION_IN: u32 = 0;
+/// Bytes the server wrote: responses, on its stdout ([`Payload::direction`]).
+pub const DIRECTION_OUT: u32 = 1;
+
+/// Body of [`Kind::Payload`]; the header's `result` is what the system call moved, in bytes.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Payload {
+    /// Where the tail's first byte stands in the stream of this instance and direction.
+    pub offset: u64,
+    /// Bytes in the tail.
+    pub data_len: u32,
+    /// `DIRECTION_*`.
+    pub direction: u32,
+    /// 1 on the last event of one system call, else 0.
+    pub last: u32,
+    /// The file descriptor that was used.
+    pub fd: i32,
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 56);
+    assert!(size_of::<Fork>() == 16);
+    assert!(size_of::<Exec>() == 64);
+    assert!(size_of::<Exit>() == 8);
+    assert!(size_of::<Open>() == 32);
+    assert!(size_of::<Net>() == 32);
+    assert!(size_of::<Payload>() == 24);
+    assert!(
+        size_of::<Header>() + size_of::<Exec>() + 2 * (PATH_BYTES + 256) + ARGV_BYTES < EVENT_BYTES
+    );
+    assert!(size_of::<Header>() + size_of::<Payload>() + PAYLOAD_CHUNK < EVENT_BYTES);
+};

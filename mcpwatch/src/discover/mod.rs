@@ -1,0 +1,1 @@
+//! Which processes are MCP servers, and on what evidence.

@@ -1,0 +1,1 @@
+//! Bytes of one ring-buffer record → [`Event`](super::Event).

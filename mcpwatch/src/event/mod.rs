@@ -1,0 +1,199 @@
+//! Bytes of the ring buffer → [`Event`]: pure, with every length and version checked.
+
+pub mod decode;
+
+/// Identity of a process: a pid is used again, a pid with its start time is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessKey {
+    /// Process (thread group) id in the initial pid namespace.
+    pub pid: u32,
+    /// Start time in clock ticks (10 ms) since boot: the precision `/proc/PID/stat` has too.
+    pub start: u64,
+}
+
+/// One event of the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    /// Who did it.
+    pub process: ProcessKey,
+    /// The start time in nanoseconds, for the record.
+    pub start_time: u64,
+    /// Which thread.
+    pub tid: u32,
+    /// The watched instance it belongs to; 0 when none.
+    pub instance: u64,
+    /// Something did not fit and was cut.
+    pub truncated: bool,
+    /// What was done.
+    pub kind: EventKind,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// A new process.
+    Fork(Fork),
+    /// A new program in a process.
+    Exec(Box<Exec>),
+    /// The end of a process.
+    Exit(Exit),
+    /// An open.
+    Open(Box<Open>),
+    /// A use of the network.
+    Net(Box<Net>),
+    /// Bytes on a protocol channel.
+    Payload(Payload),
+}
+
+/// A new process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The child.
+    pub child: ProcessKey,
+    /// Its start time in nanoseconds of `CLOCK_BOOTTIME`.
+    pub child_start_time: u64,
+}
+
+/// A new program in a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// The parent.
+    pub parent: ProcessKey,
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// The instance it belonged to before; 0 when none.
+    pub parent_instance: u64,
+    /// It founded an instance: a candidate for a server.
+    pub candidate: bool,
+    /// It would be a candidate, but the watch set was full.
+    pub watch_full: bool,
+    /// Inode of the pipe or socket on fd 0.
+    pub stdin_inode: Option<u64>,
+    /// Inode of the pipe or socket on fd 1.
+    pub stdout_inode: Option<u64>,
+    /// Id of the cgroup in the v2 hierarchy.
+    pub cgroup: u64,
+    /// Resolved path of the executed file.
+    pub path: String,
+    /// Working directory.
+    pub cwd: String,
+    /// Argument vector.
+    pub argv: Vec<String>,
+}
+
+/// The end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+}
+
+/// An open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// `O_*` flags.
+    pub flags: u32,
+    /// `st_mode`; 0 when it failed.
+    pub mode: u32,
+    /// Inode number; 0 when it failed.
+    pub inode: u64,
+    /// Device number, as the kernel encodes it.
+    pub device: u32,
+    /// File descriptor, or the error number.
+    pub result: Result<i32, i32>,
+    /// Resolved path; the absolute form of the argument when it failed.
+    pub path: String,
+    /// The argument as given.
+    pub argument: String,
+}
+
+impl Open {
+    /// Opened (or tried) so that contents can be read.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        let access = self.flags.cast_signed() & libc::O_ACCMODE;
+        (access == libc::O_RDONLY || access == libc::O_RDWR)
+            && self.flags.cast_signed() & libc::O_PATH == 0
+    }
+
+    /// Opened (or tried) so that contents can be changed.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        let access = self.flags.cast_signed() & libc::O_ACCMODE;
+        (access == libc::O_WRONLY || access == libc::O_RDWR)
+            || self.flags.cast_signed() & libc::O_TRUNC != 0
+    }
+}
+
+/// What was done with the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetOperation {
+    /// connect(2).
+    Connect,
+    /// A datagram to an address.
+    Send,
+    /// bind(2).
+    Bind,
+    /// listen(2).
+    Listen,
+    /// accept(2).
+    Accept,
+}
+
+/// A use of the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// What was done.
+    pub operation: NetOperation,
+    /// `AF_*`.
+    pub family: u16,
+    /// `SOCK_*`; 0 when unknown.
+    pub socket_type: u16,
+    /// `IPPROTO_*`; 0 when unknown.
+    pub protocol: u16,
+    /// The IP address and port, for IPv4 and IPv6. IPv4-mapped addresses are given as IPv4.
+    pub endpoint: Option<std::net::SocketAddr>,
+    /// The unix path; abstract names begin with `@`.
+    pub unix_path: Option<String>,
+    /// Result of the system call, or the error number; `None` when nobody will say.
+    pub result: Option<Result<i64, i32>>,
+}
+
+/// Which way bytes went on a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Read by the server: what the client said.
+    ClientToServer,
+    /// Written by the server.
+    ServerToClient,
+}
+
+impl Direction {
+    /// The word in the event stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientToServer => "client_to_server",
+            Self::ServerToClient => "server_to_client",
+        }
+    }
+}
+
+/// Bytes on a protocol channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Which way.
+    pub direction: Direction,
+    /// Where the first byte stands in the stream.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Vec<u8>,
+    /// The system call moved no more than this event holds.
+    pub last: bool,
+}

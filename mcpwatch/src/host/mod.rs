@@ -1,0 +1,1 @@
+//! Process tree and names of users, cgroups and addresses, as far as events and snapshots tell.

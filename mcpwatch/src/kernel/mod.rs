@@ -1,0 +1,1 @@
+//! The only room that knows aya: load, attach, offsets, ring reader, watch set.

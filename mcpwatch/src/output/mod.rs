@@ -1,0 +1,1 @@
+//! Record → JSON stream, console, OCSF; a bounded queue each, every drop counted.

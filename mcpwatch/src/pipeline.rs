@@ -1,0 +1,1 @@
+//! Input → records: pure, synchronous, single-threaded; time comes from events.

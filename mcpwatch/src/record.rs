@@ -1,0 +1,622 @@
+//! What goes out: the types of the event stream `mcpwatch/1`. A contract, described in
+//! `docs/events.md` and `docs/events.schema.json`; fields that do not apply are absent.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// Name and version of the event stream's schema.
+pub const SCHEMA: &str = "mcpwatch/1";
+
+/// One line of the event stream. `seq` is given when it is published.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// Always [`SCHEMA`].
+    pub schema: &'static str,
+    /// Consecutive within a run, from 0: a gap is a lost record.
+    pub seq: u64,
+    /// When it happened, in the kernel's view.
+    pub time: Time,
+    /// What the record tells of.
+    #[serde(rename = "type")]
+    pub kind: RecordType,
+    /// Where.
+    pub host: Arc<Host>,
+    /// The server it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<Arc<Server>>,
+    /// The process that did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Arc<Process>>,
+    /// The call it belongs to; on `mcp.call` the call itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+    /// How the effect stands to the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relation: Option<Relation>,
+    /// On `process.exec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecDetail>,
+    /// On `process.exit` and `server.exited`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<ExitDetail>,
+    /// On `file.*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileDetail>,
+    /// On `net.*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net: Option<NetDetail>,
+    /// On `mcp.session` and `mcp.message`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<McpDetail>,
+    /// On `alert`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Alert>,
+    /// On `loss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
+    /// On `status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Names of what was cut, as paths into this record (`exec.argv`, `call.arguments`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub truncated: Vec<&'static str>,
+    /// Names of what was masked, as paths into this record.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
+}
+
+impl Record {
+    /// A record with nothing but its type, time and host.
+    #[must_use]
+    pub fn new(kind: RecordType, time: Time, host: Arc<Host>) -> Self {
+        Self {
+            schema: SCHEMA,
+            seq: 0,
+            time,
+            kind,
+            host,
+            server: None,
+            process: None,
+            call: None,
+            relation: None,
+            exec: None,
+            exit: None,
+            file: None,
+            net: None,
+            mcp: None,
+            alert: None,
+            loss: None,
+            status: None,
+            truncated: Vec::new(),
+            redacted: Vec::new(),
+        }
+    }
+}
+
+/// Nanoseconds since the Unix epoch; serialised as RFC 3339 UTC with nine digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stamp = jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or_default();
+        write!(f, "{stamp:.9}")
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word in the event stream.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+    };
+}
+
+names! {
+    /// Types of records.
+    RecordType {
+        /// A server was found.
+        ServerDiscovered => "server.discovered",
+        /// The last process of a server ended.
+        ServerExited => "server.exited",
+        /// A session was opened, or its parties became known.
+        McpSession => "mcp.session",
+        /// A request and its response, or what became of it.
+        McpCall => "mcp.call",
+        /// A notification, or bytes on the channel that are no valid message.
+        McpMessage => "mcp.message",
+        /// A program was executed.
+        ProcessExec => "process.exec",
+        /// A process ended.
+        ProcessExit => "process.exit",
+        /// A file was opened, or an open failed.
+        FileOpen => "file.open",
+        /// A connection was tried.
+        NetConnect => "net.connect",
+        /// A datagram was sent to an address.
+        NetSend => "net.send",
+        /// An address was bound.
+        NetBind => "net.bind",
+        /// A socket began to listen.
+        NetListen => "net.listen",
+        /// A connection was accepted.
+        NetAccept => "net.accept",
+        /// A rule fired.
+        Alert => "alert",
+        /// Events or records were lost.
+        Loss => "loss",
+        /// What mcpwatch can see, and what it cannot.
+        Status => "status",
+    }
+}
+
+names! {
+    /// How an effect stands to the call it happened in.
+    Relation {
+        /// Its object (path, host, program) stands in the call's arguments.
+        Requested => "requested",
+        /// A call was in flight whose arguments do not mention it.
+        Covert => "covert",
+        /// No call was in flight.
+        Background => "background",
+        /// Before the first request.
+        Startup => "startup",
+    }
+}
+
+names! {
+    /// How much an alert matters.
+    Severity {
+        /// Worth knowing.
+        Info => "info",
+        /// Unusual.
+        Low => "low",
+        /// To be looked at.
+        Medium => "medium",
+        /// Probably an attack or a leak.
+        High => "high",
+        /// To be acted on now.
+        Critical => "critical",
+    }
+}
+
+names! {
+    /// What became of a call.
+    CallStatus {
+        /// A result.
+        Ok => "ok",
+        /// A result with `isError`.
+        ToolError => "tool_error",
+        /// A JSON-RPC error.
+        RpcError => "rpc_error",
+        /// Cancelled by the client, and never answered.
+        Cancelled => "cancelled",
+        /// The server ended, or the channel was lost, before an answer.
+        NoResponse => "no_response",
+    }
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// Its host name.
+    pub name: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+/// A server instance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Server {
+    /// Unique on this host since boot.
+    pub id: String,
+    /// In order of preference: settings, key in the client's configuration, `serverInfo.name`, package.
+    pub name: String,
+    /// `stdio` or `http`.
+    pub transport: &'static str,
+    /// From `serverInfo`, else from the package specifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The client that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The client configuration it stands in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_path: Option<String>,
+    /// Why it is taken for a server.
+    pub evidence: Vec<Evidence>,
+}
+
+/// One reason to take a process for a server.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evidence {
+    /// `config`, `command_line`, `parent`, `handshake` or `explicit`.
+    pub kind: EvidenceKind,
+    /// What exactly: the configuration key, the package, the client, …
+    pub detail: String,
+}
+
+names! {
+    /// Kinds of evidence, weakest first.
+    EvidenceKind {
+        /// It is the child of a known client.
+        Parent => "parent",
+        /// Its command line launches a known package or SDK.
+        CommandLine => "command_line",
+        /// Its command stands in a client's configuration.
+        Config => "config",
+        /// It spoke the protocol on its channel.
+        Handshake => "handshake",
+        /// The settings name it.
+        Explicit => "explicit",
+    }
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Unique on this host since boot: pid and start time.
+    pub entity_id: String,
+    /// In the initial pid namespace.
+    pub pid: u32,
+    /// Its parent's.
+    pub ppid: u32,
+    /// When it started.
+    pub start_time: Time,
+    /// Resolved path of the executed file.
+    pub exe: String,
+    /// Its argument vector (secrets masked).
+    pub argv: Vec<String>,
+    /// Working directory at exec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Real user id.
+    pub uid: u32,
+    /// The container it runs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Container {
+    /// Its full id.
+    pub id: String,
+    /// `docker`, `containerd`, `cri-o`, `podman`, …
+    pub runtime: String,
+    /// Image name, where the host shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Kubernetes pod uid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// Kubernetes namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// A call, or a reference to one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Call {
+    /// Unique on this host since boot.
+    pub uid: String,
+    /// The JSON-RPC id as sent: a string or an integer.
+    pub id: Value,
+    /// The JSON-RPC method.
+    pub method: String,
+    /// `params.name` of `tools/call`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The session it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// On effects and alerts: how sure the attribution is, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// On effects and alerts: all calls in flight, the likeliest first, when there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+    /// On `mcp.call`.
+    #[serde(flatten)]
+    pub outcome: Option<CallOutcome>,
+}
+
+/// One call an effect may belong to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The call's uid.
+    pub uid: String,
+    /// The JSON-RPC id as sent.
+    pub id: Value,
+    /// The tool, for `tools/call`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Share of the evidence, 0 to 1.
+    pub confidence: f64,
+}
+
+/// What became of a call, and what it was given.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallOutcome {
+    /// `server` when the client asked the server, `client` for the other way round.
+    pub to: &'static str,
+    /// `params.arguments` of `tools/call` and `prompts/get`, `params` of other methods; secrets masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// What became of it.
+    pub status: CallStatus,
+    /// From the exit of the read that completed the request to that of the write that completed the
+    /// response; absent without a response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ns: Option<u64>,
+    /// Bytes of the request's line.
+    pub request_bytes: u64,
+    /// Bytes of the response's line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<u64>,
+    /// Code and message of a JSON-RPC error, or the first text of a tool error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<CallError>,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallError {
+    /// JSON-RPC error code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    /// What the server said, at most 256 characters.
+    pub message: String,
+}
+
+/// An executed program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExecDetail {
+    /// Resolved path of the executed file.
+    pub path: String,
+    /// Its arguments.
+    pub argv: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// The parent's program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_exe: Option<String>,
+    /// A socket stands on stdin or stdout: `stdin`, `stdout`, `both`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_stdio: Option<&'static str>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ExitDetail {
+    /// Exit code; absent when a signal ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+}
+
+/// A file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileDetail {
+    /// The resolved path; for a failed open the absolute form of the argument.
+    pub path: String,
+    /// The path argument as it was given.
+    pub argument: String,
+    /// `read`, `write`, `read_write` or `path`.
+    pub access: &'static str,
+    /// `O_*` names beyond the access mode.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<&'static str>,
+    /// `ok`, or the name of the error (`ENOENT`).
+    pub result: String,
+    /// Inode number, when it was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+}
+
+/// A network endpoint and what was done with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NetDetail {
+    /// `inet`, `inet6`, `unix` or `af_N`.
+    pub family: String,
+    /// `tcp`, `udp`, `stream`, `datagram`, …; absent when unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
+    /// The other end (connect, send, accept) or the own (bind, listen).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Path of a unix socket; an abstract name begins with `@`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `ok`, `in_progress`, `unknown` or the name of the error.
+    pub result: String,
+    /// Names the address is known by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+/// What was said outside calls.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct McpDetail {
+    /// The session's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// `handshake` or `stateless`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub era: Option<&'static str>,
+    /// The revision in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// `clientInfo`: name and version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_info: Option<Party>,
+    /// `serverInfo`: name and version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_info: Option<Party>,
+    /// `client_to_server` or `server_to_client`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<&'static str>,
+    /// Method of a notification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Why the bytes are no valid message: a word of the fixed list in `docs/events.md`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<&'static str>,
+    /// A sentence on the problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Bytes concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// One party of a session, as it calls itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Party {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// A rule that fired.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alert {
+    /// The rule's id.
+    pub rule: &'static str,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Why it fired, in one sentence a person can act on.
+    pub reason: String,
+    /// What it rests on, verbatim but masked.
+    pub evidence: Vec<AlertEvidence>,
+    /// Technique ids.
+    pub tags: Tags,
+    /// What to check first and what to do.
+    pub playbook: &'static str,
+    /// How often it fired for this call and object, this time included.
+    pub count: u64,
+}
+
+/// One piece of what an alert rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlertEvidence {
+    /// What it is: `path`, `argument`, `argv`, `address`, `call`, …
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// Technique ids by catalogue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tags {
+    /// MITRE ATT&CK.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub attack: &'static [&'static str],
+    /// MITRE ATLAS.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub atlas: &'static [&'static str],
+    /// OWASP MCP Top 10 (2025).
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub owasp_mcp: &'static [&'static str],
+    /// OWASP LLM Top 10 (2025).
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub owasp_llm: &'static [&'static str],
+}
+
+/// Something was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Where: `kernel`, `decode`, `pipeline` or `output`.
+    pub stage: &'static str,
+    /// Which probe, table or output.
+    pub what: String,
+    /// Why: `ring_full`, `too_big`, `queue_full`, `table_full`, …
+    pub reason: &'static str,
+    /// How many since the last record of this kind.
+    pub lost: u64,
+    /// How many since the start.
+    pub total: u64,
+}
+
+/// What mcpwatch can see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// `started`, `attached`, `detached`, `degraded`, `warning`, `stopped`.
+    pub state: &'static str,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// Hook by hook.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+    /// On `stopped`: the last counters, per probe.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<ProbeCounters>,
+}
+
+/// One hook of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hook {
+    /// Its name.
+    pub name: &'static str,
+    /// The tier it works in.
+    pub tier: &'static str,
+    /// `attached`, `ready` (attached when there is something to watch) or `missing`.
+    pub state: &'static str,
+    /// What is lost without it, and why it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The counters of one probe, summed over the processors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProbeCounters {
+    /// The probe's name.
+    pub probe: &'static str,
+    /// `seen = sent + ring_full + too_big + filtered`.
+    pub seen: u64,
+    /// Handed over.
+    pub sent: u64,
+    /// Lost to a full ring buffer.
+    pub ring_full: u64,
+    /// Lost for their size.
+    pub too_big: u64,
+    /// Sent, but cut.
+    pub truncated: u64,
+    /// Not wanted.
+    pub filtered: u64,
+}

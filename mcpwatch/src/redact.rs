@@ -1,0 +1,1 @@
+//! Secrets in text and arguments, masked by rule before anything leaves the agent.

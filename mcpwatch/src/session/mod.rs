@@ -1,0 +1,107 @@
+//! Protocol eras, sessions, calls in flight and tool catalogues of one server's channel: bytes in,
+//! [`Said`] out. Pure; time comes with the bytes.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::event::Direction;
+use crate::record::{CallError, CallStatus, Party};
+
+/// A request on a channel, from the exit of the read that completed it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Counts the calls of one channel from 1: with the server's id it makes the call's uid.
+    pub number: u64,
+    /// The JSON-RPC id as sent.
+    pub id: Value,
+    /// The method.
+    pub method: String,
+    /// `params.name` of `tools/call`.
+    pub tool: Option<String>,
+    /// What it was given, not masked: `params.arguments` of `tools/call` and `prompts/get`, `params`
+    /// without `_meta` of other methods. `None` when there was none or the request was cut before it.
+    pub arguments: Option<Value>,
+    /// Text of the request as far as it was captured, when it was cut: matching must do with it.
+    pub clipped: Option<String>,
+    /// Who is asked.
+    pub direction: Direction,
+    /// The session, once there is one.
+    pub session: Option<String>,
+    /// When the request was complete, nanoseconds of `CLOCK_BOOTTIME`.
+    pub started: u64,
+    /// Bytes of the request's line.
+    pub request_bytes: u64,
+}
+
+/// What a channel's bytes said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// A session began, or more became known of it (version agreed, parties named).
+    Session(Session),
+    /// A request is complete: its call is in flight from now on.
+    Started(Arc<Call>),
+    /// A call is over.
+    Ended(Ended),
+    /// A notification.
+    Notification {
+        /// Which way.
+        direction: Direction,
+        /// Its method.
+        method: String,
+        /// Bytes of its line.
+        bytes: u64,
+    },
+    /// Bytes that are no valid message, or a message the protocol does not allow here.
+    Problem(Problem),
+    /// The tool catalogue is complete, or changed.
+    Catalogue {
+        /// How many tools it holds.
+        tools: usize,
+    },
+}
+
+/// A session as far as it is known.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Session {
+    /// Unique within the channel: `s1`, `s2`, …
+    pub id: String,
+    /// `handshake` or `stateless`.
+    pub era: &'static str,
+    /// The revision in use.
+    pub protocol_version: Option<String>,
+    /// `clientInfo`.
+    pub client: Option<Party>,
+    /// `serverInfo`.
+    pub server: Option<Party>,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The call.
+    pub call: Arc<Call>,
+    /// How.
+    pub status: CallStatus,
+    /// When, nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    /// Bytes of the response's line, when there was one.
+    pub response_bytes: Option<u64>,
+    /// Why it failed.
+    pub error: Option<CallError>,
+    /// The response was cut: the status is what the captured parts say.
+    pub clipped: bool,
+}
+
+/// Bytes that are no valid message here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// Which way.
+    pub direction: Direction,
+    /// A word of the fixed list in `docs/events.md`.
+    pub word: &'static str,
+    /// A sentence on it; holds text of the channel only in escaped form.
+    pub detail: String,
+    /// Bytes concerned.
+    pub bytes: u64,
+}

@@ -1,0 +1,1 @@
+//! The agent about itself: metrics, health and its own log.

@@ -1,0 +1,1 @@
+//! Bytes → JSON-RPC messages. Framing is a detector that can be extended: lines today.

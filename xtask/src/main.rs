@@ -1,0 +1,2 @@
+//! `cargo xtask`: all set-up, building, testing and running of mcpwatch.
+fn main() {}
