@@ -1,13 +1,105 @@
-//! Kernel programs.
+//! The kernel programs of mcpwatch. Entry points only: each finds out whether the process is watched
+//! and hands over to the room for its kind of effect. The programs capture and cheaply filter; every
+//! judgement is the agent's.
+//!
+//! A process nobody watches leaves each program at its first map lookup.
 #![no_std]
 #![no_main]
+#![expect(unstable_features, reason = "inline assembly for the verifier's sake, see `bounds`")]
+#![feature(asm_experimental_arch)]
+
+mod bounds;
+mod emit;
+mod file;
+mod kread;
+mod maps;
+mod network;
+mod path;
+mod payload;
+mod process;
+mod syscall;
+mod watch;
+
+use aya_ebpf::{
+    macros::{cgroup_sock_addr, raw_tracepoint},
+    programs::{RawTracePointContext, SockAddrContext},
+};
+
+/// New processes: membership in the watch set and in the scope is inherited here, so that there is
+/// no race on descendants.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
+    process::on_fork(ctx.arg(1));
+    0
+}
+
+/// New programs: of all processes in scope, since this is where servers are found.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    process::on_exec(ctx.arg(0));
+    0
+}
+
+/// Ended processes.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
+    process::on_exit(ctx.arg(0));
+    0
+}
+
+/// Sockets that begin to listen: the other way a process can turn out to be a server.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    network::on_socket_state(ctx.arg(0), ctx.arg(2));
+    0
+}
+
+/// Tier `tracepoint`: the exit of every system call of the host, attached only while there is
+/// something to watch.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    if let Some(task) = watch::current() {
+        syscall::on_exit(&task, ctx.arg(0), ctx.arg(1));
+    }
+    0
+}
+
+/// Destinations of IPv4 connections, also of those that no system call shows (`io_uring`).
+#[cgroup_sock_addr(connect4)]
+fn connect4(ctx: SockAddrContext) -> i32 {
+    network::on_egress4(&ctx);
+    network::ALLOW
+}
+
+/// Destinations of IPv6 connections.
+#[cgroup_sock_addr(connect6)]
+fn connect6(ctx: SockAddrContext) -> i32 {
+    network::on_egress6(&ctx);
+    network::ALLOW
+}
+
+/// Destinations of IPv4 datagrams that carry their own address.
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    network::on_egress4(&ctx);
+    network::ALLOW
+}
+
+/// Destinations of IPv6 datagrams that carry their own address.
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    network::on_egress6(&ctx);
+    network::ALLOW
+}
 
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier would refuse the loop if it were.
     loop {}
 }
 
+/// The helpers that read kernel memory are for GPL-compatible programs.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

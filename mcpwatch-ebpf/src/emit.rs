@@ -1,0 +1,197 @@
+//! Sends events and counts what became of each: `seen = sent + ring_full + too_big + filtered`.
+//!
+//! Events are copied from a scratch buffer at their exact size. Reserving room of a fixed size in the
+//! ring instead would waste most of it; a variable reservation needs kernel 5.19 (`bpf_dynptr`).
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::{
+        bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query,
+    },
+};
+use mcpwatch_common::{
+    control::{Counters, Probe},
+    event::{EVENT_BYTES, FLAG_TRUNCATED, Header, Kind, WIRE_VERSION},
+};
+
+use crate::{
+    bounds,
+    maps::{CALL_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, setting},
+    watch::Task,
+};
+
+/// What the length counter holds stays below this: a path and one component more.
+const LENGTH: i32 = 0x1fff;
+
+/// How the reader learns of an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// When it looks next, which it does every few milliseconds, or at once when the ring fills up:
+    /// a wake-up for each event would cost the watched process more than the event.
+    Soon,
+    /// At once.
+    Now,
+}
+
+/// Which scratch buffer an event is built in: one for each kind of program that may interrupt another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Programs on system calls and network hooks.
+    Call,
+    /// Programs on process life.
+    Life,
+}
+
+impl Room {
+    /// The room of a number, as it comes through a BPF function call.
+    #[inline(always)]
+    pub fn from_number(number: u64) -> Self {
+        if number == Self::Call as u64 { Self::Call } else { Self::Life }
+    }
+}
+
+/// An event under construction: header, body and tail in one scratch buffer.
+#[derive(Clone, Copy)]
+pub struct Draft {
+    /// Start of the scratch buffer, [`EVENT_BYTES`] long.
+    pub start: *mut u8,
+}
+
+/// Counts something of a probe.
+#[inline(always)]
+pub fn count(probe: Probe, change: impl FnOnce(&mut Counters)) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(probe as u32) {
+        // SAFETY: the map's value for this processor; programs on one processor do not interleave
+        // within these few instructions, and a lost increment would show in the identity's test.
+        change(unsafe { &mut *counters });
+    }
+}
+
+/// Counts an event that was looked at and is not wanted.
+#[inline(always)]
+pub fn filtered(probe: Probe) {
+    count(probe, |counters| {
+        counters.seen += 1;
+        counters.filtered += 1;
+    });
+}
+
+/// Counts an event that cannot be sent for its size, or because its parts cannot be read.
+#[inline(always)]
+pub fn unreadable(probe: Probe) {
+    count(probe, |counters| {
+        counters.seen += 1;
+        counters.too_big += 1;
+    });
+}
+
+impl Draft {
+    /// The scratch buffer of this processor; `None` never happens, but the verifier cannot know.
+    #[inline(always)]
+    pub fn new(room: Room) -> Option<Self> {
+        // SAFETY: takes nothing and returns a number.
+        let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+        let start = match room {
+            Room::Call => CALL_SCRATCH.get_ptr_mut(cpu),
+            Room::Life => LIFE_SCRATCH.get_ptr_mut(cpu),
+        }?;
+        Some(Self { start: start.cast() })
+    }
+
+    /// Writes the body behind the header.
+    #[inline(always)]
+    pub fn body<T>(&self, body: T) {
+        // SAFETY: header and body lie within the buffer (asserted in `mcpwatch_common::event`), which
+        // is aligned to 8 as both are.
+        unsafe { self.start.add(size_of::<Header>()).cast::<T>().write(body) };
+    }
+
+    /// Where the tail of an event with body `T` begins.
+    #[inline(always)]
+    pub fn tail<T>(&self) -> *mut u8 {
+        // SAFETY: within the buffer, see `body`.
+        unsafe { self.start.add(size_of::<Header>() + size_of::<T>()) }
+    }
+
+    /// The same as a position in the scratch buffer.
+    #[inline(always)]
+    pub fn tail_at<T>(&self) -> usize {
+        size_of::<Header>() + size_of::<T>()
+    }
+
+    /// The length counter beside the event (see [`crate::maps::Scratch`]), bounded for the verifier.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        // SAFETY: the counter follows the event in the scratch buffer, aligned to 8. Volatile, so that it
+        // goes through the map and not through a register.
+        let len = unsafe { self.start.add(EVENT_BYTES).cast::<u64>().read_volatile() };
+        bounds::mask::<LENGTH>(len as usize)
+    }
+
+    /// Sets the length counter.
+    #[inline(always)]
+    pub fn set_len(&self, len: usize) {
+        // SAFETY: as in `len`.
+        unsafe { self.start.add(EVENT_BYTES).cast::<u64>().write_volatile(len as u64) };
+    }
+
+    /// Completes the header and sends header, body `T` and `tail` bytes.
+    #[inline(always)]
+    pub fn send<T>(
+        &self,
+        probe: Probe,
+        kind: Kind,
+        task: &Task,
+        result: i64,
+        flags: u32,
+        tail: usize,
+        wake: Wake,
+    ) {
+        let size = bounds::opaque(size_of::<Header>() + size_of::<T>() + tail);
+        if size > EVENT_BYTES {
+            unreadable(probe);
+            return;
+        }
+        // SAFETY: both helpers take nothing and return a number.
+        let (time, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id() as u32) };
+        let header = Header {
+            version: WIRE_VERSION,
+            kind: kind as u16,
+            size: size as u32,
+            time,
+            pid: task.pid,
+            tid: task.tid,
+            start_time: task.start_time,
+            instance: task.instance,
+            result,
+            flags,
+            cpu,
+        };
+        // SAFETY: the buffer is larger than a header and aligned.
+        unsafe { self.start.cast::<Header>().write(header) };
+        let sent = output(self.start, size, wake);
+        count(probe, |counters| {
+            // Sums instead of branches: the verifier walks each branch of each step of a loop.
+            counters.seen += 1;
+            counters.sent += sent;
+            counters.truncated += sent & u64::from(flags & FLAG_TRUNCATED);
+            counters.ring_full += 1 - sent;
+        });
+    }
+}
+
+/// Copies bytes to the ring; 0 when it is full, else 1.
+#[inline(always)]
+fn output(start: *mut u8, size: usize, wake: Wake) -> u64 {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the helper takes the map and a constant.
+    let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
+    let flags = if wake == Wake::Now || waiting > u64::from(setting!(wake_at)) {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    // SAFETY: `size` is at most the length of the buffer, checked by the caller and the verifier.
+    let failed = unsafe { bpf_ringbuf_output(ring, start.cast(), size as u64, u64::from(flags)) };
+    1 - ((failed as u64) >> 63)
+}

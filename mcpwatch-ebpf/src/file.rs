@@ -1,0 +1,140 @@
+//! Opens by path, successful and failed.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
+use mcpwatch_common::{
+    control::Probe,
+    event::{
+        ARGUMENT_BYTES, BASE_COMPLETE, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind, Open, PATH_COMPLETE,
+    },
+};
+
+use crate::{
+    bounds,
+    emit::{Draft, Room, Wake},
+    kread::{self, follow, read, read_user},
+    maps::offset,
+    path,
+    syscall::Call,
+    watch::Task,
+};
+
+/// Offsets in the tail stay below this: path, argument and base one after the other.
+const TAIL_MASK: i32 = 0x3fff;
+/// `AT_FDCWD`.
+const CURRENT_DIRECTORY: i32 = -100;
+/// `O_CREAT | O_WRONLY | O_TRUNC`: what creat(2) stands for.
+const CREAT_FLAGS: u64 = 0o1101;
+
+/// Which of the open calls: they differ in where their arguments stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `open(path, flags)`.
+    Open,
+    /// `creat(path)`.
+    Creat,
+    /// `openat(dir, path, flags)`.
+    Openat,
+    /// `openat2(dir, path, how)`.
+    Openat2,
+}
+
+/// An open returned.
+#[inline(always)]
+pub fn on_open(task: &Task, call: &Call, form: Form) {
+    let [first, second, third, ..] = call.args;
+    let (directory, argument, given_flags) = match form {
+        Form::Open => (CURRENT_DIRECTORY, first, second),
+        Form::Creat => (CURRENT_DIRECTORY, first, CREAT_FLAGS),
+        Form::Openat => (first as i32, second, third),
+        // `struct open_how` begins with the flags.
+        Form::Openat2 => (first as i32, second, read_user::<u64>(third).unwrap_or(0)),
+    };
+    open(task, call.result, directory, argument, given_flags as u32);
+}
+
+/// One body for all forms, so that the verifier walks the loops once.
+#[inline(never)]
+fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u32) {
+    let Some(draft) = Draft::new(Room::Call) else { return };
+    let tail = draft.tail::<Open>();
+    let tail_at = draft.tail_at::<Open>();
+    let current = kread::current_task();
+    let mut body = Open {
+        flags: given_flags,
+        mode: 0,
+        inode: 0,
+        device: 0,
+        path_len: 0,
+        argument_len: 0,
+        base_len: 0,
+        path_flags: 0,
+        padding: 0,
+    };
+    let mut flags = 0;
+
+    let mut base = 0;
+    let mut path_len = 0;
+    if result >= 0 {
+        let file = kread::task_file(current, result as i32);
+        if file != 0 {
+            let inode = follow(file, offset!(file_inode));
+            body.flags = read(file, offset!(file_flags)).unwrap_or(given_flags);
+            body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
+            body.inode = read(inode, offset!(inode_number)).unwrap_or(0);
+            body.device =
+                read(follow(inode, offset!(inode_superblock)), offset!(superblock_device))
+                    .unwrap_or(0);
+            base = file + u64::from(offset!(file_path));
+        }
+    }
+    if base != 0 {
+        let walked = path::walk(base, Room::Call, tail_at);
+        path_len = walked.len;
+        if walked.complete {
+            body.path_flags |= PATH_COMPLETE;
+        } else {
+            flags |= FLAG_TRUNCATED;
+        }
+    }
+
+    let argument_at = bounds::mask::<TAIL_MASK>(path_len);
+    // SAFETY: the masked offset and an argument lie within the tail.
+    let read = unsafe {
+        bpf_probe_read_user_str(
+            tail.add(argument_at).cast(),
+            ARGUMENT_BYTES as u32,
+            argument as *const _,
+        )
+    };
+    let argument_len = if read > 0 { bounds::mask::<0x1fff>(read as usize - 1) } else { 0 };
+    if read <= 0 {
+        flags |= FLAG_UNREADABLE;
+    } else if read as usize >= ARGUMENT_BYTES {
+        flags |= FLAG_TRUNCATED;
+    }
+
+    let mut base_len = 0;
+    if result < 0 {
+        // SAFETY: the argument's first byte lies within the tail, see above.
+        let absolute = argument_len > 0 && unsafe { *tail.add(argument_at) } == b'/';
+        if !absolute {
+            let base = if directory == CURRENT_DIRECTORY {
+                follow(current, offset!(task_fs)) + u64::from(offset!(fs_pwd))
+            } else {
+                kread::task_file(current, directory) + u64::from(offset!(file_path))
+            };
+            let walked = path::walk(base, Room::Call, tail_at + argument_at + argument_len);
+            base_len = walked.len;
+            if walked.complete {
+                body.path_flags |= BASE_COMPLETE;
+            }
+        }
+    }
+
+    body.path_len = path_len as u16;
+    body.argument_len = argument_len as u16;
+    body.base_len = base_len as u16;
+    draft.body(body);
+    let tail_len = argument_at + argument_len + base_len;
+    draft.send::<Open>(Probe::Open, Kind::Open, task, result, flags, tail_len, Wake::Soon);
+}

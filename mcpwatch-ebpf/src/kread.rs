@@ -1,0 +1,111 @@
+//! Reads fields of kernel structs at the offsets the agent resolved from this kernel's BTF. The only
+//! room that knows how kernel structs hang together, so that it can be swapped.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
+};
+use mcpwatch_common::control::ABSENT;
+
+use crate::maps::offset;
+
+/// `S_IFMT` and the types we ask for, see `inode(7)`.
+const FORMAT: u16 = 0o170_000;
+const SOCKET: u16 = 0o140_000;
+const FIFO: u16 = 0o010_000;
+
+/// Address of a kernel struct; 0 when there is none.
+pub type Address = u64;
+
+/// The value at `base + offset`; `None` when the field is absent or cannot be read.
+#[inline(always)]
+pub fn read<T: Copy>(base: Address, offset: u32) -> Option<T> {
+    if base == 0 || offset == ABSENT {
+        return None;
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes exactly `size_of::<T>()` bytes or reports failure, whatever `base` is.
+    let failed = unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            (base + u64::from(offset)) as *const _,
+        )
+    };
+    // SAFETY: filled above; `T` is a plain number or an array of them at every call.
+    (failed == 0).then(|| unsafe { value.assume_init() })
+}
+
+/// The pointer at `base + offset`; 0 when it is absent or cannot be read.
+#[inline(always)]
+pub fn follow(base: Address, offset: u32) -> Address {
+    read(base, offset).unwrap_or(0)
+}
+
+/// The value at a user address; `None` when it cannot be read.
+#[inline(always)]
+pub fn read_user<T: Copy>(address: u64) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read`.
+    let failed = unsafe {
+        bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _)
+    };
+    // SAFETY: as in `read`.
+    (failed == 0).then(|| unsafe { value.assume_init() })
+}
+
+/// `struct task_struct` of the running thread.
+#[inline(always)]
+pub fn current_task() -> Address {
+    // SAFETY: takes nothing and returns a pointer.
+    unsafe { bpf_get_current_task() }
+}
+
+/// Process id of a task.
+#[inline(always)]
+pub fn task_tgid(task: Address) -> u32 {
+    read(task, offset!(task_tgid)).unwrap_or(0)
+}
+
+/// When the process of a task started, nanoseconds of `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn task_start_time(task: Address) -> u64 {
+    let leader = follow(task, offset!(task_group_leader));
+    read(leader, offset!(task_start_boottime)).unwrap_or(0)
+}
+
+/// `struct file` behind a file descriptor of a task; 0 when it is not open.
+#[inline(always)]
+pub fn task_file(task: Address, fd: i32) -> Address {
+    let fdtable = follow(follow(task, offset!(task_files)), offset!(files_fdtable));
+    let Some(open) = read::<u32>(fdtable, offset!(fdtable_max_fds)) else { return 0 };
+    if fd < 0 || fd as u32 >= open {
+        return 0;
+    }
+    let table = follow(fdtable, offset!(fdtable_fd));
+    if table == 0 {
+        return 0;
+    }
+    read(table + fd as u64 * 8, 0).unwrap_or(0)
+}
+
+/// Inode number of a pipe or socket; 0 for every other file.
+#[inline(always)]
+pub fn channel_inode(file: Address) -> u64 {
+    let inode = follow(file, offset!(file_inode));
+    let mode = read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT;
+    if mode == SOCKET || mode == FIFO { read(inode, offset!(inode_number)).unwrap_or(0) } else { 0 }
+}
+
+/// `struct socket` behind a file descriptor of a task; 0 when it is none.
+#[inline(always)]
+pub fn task_socket(task: Address, fd: i32) -> Address {
+    let file = task_file(task, fd);
+    let inode = follow(file, offset!(file_inode));
+    if read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT == SOCKET {
+        follow(file, offset!(file_private_data))
+    } else {
+        0
+    }
+}

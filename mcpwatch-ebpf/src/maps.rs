@@ -1,0 +1,145 @@
+//! Every map and every frozen global, with its capacity. What a full map means stands beside it.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use mcpwatch_common::{
+    control::{Counters, Instance, Offsets, Probe, Settings, Watch},
+    event::EVENT_BYTES,
+};
+
+use crate::watch::Task;
+
+/// Events on their way to the agent, of all kinds in one order: attribution rests on it. The agent
+/// sets the size. Full: counted as `ring_full` of the probe.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Watched processes by id. Full: the process is not watched, and its exec event says so.
+#[map]
+pub static WATCH: HashMap<u32, Watch> = HashMap::with_max_entries(32_768, 0);
+
+/// Servers and candidates by instance id. A process whose instance is gone is no longer watched.
+#[map]
+pub static INSTANCES: HashMap<u64, Instance> = HashMap::with_max_entries(4_096, 0);
+
+/// With `--descendants-of`: the processes that may be captured at all.
+#[map]
+pub static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
+
+/// A destination the cgroup hooks saw, by thread, until the exit of its system call tells the result.
+/// Full: the oldest goes, and the system call's own argument is taken instead.
+#[map]
+pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4_096, 0);
+
+/// What each probe did.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> =
+    PerCpuArray::with_max_entries(Probe::ALL.len() as u32, 0);
+
+/// Room to build an event of a system call in: one for each processor (set by the agent). A per-CPU
+/// map would not do: its values are limited to 32 KiB.
+#[map]
+pub static CALL_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// The same for programs on process life, which the others may interrupt on some kernels.
+#[map]
+pub static LIFE_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// An event in the making.
+#[repr(C, align(8))]
+pub struct Scratch {
+    /// Its bytes.
+    pub event: [u8; EVENT_BYTES],
+    /// How long a part of it has become so far.
+    pub len: u64,
+    /// The transfer it is a part of.
+    pub transfer: Transfer,
+}
+
+/// A read or write on a channel, and how far its capture is. In the map and not in registers: the verifier
+/// forgets what it knew of a value there, and so proves one step of a loop once, not for every state.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Transfer {
+    /// Bytes the system call moved.
+    pub moved: u64,
+    /// Bytes of them that were dealt with.
+    pub done: u64,
+    /// Where the next byte stands in user memory.
+    pub address: u64,
+    /// Bytes left in this buffer.
+    pub len: u64,
+    /// The next `struct iovec`.
+    pub row: u64,
+    /// How many there are.
+    pub row_len: u64,
+    /// Where the first byte stands in the channel's stream.
+    pub start: u64,
+    /// `event::DIRECTION_*`.
+    pub direction: u32,
+    /// The file descriptor.
+    pub fd: i32,
+    /// Who did it.
+    pub task: Task,
+}
+
+/// A destination waiting for its result.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Pending {
+    /// As in `event::Net`.
+    pub address: [u32; 4],
+    /// As in `event::Net`.
+    pub family: u16,
+    /// As in `event::Net`.
+    pub port: u16,
+    /// As in `event::Net`.
+    pub socket_type: u16,
+    /// As in `event::Net`.
+    pub protocol: u16,
+}
+
+/// Frozen at load by the agent.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings =
+    Settings { agent_pid: 0, scoped: 0, sniff: 0, payload_limit: 0, wake_at: 0, padding: 0 };
+
+/// Frozen at load by the agent.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::ABSENT;
+
+/// One field of [`Settings`]: `setting!(scoped)`.
+macro_rules! setting {
+    ($field:ident) => {
+        $crate::maps::read_setting(core::mem::offset_of!(
+            mcpwatch_common::control::Settings,
+            $field
+        ))
+    };
+}
+pub(crate) use setting;
+
+/// Reads one field of the frozen settings; use [`setting!`].
+#[inline(always)]
+pub fn read_setting(field: usize) -> u32 {
+    // SAFETY: `field` is the offset of a `u32` within the static (see `setting!`); volatile because the
+    // loader changes the static behind the compiler's back.
+    unsafe { core::ptr::read_volatile((&raw const SETTINGS).cast::<u8>().add(field).cast::<u32>()) }
+}
+
+/// One offset of [`Offsets`]: `offset!(task_pid)`.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::maps::read_offset(core::mem::offset_of!(mcpwatch_common::control::Offsets, $field))
+    };
+}
+pub(crate) use offset;
+
+/// Reads one field of the frozen offsets; use [`offset!`].
+#[inline(always)]
+pub fn read_offset(field: usize) -> u32 {
+    // SAFETY: `field` is the offset of a `u32` within the static (see `offset!`); volatile as above.
+    unsafe { core::ptr::read_volatile((&raw const OFFSETS).cast::<u8>().add(field).cast::<u32>()) }
+}

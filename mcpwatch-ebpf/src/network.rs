@@ -1,0 +1,333 @@
+//! Uses of the network: destinations, bound and listening addresses, accepted peers.
+//!
+//! A destination is taken from the cgroup hook where there is one, because it sees what no system call
+//! shows and what no second thread can change; the result comes from the system call's exit.
+
+use aya_ebpf::{helpers::generated::bpf_probe_read_user, programs::SockAddrContext};
+use mcpwatch_common::{
+    control::Probe,
+    event::{Kind, Net, UNIX_PATH_BYTES},
+};
+
+use crate::{
+    emit::{Draft, Room, Wake, filtered, unreadable},
+    kread::{self, Address, follow, read, read_user},
+    maps::{PENDING, Pending, offset, setting},
+    syscall::Call,
+    watch::{self, Founded, Task},
+};
+
+/// Return value of a cgroup program: let it pass.
+pub const ALLOW: i32 = 1;
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// `TCP_LISTEN` of `enum` in `include/net/tcp_states.h`.
+const LISTENING: i32 = 10;
+/// `PF_IO_WORKER` and `PF_KTHREAD`: threads that never return from a system call.
+const NO_SYSTEM_CALL: u32 = 0x10 | 0x20_0000;
+
+const NOTHING: Net = Net {
+    address: [0; 16],
+    family: 0,
+    port: 0,
+    socket_type: 0,
+    protocol: 0,
+    fd: -1,
+    unix_len: 0,
+    has_result: 1,
+};
+
+/// IPv4 destination, before the connection is made.
+#[inline(always)]
+pub fn on_egress4(ctx: &SockAddrContext) {
+    let Some(task) = watch::current() else { return };
+    // SAFETY: the verifier checks each access to the context.
+    let pending = unsafe {
+        let address = &*ctx.sock_addr;
+        Pending {
+            address: [address.user_ip4, 0, 0, 0],
+            family: AF_INET,
+            port: u16::from_be(address.user_port as u16),
+            socket_type: address.type_ as u16,
+            protocol: address.protocol as u16,
+        }
+    };
+    egress(&task, pending);
+}
+
+/// IPv6 destination, before the connection is made.
+#[inline(always)]
+pub fn on_egress6(ctx: &SockAddrContext) {
+    let Some(task) = watch::current() else { return };
+    // SAFETY: the verifier checks each access to the context, and wants them word by word.
+    let pending = unsafe {
+        let words = (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>();
+        let address = [
+            words.read_volatile(),
+            words.add(1).read_volatile(),
+            words.add(2).read_volatile(),
+            words.add(3).read_volatile(),
+        ];
+        let context = &*ctx.sock_addr;
+        Pending {
+            address,
+            family: AF_INET6,
+            port: u16::from_be(context.user_port as u16),
+            socket_type: context.type_ as u16,
+            protocol: context.protocol as u16,
+        }
+    };
+    egress(&task, pending);
+}
+
+/// Keeps the destination for the system call's exit, or sends it at once where none will come.
+#[inline(always)]
+fn egress(task: &Task, pending: Pending) {
+    let flags = read::<u32>(kread::current_task(), offset!(task_flags)).unwrap_or(0);
+    if flags & NO_SYSTEM_CALL != 0 {
+        send_pending(task, &pending);
+        return;
+    }
+    let key = thread_key(task);
+    // A second destination in one system call (sendmmsg, io_uring): the first one's result is unknown.
+    // SAFETY: the value belongs to this thread alone and is copied at once.
+    if let Some(earlier) = unsafe { PENDING.get(key) } {
+        let earlier = *earlier;
+        send_pending(task, &earlier);
+    }
+    if PENDING.insert(key, pending, 0).is_err() {
+        unreadable(Probe::Egress);
+    }
+}
+
+#[inline(always)]
+fn thread_key(task: &Task) -> u64 {
+    u64::from(task.pid) << 32 | u64::from(task.tid)
+}
+
+#[inline(always)]
+fn take_pending(task: &Task) -> Option<Pending> {
+    let key = thread_key(task);
+    // SAFETY: as in `egress`.
+    let pending = *unsafe { PENDING.get(key) }?;
+    let _ = PENDING.remove(key);
+    Some(pending)
+}
+
+/// A destination whose result nobody will say.
+#[inline(always)]
+fn send_pending(task: &Task, pending: &Pending) {
+    let mut body = NOTHING;
+    body.has_result = 0;
+    apply(&mut body, pending);
+    send(Probe::Egress, Kind::Connect, task, 0, body);
+}
+
+#[inline(always)]
+fn apply(body: &mut Net, pending: &Pending) {
+    // SAFETY: sixteen bytes either way.
+    body.address = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(pending.address) };
+    body.family = pending.family;
+    body.port = pending.port;
+    body.socket_type = pending.socket_type;
+    body.protocol = pending.protocol;
+}
+
+/// Sends an event without a unix path.
+#[inline(always)]
+fn send(probe: Probe, kind: Kind, task: &Task, result: i64, body: Net) {
+    let Some(draft) = Draft::new(Room::Call) else { return };
+    draft.body(body);
+    draft.send::<Net>(probe, kind, task, result, 0, 0, Wake::Soon);
+}
+
+/// connect(2).
+#[inline(always)]
+pub fn on_connect(task: &Task, call: &Call) {
+    let [fd, address, len, ..] = call.args;
+    let (probe, kind) = (Probe::Connect, Kind::Connect);
+    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
+}
+
+/// sendto(2).
+#[inline(always)]
+pub fn on_sendto(task: &Task, call: &Call) {
+    let [fd, _, _, _, address, len] = call.args;
+    let (probe, kind) = (Probe::Send, Kind::Send);
+    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
+}
+
+/// sendmsg(2), and the first message of sendmmsg(2): both begin with the address and its length.
+#[inline(always)]
+pub fn on_sendmsg(task: &Task, call: &Call) {
+    let [fd, message, ..] = call.args;
+    let address = read_user::<u64>(message).unwrap_or(0);
+    let len = read_user::<u32>(message + 8).unwrap_or(0);
+    let (probe, kind, len) = (Probe::Send, Kind::Send, u64::from(len));
+    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
+}
+
+/// bind(2).
+#[inline(always)]
+pub fn on_bind(task: &Task, call: &Call) {
+    let [fd, address, len, ..] = call.args;
+    let (probe, kind) = (Probe::Bind, Kind::Bind);
+    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
+}
+
+/// The end of `io_uring_enter`: a connect it made itself has no result to show.
+#[inline(always)]
+pub fn on_uring(task: &Task) {
+    if let Some(pending) = take_pending(task) {
+        send_pending(task, &pending);
+    }
+}
+
+/// A call that names an address; in a struct, because a BPF function takes five arguments at most.
+#[derive(Clone, Copy)]
+struct Addressed {
+    probe: Probe,
+    kind: Kind,
+    fd: i32,
+    result: i64,
+    /// Where the address stands in user memory; 0 when the call names none.
+    address: u64,
+    len: u64,
+}
+
+/// Sends a call that names an address.
+#[inline(never)]
+fn addressed(task: &Task, call: &Addressed) {
+    let Addressed { probe, kind, fd, result, address, len } = *call;
+    let pending = take_pending(task);
+    if address == 0 && pending.is_none() {
+        // A send on a connected socket.
+        filtered(probe);
+        return;
+    }
+    let mut body = NOTHING;
+    body.fd = fd;
+    let Some(draft) = Draft::new(Room::Call) else { return };
+    let mut tail_len = 0;
+    if let Some(pending) = pending {
+        apply(&mut body, &pending);
+    } else {
+        body.family = read_user(address).unwrap_or(0);
+        let socket = kread::task_socket(kread::current_task(), fd);
+        body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+        body.protocol =
+            read(follow(socket, offset!(socket_sk)), offset!(sock_protocol)).unwrap_or(0);
+        match body.family {
+            AF_INET => {
+                // `struct sockaddr_in`: family, port, address.
+                let [port, high, low] = read_user::<[u16; 3]>(address + 2).unwrap_or([0; 3]);
+                body.port = u16::from_be(port);
+                // SAFETY: four bytes either way.
+                let bytes = unsafe { core::mem::transmute::<[u16; 2], [u8; 4]>([high, low]) };
+                body.address =
+                    [bytes[0], bytes[1], bytes[2], bytes[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            }
+            AF_INET6 => {
+                // `struct sockaddr_in6`: family, port, flow label, address.
+                body.port = u16::from_be(read_user(address + 2).unwrap_or(0));
+                body.address = read_user(address + 8).unwrap_or([0; 16]);
+            }
+            AF_UNIX => {
+                let path_len = crate::bounds::opaque(len.saturating_sub(2) as usize);
+                if path_len > 0 && path_len <= UNIX_PATH_BYTES {
+                    // SAFETY: a unix path fits into the tail.
+                    let failed = unsafe {
+                        bpf_probe_read_user(
+                            draft.tail::<Net>().cast(),
+                            path_len as u32,
+                            (address + 2) as *const _,
+                        )
+                    };
+                    if failed == 0 {
+                        tail_len = path_len;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    body.unix_len = tail_len as u16;
+    draft.body(body);
+    draft.send::<Net>(probe, kind, task, result, 0, tail_len, Wake::Soon);
+}
+
+/// listen(2): the address is the socket's own.
+#[inline(always)]
+pub fn on_listen(task: &Task, call: &Call) {
+    let socket = kread::task_socket(kread::current_task(), call.args[0] as i32);
+    let mut body = local_address(follow(socket, offset!(socket_sk)));
+    body.fd = call.args[0] as i32;
+    body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+    send(Probe::Listen, Kind::Listen, task, call.result, body);
+}
+
+/// accept(2): the address is the peer's.
+#[inline(always)]
+pub fn on_accept(task: &Task, call: &Call) {
+    if call.result < 0 {
+        filtered(Probe::Accept);
+        return;
+    }
+    let socket = kread::task_socket(kread::current_task(), call.result as i32);
+    let sock = follow(socket, offset!(socket_sk));
+    let mut body = NOTHING;
+    body.fd = call.args[0] as i32;
+    body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+    body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
+    body.family = read(sock, offset!(sock_family)).unwrap_or(0);
+    body.port = u16::from_be(read(sock, offset!(sock_peer_port)).unwrap_or(0));
+    if body.family == AF_INET {
+        body.address = ipv4(read(sock, offset!(sock_peer_address)).unwrap_or([0; 4]));
+    } else if body.family == AF_INET6 {
+        body.address = read(sock, offset!(sock_peer_address6)).unwrap_or([0; 16]);
+    }
+    send(Probe::Accept, Kind::Accept, task, call.result, body);
+}
+
+/// A socket changed its state. One that begins to listen makes its process a candidate.
+#[inline(always)]
+pub fn on_socket_state(sock: Address, state: i32) {
+    if state != LISTENING || setting!(sniff) == 0 {
+        return;
+    }
+    let (pid, tid) = watch::ids();
+    if !watch::in_scope(pid) || watch::current().is_some() {
+        return;
+    }
+    let start_time = kread::task_start_time(kread::current_task());
+    let Founded::Yes(instance) = watch::found(pid, start_time, 0, 0) else {
+        unreadable(Probe::Listen);
+        return;
+    };
+    let task = Task { pid, tid, start_time, instance };
+    let Some(draft) = Draft::new(Room::Life) else { return };
+    draft.body(local_address(sock));
+    draft.send::<Net>(Probe::Listen, Kind::Listen, &task, 0, 0, 0, Wake::Now);
+}
+
+/// Family, protocol and own address of a `struct sock`.
+#[inline(always)]
+fn local_address(sock: Address) -> Net {
+    let mut body = NOTHING;
+    body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
+    body.family = read(sock, offset!(sock_family)).unwrap_or(0);
+    body.port = read(sock, offset!(sock_port)).unwrap_or(0);
+    if body.family == AF_INET {
+        body.address = ipv4(read(sock, offset!(sock_address)).unwrap_or([0; 4]));
+    } else if body.family == AF_INET6 {
+        body.address = read(sock, offset!(sock_address6)).unwrap_or([0; 16]);
+    }
+    body
+}
+
+#[inline(always)]
+fn ipv4(bytes: [u8; 4]) -> [u8; 16] {
+    [bytes[0], bytes[1], bytes[2], bytes[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}

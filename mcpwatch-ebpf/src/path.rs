@@ -1,0 +1,91 @@
+//! The path of an opened file as the kernel resolved it: walked from the dentry to the root of the mount
+//! namespace, across mounts. Symbolic links, `..`, rename races and `/proc/self/root` hide nothing here.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use mcpwatch_common::event::{PATH_BYTES, PATH_COMPONENTS};
+
+use crate::{
+    bounds,
+    emit::{Draft, Room},
+    kread::{Address, follow, read},
+    maps::offset,
+};
+
+/// Longest name of one component with its terminator (`NAME_MAX` + 1).
+const COMPONENT: u32 = 256;
+/// Components and mount points that are crossed.
+const STEPS: usize = PATH_COMPONENTS + 16;
+/// Positions in a scratch buffer a walk may write at stay below this.
+const POSITION: i32 = 0x3fff;
+/// A path's length stays below this.
+const LENGTH: i32 = 0x1fff;
+/// Set in the result of [`mcpwatch_path_walk`] when the root was reached.
+const COMPLETE: u64 = 1 << 32;
+
+/// What a walk gave.
+#[derive(Clone, Copy)]
+pub struct Walked {
+    /// Bytes written: NUL-terminated components from the leaf up.
+    pub len: usize,
+    /// The root was reached.
+    pub complete: bool,
+}
+
+/// Writes the components of a `struct path` into the event in a scratch buffer, from byte `start` of it on.
+#[inline(always)]
+pub fn walk(path: Address, room: Room, start: usize) -> Walked {
+    let walked = mcpwatch_path_walk(path, start as u64, room as u64);
+    Walked { len: bounds::mask::<LENGTH>(walked as usize), complete: walked & COMPLETE != 0 }
+}
+
+/// [`walk`], as a global BPF function: the verifier proves it once, whatever its callers know.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::from_number(room)) else { return 0 };
+    let complete = climb(path, &draft, start as usize);
+    draft.len() as u64 | if complete { COMPLETE } else { 0 }
+}
+
+/// Leaves the length in the draft's counter; true when the root was reached.
+///
+/// The length lives in the map, not in a register: the verifier forgets what it knew of it there. It would
+/// otherwise follow each number of components apart from every other, and give up.
+#[inline(always)]
+fn climb(path: Address, draft: &Draft, start: usize) -> bool {
+    let mut vfsmount = follow(path, offset!(path_mnt));
+    let mut dentry = follow(path, offset!(path_dentry));
+    draft.set_len(0);
+    for _ in 0..STEPS {
+        let len = draft.len();
+        if dentry == 0 || vfsmount == 0 || len > PATH_BYTES {
+            break;
+        }
+        let parent = follow(dentry, offset!(dentry_parent));
+        if dentry == follow(vfsmount, offset!(vfsmount_root)) || dentry == parent {
+            // The top of this mount: go on where it is mounted. `struct mount` embeds `struct vfsmount`.
+            let mount = vfsmount - u64::from(offset!(mount_mnt));
+            let above = follow(mount, offset!(mount_parent));
+            if above == mount || above == 0 {
+                return above == mount;
+            }
+            dentry = follow(mount, offset!(mount_mountpoint));
+            vfsmount = above + u64::from(offset!(mount_mnt));
+            continue;
+        }
+        let name: Address =
+            read(dentry + u64::from(offset!(dentry_name)), offset!(qstr_name)).unwrap_or(0);
+        // SAFETY: a masked position and one component lie within the scratch buffer; the helper writes at
+        // most `COMPONENT` bytes.
+        let written = unsafe {
+            let to = draft.start.add(bounds::mask::<POSITION>(start + len));
+            bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _)
+        };
+        if written <= 0 {
+            break;
+        }
+        draft.set_len(len + written as usize);
+        dentry = parent;
+    }
+    false
+}

@@ -1,0 +1,224 @@
+//! The protocol channel: what the server reads on its stdin and writes on its stdout, in chunks that
+//! say where in the stream they stand, so that a hole is seen as a hole.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use mcpwatch_common::{
+    control::Probe,
+    event::{
+        DIRECTION_IN, DIRECTION_OUT, FLAG_TRUNCATED, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL, Payload,
+    },
+};
+
+use crate::{
+    bounds,
+    emit::{Draft, Room, Wake, filtered, unreadable},
+    kread::{self, read_user},
+    maps::{Scratch, Transfer, setting},
+    syscall::Call,
+    watch::{self, Task},
+};
+
+/// Chunks and buffers of one transfer that are looked at; what lies beyond is a hole in the stream. Enough
+/// for the largest limit there is (16 MiB) in a row of ninety buffers.
+const STEPS: usize = 600;
+
+/// Where the bytes of a transfer lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `(fd, buffer, length)`: read, write, recvfrom, sendto.
+    Buffer,
+    /// `(fd, row of buffers, their number)`: readv, writev.
+    Row,
+    /// `(fd, message header)`: recvmsg, sendmsg.
+    Message,
+}
+
+/// Bytes were moved, one way or the other: sends them if they are the protocol's.
+///
+/// Called from one place: the verifier proves a function once for each call of it.
+#[inline(never)]
+pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
+    let Some(draft) = Draft::new(Room::Call) else { return };
+    let [fd, place, number, ..] = call.args;
+    let (address, len, row, row_len) = match form {
+        Form::Buffer => (place, call.result as u64, 0, 0),
+        Form::Row => (0, 0, place, number),
+        Form::Message => {
+            // `struct user_msghdr`: the row and its length stand at bytes 16 and 24.
+            let [row, row_len] = read_user::<[u64; 2]>(place + 16).unwrap_or([0, 0]);
+            (0, 0, row, row_len)
+        }
+    };
+    let transfer = Transfer {
+        moved: call.result as u64,
+        done: 0,
+        address,
+        len,
+        row,
+        row_len,
+        start: 0,
+        direction,
+        fd: fd as i32,
+        task: *task,
+    };
+    // SAFETY: a field of the scratch buffer, see `cell`.
+    unsafe { cell(&draft).write_volatile(transfer) };
+    capture(task, &draft);
+}
+
+/// The transfer in a scratch buffer.
+#[inline(always)]
+fn cell(draft: &Draft) -> *mut Transfer {
+    // SAFETY: the draft begins a scratch buffer.
+    unsafe { &raw mut (*draft.start.cast::<Scratch>()).transfer }
+}
+
+#[inline(always)]
+fn probe_of(direction: u32) -> Probe {
+    if direction == DIRECTION_IN { Probe::Read } else { Probe::Write }
+}
+
+/// Sends the bytes of the transfer in the scratch buffer if it was on the instance's channel.
+#[inline(always)]
+fn capture(task: &Task, draft: &Draft) {
+    let cell = cell(draft);
+    // SAFETY: as in `cell`; volatile, so that the verifier knows nothing of the values.
+    let Transfer { moved, direction, fd, .. } = unsafe { cell.read_volatile() };
+    let probe = probe_of(direction);
+    if (moved as i64) <= 0 {
+        filtered(probe);
+        return;
+    }
+    let Some(instance) = watch::instance(task.instance) else {
+        watch::forget(task.pid);
+        filtered(probe);
+        return;
+    };
+    // SAFETY: a map value that stays valid for the program's run; the fields are plain numbers.
+    let (channel, position) = unsafe {
+        if direction == DIRECTION_IN {
+            ((*instance).stdin_inode, &raw mut (*instance).in_offset)
+        } else {
+            ((*instance).stdout_inode, &raw mut (*instance).out_offset)
+        }
+    };
+    if channel == 0 || kread::channel_inode(kread::task_file(kread::current_task(), fd)) != channel
+    {
+        filtered(probe);
+        return;
+    }
+    // Two threads that write at once may read one position; the agent takes a position behind its own
+    // for that, not for a hole.
+    // SAFETY: as above; aligned, since it is a field of a map value.
+    unsafe {
+        (&raw mut (*cell).start).write_volatile(position.read());
+        bounds::atomic_add(position, moved);
+    }
+    for _ in 0..STEPS {
+        if mcpwatch_payload_step() == 0 {
+            return;
+        }
+    }
+    // The row of buffers was longer than the loop: a hole, and a counted one.
+    unreadable(probe);
+}
+
+/// Deals with one chunk, one skipped part or one entry of the row of the transfer in the scratch buffer; 0
+/// when nothing is left.
+///
+/// A global BPF function without pointers: the verifier proves it once, apart from the loop around it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_payload_step() -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    u64::from(step(&draft))
+}
+
+#[inline(always)]
+fn step(draft: &Draft) -> bool {
+    let cell = cell(draft);
+    // SAFETY: as in `capture`.
+    let mut transfer = unsafe { cell.read_volatile() };
+    let Transfer { moved, done, direction, .. } = transfer;
+    let probe = probe_of(direction);
+    if done >= moved {
+        return false;
+    }
+    if transfer.len == 0 {
+        if transfer.row_len == 0 {
+            return false;
+        }
+        // `struct iovec`: address and length.
+        let Some([address, len]) = read_user::<[u64; 2]>(transfer.row) else {
+            unreadable(probe);
+            return false;
+        };
+        transfer.address = address;
+        transfer.len = len;
+        transfer.row += 16;
+        transfer.row_len -= 1;
+        // SAFETY: as in `capture`.
+        unsafe { cell.write_volatile(transfer) };
+        return true;
+    }
+
+    // Of a transfer above the limit the beginning and the end are taken: the JSON-RPC id stands in one
+    // or the other.
+    let limit = u64::from(setting!(payload_limit));
+    let cut = moved > limit;
+    let head_end = if cut { limit.saturating_sub(PAYLOAD_TAIL as u64) } else { moved };
+    let tail_start = if cut { moved - PAYLOAD_TAIL as u64 } else { moved };
+    let skipping = done >= head_end && done < tail_start;
+    let stop = if done < head_end {
+        head_end
+    } else if skipping {
+        tail_start
+    } else {
+        moved
+    };
+    let left = stop - done;
+    let mut len = if transfer.len < left { transfer.len } else { left };
+    if !skipping {
+        let chunk =
+            bounds::opaque(if len < PAYLOAD_CHUNK as u64 { len as usize } else { PAYLOAD_CHUNK });
+        if chunk > PAYLOAD_CHUNK {
+            return false;
+        }
+        len = chunk as u64;
+        // SAFETY: a chunk fits into the tail (asserted in `mcpwatch_common::event`).
+        let failed = unsafe {
+            bpf_probe_read_user(
+                draft.tail::<Payload>().cast(),
+                chunk as u32,
+                transfer.address as *const _,
+            )
+        };
+        if failed == 0 {
+            draft.body(Payload {
+                offset: transfer.start + done,
+                data_len: chunk as u32,
+                direction,
+                last: u32::from(done + len >= moved),
+                fd: transfer.fd,
+            });
+            let flags = FLAG_TRUNCATED * u32::from(cut);
+            draft.send::<Payload>(
+                probe,
+                Kind::Payload,
+                &transfer.task,
+                moved as i64,
+                flags,
+                chunk,
+                Wake::Soon,
+            );
+        } else {
+            unreadable(probe);
+        }
+    }
+    transfer.address += len;
+    transfer.len -= len;
+    transfer.done += len;
+    // SAFETY: as in `capture`.
+    unsafe { cell.write_volatile(transfer) };
+    true
+}

@@ -1,0 +1,144 @@
+//! Process life: fork, exec, exit.
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_uid_gid, bpf_probe_read_user,
+};
+use mcpwatch_common::{
+    control::Probe,
+    event::{
+        ARGV_BYTES, EXEC_CANDIDATE, EXEC_WATCH_FULL, Exec, Exit, FLAG_TRUNCATED, FLAG_UNREADABLE,
+        Fork, Kind,
+    },
+};
+
+use crate::{
+    bounds,
+    emit::{Draft, Room, Wake, unreadable},
+    kread::{self, Address, follow, read},
+    maps::offset,
+    path,
+    watch::{self, Founded, Task},
+};
+
+/// Tail offsets of an exec event stay below this: two paths of up to `PATH_BYTES` and a component each.
+const TAIL_MASK: i32 = 0x3fff;
+
+/// A task was created; a thread of the same process is nothing new.
+#[inline(always)]
+pub fn on_fork(child: Address) {
+    let (parent_pid, _) = watch::ids();
+    let child_pid = kread::task_tgid(child);
+    if child_pid == parent_pid || child_pid == 0 {
+        return;
+    }
+    watch::inherit_scope(parent_pid, child_pid);
+    let Some(parent) = watch::current() else { return };
+    let child_start_time = kread::task_start_time(child);
+    if !watch::inherit(&parent, child_pid, child_start_time) {
+        unreadable(Probe::Fork);
+        return;
+    }
+    let Some(draft) = Draft::new(Room::Life) else { return };
+    draft.body(Fork { child_pid, padding: 0, child_start_time });
+    draft.send::<Fork>(Probe::Fork, Kind::Fork, &parent, 0, 0, 0, Wake::Soon);
+}
+
+/// The running process replaced its program.
+#[inline(always)]
+pub fn on_exec(current: Address) {
+    let (pid, tid) = watch::ids();
+    if !watch::in_scope(pid) {
+        return;
+    }
+    let before = watch::current().map_or(0, |task| task.instance);
+    let mut task = Task { pid, tid, start_time: kread::task_start_time(current), instance: before };
+    let parent = follow(current, offset!(task_real_parent));
+    let stdin_inode = kread::channel_inode(kread::task_file(current, 0));
+    let stdout_inode = kread::channel_inode(kread::task_file(current, 1));
+    let mut exec_flags = 0;
+    let mut wake = Wake::Soon;
+    match watch::found_at_exec(&task, parent, stdin_inode, stdout_inode) {
+        Founded::No => {}
+        Founded::Yes(instance) => {
+            task.instance = instance;
+            exec_flags |= EXEC_CANDIDATE;
+            // The agent may have to attach the system-call program for this one.
+            wake = Wake::Now;
+        }
+        Founded::Full => exec_flags |= EXEC_WATCH_FULL,
+    }
+    let Some(draft) = Draft::new(Room::Life) else { return };
+    let tail = draft.tail::<Exec>();
+    let tail_at = draft.tail_at::<Exec>();
+    let mut flags = 0;
+
+    let mm = follow(current, offset!(task_mm));
+    let exe = follow(mm, offset!(mm_exe_file));
+    let exe = path::walk(exe + u64::from(offset!(file_path)), Room::Life, tail_at);
+    let cwd = follow(current, offset!(task_fs)) + u64::from(offset!(fs_pwd));
+    let cwd = path::walk(cwd, Room::Life, tail_at + exe.len);
+    if !exe.complete || !cwd.complete {
+        flags |= FLAG_TRUNCATED;
+    }
+
+    let argv = read::<u64>(mm, offset!(mm_arg_start)).unwrap_or(0);
+    let argv_end = read::<u64>(mm, offset!(mm_arg_end)).unwrap_or(0);
+    let argv_all = bounds::opaque(argv_end.saturating_sub(argv) as usize);
+    let mut argv_len = ARGV_BYTES;
+    if argv_all <= ARGV_BYTES {
+        argv_len = argv_all;
+    } else {
+        flags |= FLAG_TRUNCATED;
+    }
+    let argv_at = bounds::mask::<TAIL_MASK>(exe.len + cwd.len);
+    // SAFETY: at most `TAIL_MASK` bytes of paths and `ARGV_BYTES` of arguments fit into the scratch.
+    let failed =
+        unsafe { bpf_probe_read_user(tail.add(argv_at).cast(), argv_len as u32, argv as *const _) };
+    if failed != 0 {
+        argv_len = 0;
+        flags |= FLAG_UNREADABLE;
+    }
+
+    // SAFETY: both helpers take nothing and return a number.
+    let (ids, cgroup) = unsafe { (bpf_get_current_uid_gid(), bpf_get_current_cgroup_id()) };
+    draft.body(Exec {
+        ppid: kread::task_tgid(parent),
+        uid: ids as u32,
+        parent_start_time: kread::task_start_time(parent),
+        parent_instance: before,
+        stdin_inode,
+        stdout_inode,
+        cgroup,
+        gid: (ids >> 32) as u32,
+        argv_len: argv_len as u32,
+        path_len: exe.len as u16,
+        cwd_len: cwd.len as u16,
+        flags: exec_flags,
+        padding: 0,
+    });
+    draft.send::<Exec>(Probe::Exec, Kind::Exec, &task, 0, flags, argv_at + argv_len, wake);
+}
+
+/// A thread ended; with the last one of a process, the process has.
+#[inline(always)]
+pub fn on_exit(current: Address) {
+    let signal = follow(current, offset!(task_signal));
+    // `do_exit` lowers the number of live threads before this tracepoint.
+    if read::<u32>(signal, offset!(signal_live)) != Some(0) {
+        return;
+    }
+    let (pid, tid) = watch::ids();
+    if !watch::in_scope(pid) {
+        return;
+    }
+    let task = watch::current().unwrap_or_else(|| Task {
+        pid,
+        tid,
+        start_time: kread::task_start_time(current),
+        instance: 0,
+    });
+    watch::forget(pid);
+    let Some(draft) = Draft::new(Room::Call) else { return };
+    draft.body(Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 });
+    draft.send::<Exit>(Probe::Exit, Kind::Exit, &task, 0, 0, 0, Wake::Soon);
+}

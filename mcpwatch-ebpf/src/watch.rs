@@ -1,0 +1,132 @@
+//! The watch set and the scope: who is captured. Decided here, in the kernel, so that nothing of a new
+//! server's life is missed and descendants are followed without a race.
+
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use mcpwatch_common::control::{Instance, Watch, instance_id};
+
+use crate::{
+    kread::{self, Address},
+    maps::{INSTANCES, SCOPE, WATCH, setting},
+};
+
+/// The running thread, as far as events name it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Task {
+    /// Process (thread group) id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// When the process started, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_time: u64,
+    /// The instance it belongs to; 0 when it is not watched.
+    pub instance: u64,
+}
+
+/// Process and thread id of the running thread.
+#[inline(always)]
+pub fn ids() -> (u32, u32) {
+    // SAFETY: takes nothing and returns a number.
+    let both = unsafe { bpf_get_current_pid_tgid() };
+    ((both >> 32) as u32, both as u32)
+}
+
+/// The running thread, if its process is watched.
+#[inline(always)]
+pub fn current() -> Option<Task> {
+    let (pid, tid) = ids();
+    // SAFETY: the value is copied at once; a concurrent update can only mix two states of one process.
+    let watch = *unsafe { WATCH.get(pid) }?;
+    Some(Task { pid, tid, start_time: watch.start_time, instance: watch.instance })
+}
+
+/// The process may be captured at all: it is not the agent, and it is in the scope.
+#[inline(always)]
+pub fn in_scope(pid: u32) -> bool {
+    if pid == setting!(agent_pid) {
+        return false;
+    }
+    // SAFETY: only the presence of the key matters.
+    setting!(scoped) == 0 || unsafe { SCOPE.get(pid) }.is_some()
+}
+
+/// A child enters the scope of its parent.
+#[inline(always)]
+pub fn inherit_scope(parent: u32, child: u32) {
+    if setting!(scoped) != 0 && in_scope(parent) {
+        // A full map loses the child from the scope: it is then not captured, and the size of the map
+        // against its capacity is a metric.
+        let _ = SCOPE.insert(child, 0, 0);
+    }
+}
+
+/// A child joins the instance of its parent; true when it is watched.
+#[inline(always)]
+pub fn inherit(parent: &Task, child: u32, child_start_time: u64) -> bool {
+    if instance(parent.instance).is_none() {
+        let _ = WATCH.remove(parent.pid);
+        return false;
+    }
+    let watch = Watch { instance: parent.instance, start_time: child_start_time };
+    WATCH.insert(child, watch, 0).is_ok()
+}
+
+/// The instance's entry.
+#[inline(always)]
+pub fn instance(id: u64) -> Option<*mut Instance> {
+    INSTANCES.get_ptr_mut(id)
+}
+
+/// What became of the attempt to found an instance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Founded {
+    /// The process is not one to found an instance.
+    No,
+    /// It founded one and belongs to it now.
+    Yes(u64),
+    /// It would have, but the maps are full.
+    Full,
+}
+
+/// Makes the process the first of a new instance with this channel.
+#[inline(always)]
+pub fn found(pid: u32, start_time: u64, stdin_inode: u64, stdout_inode: u64) -> Founded {
+    let id = instance_id(pid, start_time);
+    let entry = Instance { stdin_inode, stdout_inode, in_offset: 0, out_offset: 0 };
+    if INSTANCES.insert(id, entry, 0).is_err() {
+        return Founded::Full;
+    }
+    if WATCH.insert(pid, Watch { instance: id, start_time }, 0).is_err() {
+        let _ = INSTANCES.remove(id);
+        return Founded::Full;
+    }
+    Founded::Yes(id)
+}
+
+/// Whether an executing process is a candidate, and then founds its instance: its stdin and stdout are
+/// pipes or sockets that its parent does not itself have there. A parent that makes such a pair makes a
+/// private channel; a process that merely inherits one belongs to whoever has it.
+#[inline(always)]
+pub fn found_at_exec(task: &Task, parent: Address, stdin_inode: u64, stdout_inode: u64) -> Founded {
+    if setting!(sniff) == 0 || stdin_inode == 0 || stdout_inode == 0 {
+        return Founded::No;
+    }
+    if task.instance == instance_id(task.pid, task.start_time) {
+        return Founded::No;
+    }
+    if kread::channel_inode(kread::task_file(parent, 0)) == stdin_inode
+        || kread::channel_inode(kread::task_file(parent, 1)) == stdout_inode
+    {
+        return Founded::No;
+    }
+    found(task.pid, task.start_time, stdin_inode, stdout_inode)
+}
+
+/// A process is gone.
+#[inline(always)]
+pub fn forget(pid: u32) {
+    let _ = WATCH.remove(pid);
+    if setting!(scoped) != 0 {
+        let _ = SCOPE.remove(pid);
+    }
+}

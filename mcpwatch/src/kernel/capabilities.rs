@@ -1,0 +1,123 @@
+//! What must hold before a load is tried, so that a refusal has a name: capabilities, kernel release,
+//! lockdown.
+
+use std::path::Path;
+
+use super::KernelError;
+
+/// The oldest kernel that is supported.
+pub const OLDEST: (u32, u32) = (5, 10);
+
+/// `CAP_*` numbers of `linux/capability.h` that loading and attaching need, with their names.
+/// `CAP_SYS_ADMIN` stands for all of them.
+const NEEDED: &[(u32, &str)] = &[
+    (39, "CAP_BPF"),
+    (38, "CAP_PERFMON"),
+    (12, "CAP_NET_ADMIN"),
+    (19, "CAP_SYS_PTRACE"),
+];
+const SYS_ADMIN: u32 = 21;
+
+/// Checks the capabilities of this process.
+pub fn check() -> Result<(), KernelError> {
+    release_is_supported(&release())?;
+    if let Some(missing) = missing(effective()) {
+        return Err(KernelError::NotPermitted { missing });
+    }
+    lockdown(&std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default())
+}
+
+/// `uname -r`.
+#[must_use]
+pub fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// Major and minor version of a release string; `None` when it has none.
+#[must_use]
+pub fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn release_is_supported(release: &str) -> Result<(), KernelError> {
+    match version(release) {
+        Some(version) if version < OLDEST => Err(KernelError::TooOld { release: release.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// The effective capability set of this process.
+fn effective() -> u64 {
+    procfs::process::Process::myself().and_then(|me| me.status()).map_or(0, |status| status.capeff)
+}
+
+fn missing(effective: u64) -> Option<String> {
+    let has = |number: u32| effective & (1 << number) != 0;
+    if has(SYS_ADMIN) && has(12) {
+        return None;
+    }
+    let names: Vec<&str> =
+        NEEDED.iter().filter(|(number, _)| !has(*number)).map(|(_, name)| *name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The active mode stands in brackets: `none [integrity] confidentiality`.
+fn lockdown(text: &str) -> Result<(), KernelError> {
+    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(mode, _)| mode);
+    match mode {
+        Some("confidentiality") => Err(KernelError::Lockdown { mode: "confidentiality".into() }),
+        _ => Ok(()),
+    }
+}
+
+/// Where cgroup v2 is mounted, from a `/proc/self/mounts` table.
+#[must_use]
+pub fn cgroup2_root(mounts: &str) -> Option<&Path> {
+    mounts.lines().find_map(|line| {
+        let mut columns = line.split(' ');
+        let (_device, folder, kind) = (columns.next()?, columns.next()?, columns.next()?);
+        (kind == "cgroup2").then(|| Path::new(folder))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, supported) in [
+            ("5.10.0-32-cloud-amd64", true),
+            ("5.9.16", false),
+            ("4.18.0-553.el8_10.x86_64", false),
+            ("6.18.44-fc-v657", true),
+            ("7.2-rc1", true),
+            ("something else", true),
+        ] {
+            assert_eq!(release_is_supported(release).is_ok(), supported, "{release}");
+        }
+    }
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        assert_eq!(missing(u64::MAX), None);
+        assert_eq!(missing(1 << 39 | 1 << 38 | 1 << 12 | 1 << 19), None);
+        assert_eq!(missing(1 << 39 | 1 << 12 | 1 << 19).as_deref(), Some("CAP_PERFMON"));
+        assert!(missing(0).is_some());
+    }
+
+    #[test]
+    fn only_confidentiality_stands_in_the_way() {
+        assert!(lockdown("none [integrity] confidentiality\n").is_ok());
+        assert!(lockdown("none integrity [confidentiality]\n").is_err());
+        assert!(lockdown("").is_ok());
+    }
+
+    #[test]
+    fn cgroup2_is_found_wherever_it_is_mounted() {
+        let mounts = "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(cgroup2_root(mounts), Some(Path::new("/sys/fs/cgroup/unified")));
+        assert_eq!(cgroup2_root("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n"), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! Offsets of kernel struct fields, from the running kernel's BTF.
+
+use std::path::Path;
+
+use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
+use bytemuck::Zeroable;
+use mcpwatch_common::control::{ABSENT, Offsets};
+
+use super::KernelError;
+
+/// Where a kernel shows its BTF.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+/// No kernel's BTF is near this; a larger file is none.
+const BTF_BYTES: u64 = 64 << 20;
+
+/// One field: its place in [`Offsets`], the struct, and the member by all the names kernels gave it.
+struct Field {
+    put: fn(&mut Offsets, u32),
+    owner: &'static str,
+    members: &'static [&'static str],
+}
+
+macro_rules! fields {
+    ($($field:ident: $owner:literal $($member:literal)|+;)*) => {
+        &[$(Field {
+            put: |offsets, value| offsets.$field = value,
+            owner: $owner,
+            members: &[$($member),+],
+        },)*]
+    };
+}
+
+/// Every field of [`Offsets`]. All are required: each has existed under one of its names since 5.10.
+const FIELDS: &[Field] = fields! {
+    task_pid: "task_struct" "pid";
+    task_tgid: "task_struct" "tgid";
+    task_flags: "task_struct" "flags";
+    task_real_parent: "task_struct" "real_parent";
+    task_group_leader: "task_struct" "group_leader";
+    // Renamed in 5.5 (cf25e24db61c).
+    task_start_boottime: "task_struct" "start_boottime" | "real_start_time";
+    task_mm: "task_struct" "mm";
+    task_fs: "task_struct" "fs";
+    task_files: "task_struct" "files";
+    task_signal: "task_struct" "signal";
+    task_exit_code: "task_struct" "exit_code";
+    signal_live: "signal_struct" "live";
+    mm_arg_start: "mm_struct" "arg_start";
+    mm_arg_end: "mm_struct" "arg_end";
+    mm_exe_file: "mm_struct" "exe_file";
+    fs_pwd: "fs_struct" "pwd";
+    path_mnt: "path" "mnt";
+    path_dentry: "path" "dentry";
+    // `f_path` became one of a union of a const and a writable view in 6.17.
+    file_path: "file" "f_path" | "__f_path";
+    file_inode: "file" "f_inode";
+    file_flags: "file" "f_flags";
+    file_private_data: "file" "private_data";
+    dentry_parent: "dentry" "d_parent";
+    // The same happened to `d_name` in 6.16.
+    dentry_name: "dentry" "d_name" | "__d_name";
+    qstr_name: "qstr" "name";
+    vfsmount_root: "vfsmount" "mnt_root";
+    mount_mnt: "mount" "mnt";
+    mount_parent: "mount" "mnt_parent";
+    mount_mountpoint: "mount" "mnt_mountpoint";
+    inode_number: "inode" "i_ino";
+    inode_mode: "inode" "i_mode";
+    inode_superblock: "inode" "i_sb";
+    superblock_device: "super_block" "s_dev";
+    files_fdtable: "files_struct" "fdt";
+    fdtable_fd: "fdtable" "fd";
+    fdtable_max_fds: "fdtable" "max_fds";
+    socket_sk: "socket" "sk";
+    socket_type: "socket" "type";
+    sock_family: "sock_common" "skc_family";
+    sock_protocol: "sock" "sk_protocol";
+    sock_address: "sock_common" "skc_rcv_saddr";
+    sock_peer_address: "sock_common" "skc_daddr";
+    sock_port: "sock_common" "skc_num";
+    sock_peer_port: "sock_common" "skc_dport";
+    sock_address6: "sock_common" "skc_v6_rcv_saddr";
+    sock_peer_address6: "sock_common" "skc_v6_daddr";
+};
+
+/// Bytes in memory, as the parser wants them: with every read checked.
+struct Bytes(Vec<u8>);
+
+impl Readable for Bytes {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), btfparse::Error> {
+        let found = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.0.get(start..start.checked_add(buffer.len())?))
+            .ok_or_else(|| {
+                btfparse::Error::new(btfparse::ErrorKind::EOF, "the BTF ends before its own sizes say")
+            })?;
+        buffer.copy_from_slice(found);
+        Ok(())
+    }
+}
+
+/// Reads the offsets of the running kernel.
+pub fn of_running_kernel() -> Result<Offsets, KernelError> {
+    of_file(Path::new(VMLINUX))
+}
+
+/// Reads the offsets from a file that holds raw BTF.
+pub fn of_file(path: &Path) -> Result<Offsets, KernelError> {
+    let size = std::fs::metadata(path)
+        .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?
+        .len();
+    if size > BTF_BYTES {
+        return Err(KernelError::NoBtf {
+            path: path.to_owned(),
+            reason: format!("{size} bytes; at most {BTF_BYTES} are read"),
+        });
+    }
+    let bytes = std::fs::read(path)
+        .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?;
+    let types = TypeInformation::new(&Bytes(bytes))
+        .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: format!("{error:?}") })?;
+    resolve(&types)
+}
+
+fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
+    let mut offsets = Offsets::ABSENT;
+    for field in FIELDS {
+        let owner = one_struct(types, field.owner)?;
+        let offset = field.members.iter().find_map(|member| types.offset_of(owner, member).ok());
+        let Some((_, Offset::ByteOffset(offset))) = offset else {
+            return Err(KernelError::UnknownField {
+                owner: field.owner,
+                member: field.members.first().copied().unwrap_or_default(),
+            });
+        };
+        (field.put)(&mut offsets, offset);
+    }
+    Ok(offsets)
+}
+
+/// The struct of a name; two different ones cannot be told apart, so that is refused.
+fn one_struct(types: &TypeInformation, name: &'static str) -> Result<u32, KernelError> {
+    let mut found = types.get().iter().filter(|(id, kind)| {
+        matches!(kind, TypeVariant::Struct(_)) && types.name_of(**id).as_deref() == Some(name)
+    });
+    match (found.next(), found.next()) {
+        (Some((id, _)), None) => Ok(*id),
+        (None, _) => Err(KernelError::UnknownField { owner: name, member: "" }),
+        (Some(_), Some(_)) => Err(KernelError::AmbiguousStruct { name }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_every_offset_once() {
+        let mut offsets = Offsets::zeroed();
+        for (index, field) in FIELDS.iter().enumerate() {
+            (field.put)(&mut offsets, u32::try_from(index).unwrap() + 1);
+        }
+        let mut values: Vec<u32> = bytemuck::cast_slice(bytemuck::bytes_of(&offsets)).to_vec();
+        values.sort_unstable();
+        let expected: Vec<u32> = (1..=u32::try_from(FIELDS.len()).unwrap()).collect();
+        assert_eq!(values, expected);
+        assert!(!values.contains(&ABSENT));
+    }
+
+    #[test]
+    fn the_running_kernel_has_them_all() {
+        if !Path::new(VMLINUX).exists() {
+            eprintln!("skipped: this kernel shows no BTF at {VMLINUX}");
+            return;
+        }
+        let offsets = of_running_kernel().unwrap();
+        assert_ne!(offsets.task_tgid, ABSENT);
+        assert_eq!(offsets.task_tgid, offsets.task_pid + 4);
+    }
+
+    #[test]
+    fn hostile_btf_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("btf");
+        for bytes in [&b""[..], b"\x9f\xeb", b"\x9f\xeb\x01\x00\x18\x00\x00\x00\xff\xff\xff\xff", &[0xff; 4096]] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(of_file(&path).is_err());
+        }
+        assert!(of_file(&folder.path().join("absent")).is_err());
+    }
+}
