@@ -10,12 +10,8 @@ pub const OLDEST: (u32, u32) = (5, 10);
 
 /// `CAP_*` numbers of `linux/capability.h` that loading and attaching need, with their names.
 /// `CAP_SYS_ADMIN` stands for all of them.
-const NEEDED: &[(u32, &str)] = &[
-    (39, "CAP_BPF"),
-    (38, "CAP_PERFMON"),
-    (12, "CAP_NET_ADMIN"),
-    (19, "CAP_SYS_PTRACE"),
-];
+const NEEDED: &[(u32, &str)] =
+    &[(39, "CAP_BPF"), (38, "CAP_PERFMON"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE")];
 const SYS_ADMIN: u32 = 21;
 
 /// Checks the capabilities of this process.
@@ -42,7 +38,9 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
 
 fn release_is_supported(release: &str) -> Result<(), KernelError> {
     match version(release) {
-        Some(version) if version < OLDEST => Err(KernelError::TooOld { release: release.to_owned() }),
+        Some(version) if version < OLDEST => {
+            Err(KernelError::TooOld { release: release.to_owned() })
+        }
         _ => Ok(()),
     }
 }
@@ -64,7 +62,8 @@ fn missing(effective: u64) -> Option<String> {
 
 /// The active mode stands in brackets: `none [integrity] confidentiality`.
 fn lockdown(text: &str) -> Result<(), KernelError> {
-    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(mode, _)| mode);
+    let mode =
+        text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(mode, _)| mode);
     match mode {
         Some("confidentiality") => Err(KernelError::Lockdown { mode: "confidentiality".into() }),
         _ => Ok(()),

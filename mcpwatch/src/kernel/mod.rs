@@ -33,7 +33,9 @@ pub enum KernelError {
         reason: String,
     },
     /// The kernel is older than any that was tried.
-    #[error("this kernel is {release}; mcpwatch needs 5.10 or newer: update the kernel of this host")]
+    #[error(
+        "this kernel is {release}; mcpwatch needs 5.10 or newer: update the kernel of this host"
+    )]
     TooOld {
         /// `uname -r`.
         release: String,
@@ -50,7 +52,9 @@ pub enum KernelError {
         member: &'static str,
     },
     /// A struct's name is not unique.
-    #[error("this kernel has two different `struct {name}`: mcpwatch cannot tell which one is meant; report it")]
+    #[error(
+        "this kernel has two different `struct {name}`: mcpwatch cannot tell which one is meant; report it"
+    )]
     AmbiguousStruct {
         /// The struct.
         name: &'static str,

@@ -66,12 +66,11 @@ impl Object {
             wake_at: options.ring_bytes / 4,
             padding: 0,
         };
-        let cpus = u32::try_from(
-            aya::util::nr_cpus().map_err(|(what, error)| KernelError::Load {
+        let cpus =
+            u32::try_from(aya::util::nr_cpus().map_err(|(what, error)| KernelError::Load {
                 reason: format!("{what}: {error}"),
-            })?,
-        )
-        .unwrap_or(u32::MAX);
+            })?)
+            .unwrap_or(u32::MAX);
         let mut ebpf = EbpfLoader::new()
             .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
@@ -151,9 +150,11 @@ impl Object {
             }
             (Point::Cgroup, Some(Program::CgroupSockAddr(program))) => {
                 let Some(root) = &self.cgroup else {
-                    return Err("cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
+                    return Err(
+                        "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
                          /sys/fs/cgroup/unified`) or boot with systemd.unified_cgroup_hierarchy=1"
-                        .into());
+                            .into(),
+                    );
                 };
                 // The flagged modes give EINVAL for links, which are what aya makes where it can; links
                 // share the cgroup with other programs by themselves.

@@ -92,7 +92,10 @@ impl Readable for Bytes {
             .ok()
             .and_then(|start| self.0.get(start..start.checked_add(buffer.len())?))
             .ok_or_else(|| {
-                btfparse::Error::new(btfparse::ErrorKind::EOF, "the BTF ends before its own sizes say")
+                btfparse::Error::new(
+                    btfparse::ErrorKind::EOF,
+                    "the BTF ends before its own sizes say",
+                )
             })?;
         buffer.copy_from_slice(found);
         Ok(())
@@ -117,8 +120,10 @@ pub fn of_file(path: &Path) -> Result<Offsets, KernelError> {
     }
     let bytes = std::fs::read(path)
         .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?;
-    let types = TypeInformation::new(&Bytes(bytes))
-        .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: format!("{error:?}") })?;
+    let types = TypeInformation::new(&Bytes(bytes)).map_err(|error| KernelError::NoBtf {
+        path: path.to_owned(),
+        reason: format!("{error:?}"),
+    })?;
     resolve(&types)
 }
 
@@ -182,7 +187,12 @@ mod tests {
     fn hostile_btf_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("btf");
-        for bytes in [&b""[..], b"\x9f\xeb", b"\x9f\xeb\x01\x00\x18\x00\x00\x00\xff\xff\xff\xff", &[0xff; 4096]] {
+        for bytes in [
+            &b""[..],
+            b"\x9f\xeb",
+            b"\x9f\xeb\x01\x00\x18\x00\x00\x00\xff\xff\xff\xff",
+            &[0xff; 4096],
+        ] {
             std::fs::write(&path, bytes).unwrap();
             assert!(of_file(&path).is_err());
         }

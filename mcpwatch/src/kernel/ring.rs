@@ -24,7 +24,8 @@ impl Ring {
     /// Waits until an event wants to be read at once, or for `timeout`. The kernel side wakes the reader
     /// only for those events and when the buffer fills up.
     pub fn wait(&self, timeout: Duration) {
-        let mut poll = libc::pollfd { fd: self.buffer.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll =
+            libc::pollfd { fd: self.buffer.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: one valid `pollfd` for the length of the call. EINTR, as after SIGCONT, is a wait cut
         // short: the caller reads and waits again.
