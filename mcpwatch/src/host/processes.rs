@@ -1,0 +1,195 @@
+//! The process tree as events and snapshots tell it: who is whose child, what each runs, and in which
+//! calls it was forked.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::attribute::Suspect;
+use crate::event::ProcessKey;
+use crate::record::Process;
+
+/// Most ended processes that are remembered for the sake of their children's ancestry.
+const ENDED: usize = 4_096;
+/// Most ancestors that are followed.
+const ANCESTORS: usize = 32;
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its parent.
+    pub parent: Option<ProcessKey>,
+    /// What records show of it.
+    pub shown: Arc<Process>,
+    /// The instance it belongs to; 0 when none.
+    pub instance: u64,
+    /// The calls that were in flight when it, or the nearest ancestor that was, was forked in one.
+    pub lineage: Arc<[Suspect]>,
+    /// It has ended.
+    pub ended: bool,
+}
+
+/// All processes that are known, in bounded number.
+#[derive(Debug)]
+pub struct Processes {
+    entries: HashMap<ProcessKey, Entry>,
+    ended: VecDeque<ProcessKey>,
+    capacity: usize,
+    refused: u64,
+}
+
+impl Processes {
+    /// A table of at most `capacity` processes.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { entries: HashMap::new(), ended: VecDeque::new(), capacity, refused: 0 }
+    }
+
+    /// Adds or replaces a process. A full table refuses, and counts, processes that belong to no instance;
+    /// those that do take the place of remembered dead, and are bounded by the kernel's watch set.
+    pub fn insert(&mut self, key: ProcessKey, entry: Entry) {
+        if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
+            if entry.instance == 0 {
+                self.refused += 1;
+                return;
+            }
+            self.forget_oldest();
+        }
+        self.entries.insert(key, entry);
+    }
+
+    /// The process, if it is known.
+    #[must_use]
+    pub fn get(&self, key: ProcessKey) -> Option<&Entry> {
+        self.entries.get(&key)
+    }
+
+    /// The process, if it is known.
+    pub fn get_mut(&mut self, key: ProcessKey) -> Option<&mut Entry> {
+        self.entries.get_mut(&key)
+    }
+
+    /// Marks a process as ended. It is remembered for a while: its children may tell of it.
+    pub fn end(&mut self, key: ProcessKey) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.ended {
+            return;
+        }
+        entry.ended = true;
+        // Calls are not kept alive by the dead.
+        entry.lineage = Arc::from([]);
+        self.ended.push_back(key);
+        if self.ended.len() > ENDED {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.ended.pop_front() {
+            self.entries.remove(&oldest);
+        }
+    }
+
+    /// The process's ancestors that belong to the same instance, nearest first.
+    pub fn ancestors(&self, key: ProcessKey) -> impl Iterator<Item = (ProcessKey, &Entry)> {
+        let instance = self.get(key).map_or(0, |entry| entry.instance);
+        let mut next = self.get(key).and_then(|entry| entry.parent);
+        std::iter::from_fn(move || {
+            let key = next?;
+            let entry = self.get(key)?;
+            next = entry.parent;
+            Some((key, entry))
+        })
+        .take(ANCESTORS)
+        .take_while(move |(_, entry)| entry.instance == instance)
+    }
+
+    /// The living process with this id.
+    #[must_use]
+    pub fn alive(&self, pid: u32) -> Option<ProcessKey> {
+        self.entries.iter().find(|(key, entry)| key.pid == pid && !entry.ended).map(|(key, _)| *key)
+    }
+
+    /// How many are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many were refused because the table was full.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// The name a process has in records: pid and start time in clock ticks.
+#[must_use]
+pub fn entity_id(key: ProcessKey) -> String {
+    format!("{}-{}", key.pid, key.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Time;
+
+    fn entry(parent: Option<ProcessKey>, instance: u64) -> Entry {
+        Entry {
+            parent,
+            shown: Arc::new(Process {
+                entity_id: String::new(),
+                pid: 1,
+                ppid: 0,
+                start_time: Time(0),
+                exe: "/x".into(),
+                argv: Vec::new(),
+                cwd: None,
+                uid: 0,
+                container: None,
+            }),
+            instance,
+            lineage: Arc::from([]),
+            ended: false,
+        }
+    }
+
+    fn key(pid: u32) -> ProcessKey {
+        ProcessKey { pid, start: 1 }
+    }
+
+    #[test]
+    fn ancestry_ends_at_the_instance_and_in_loops() {
+        let mut table = Processes::new(100);
+        table.insert(key(1), entry(None, 0));
+        table.insert(key(2), entry(Some(key(1)), 7));
+        table.insert(key(3), entry(Some(key(2)), 7));
+        table.insert(key(4), entry(Some(key(3)), 7));
+        let pids: Vec<u32> = table.ancestors(key(4)).map(|(key, _)| key.pid).collect();
+        assert_eq!(pids, [3, 2]);
+        table.insert(key(2), entry(Some(key(4)), 7));
+        assert_eq!(table.ancestors(key(4)).count(), ANCESTORS);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_says_what_it_refused() {
+        let mut table = Processes::new(10);
+        for pid in 0..20 {
+            table.insert(key(pid), entry(None, 0));
+        }
+        assert_eq!((table.len(), table.refused()), (10, 10));
+        for pid in 0..10 {
+            table.end(key(pid));
+        }
+        for pid in 100..200 {
+            table.insert(key(pid), entry(None, 1));
+            table.end(key(pid));
+        }
+        assert!(table.len() <= 110);
+    }
+}
