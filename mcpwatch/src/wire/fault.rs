@@ -38,7 +38,8 @@ faults! {
     UnknownResponse => "unknown_response", "A response to an id nobody asked with.";
     SecondResponse => "second_response", "Another response to a request that was answered before.";
     UnknownMethod => "unknown_method", "A method that no revision of the protocol has.";
-    WrongDirection => "wrong_direction", "A method that only the other side may use in this revision.";
+    WrongDirection => "wrong_direction", "A method that only the other side may use.";
+    NotInRevision => "not_in_revision", "A method that this side may not use in the revision in use.";
     SecondInitialize => "second_initialize", "`initialize` on a channel that has a session already.";
     BeforeInitialize => "before_initialize", "A request other than ping before the session was opened.";
     UnknownCancel => "unknown_cancel", "A cancellation of a request that was never made.";

@@ -55,8 +55,7 @@ pub struct Clipped {
 /// Cuts the stream of one direction into lines. Keeps at most [`Limits::message_bytes`].
 #[derive(Debug)]
 pub struct Framer {
-    message_bytes: usize,
-    clip_bytes: usize,
+    limits: Limits,
     /// Where the next chunk should begin; `None` before the first.
     expected: Option<u64>,
     /// The line so far, or its first bytes when it is split.
@@ -76,8 +75,7 @@ impl Framer {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            message_bytes: limits.message_bytes,
-            clip_bytes: limits.clip_bytes.min(limits.message_bytes),
+            limits,
             expected: None,
             head: Vec::new(),
             tail: Vec::new(),
@@ -118,17 +116,16 @@ impl Framer {
         }
     }
 
+    /// A chunk has come.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.expected.is_some()
+    }
+
     /// Bytes of a line that has not ended yet.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.length
-    }
-
-    /// The stream is over: what was begun ends here, though no newline came.
-    pub fn end(&mut self, out: &mut Vec<Frame>) {
-        if self.length > 0 {
-            self.finish(out);
-        }
     }
 
     fn hole(&mut self, bytes: u64, out: &mut Vec<Frame>) {
@@ -147,16 +144,16 @@ impl Framer {
     fn append(&mut self, data: &[u8]) {
         self.length = self.length.saturating_add(data.len() as u64);
         if !self.split {
-            if self.head.len() + data.len() <= self.message_bytes {
+            if self.head.len() + data.len() <= self.limits.message_bytes {
                 self.head.extend_from_slice(data);
                 return;
             }
             self.split();
         }
-        let kept = last(data, self.clip_bytes);
+        let kept = last(data, self.limits.clip_bytes);
         // Twice the length is let grow before it is cut, so that each byte is moved once.
-        if self.tail.len() + kept.len() > 2 * self.clip_bytes {
-            let surplus = self.tail.len().saturating_sub(self.clip_bytes);
+        if self.tail.len() + kept.len() > 2 * self.limits.clip_bytes {
+            let surplus = self.tail.len().saturating_sub(self.limits.clip_bytes);
             self.tail.drain(..surplus);
         }
         self.tail.extend_from_slice(kept);
@@ -168,9 +165,9 @@ impl Framer {
             return;
         }
         self.split = true;
-        let middle = self.head.get(self.clip_bytes..).unwrap_or_default();
-        self.tail = last(middle, self.clip_bytes).to_vec();
-        self.head.truncate(self.clip_bytes);
+        let middle = self.head.get(self.limits.clip_bytes..).unwrap_or_default();
+        self.tail = last(middle, self.limits.clip_bytes).to_vec();
+        self.head.truncate(self.limits.clip_bytes);
         self.head.shrink_to_fit();
     }
 
@@ -180,7 +177,7 @@ impl Framer {
         let (length, lost) = (mem::take(&mut self.length), mem::take(&mut self.lost));
         let start = mem::take(&mut self.start);
         if mem::take(&mut self.split) {
-            let surplus = tail.len().saturating_sub(self.clip_bytes);
+            let surplus = tail.len().saturating_sub(self.limits.clip_bytes);
             tail.drain(..surplus);
             strip_return(&mut tail);
             out.push(Frame::Clipped(Clipped { head, tail, bytes: length, lost, start }));
