@@ -4,7 +4,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::wire::Limits;
-use crate::wire::salvage::{Salvaged, salvage};
+use crate::wire::salvage::salvage_object;
 
 /// The arguments of a request.
 #[derive(Debug, Default, PartialEq)]
@@ -30,16 +30,7 @@ pub(super) fn read(
         (serde_json::from_str(raw.get()).ok(), None)
     } else {
         let (head, tail) = ends(raw.get(), limits.clip_bytes);
-        let value = match salvage(head, tail) {
-            Some(Salvaged::Message(members)) => Some(Value::Object(members)),
-            // The same key at both ends: a member stands twice, and the last one counts.
-            Some(Salvaged::Two { mut first, last }) => {
-                first.extend(last);
-                Some(Value::Object(first))
-            }
-            None => None,
-        };
-        (value, Some(clip(head, tail, limits.clip_bytes)))
+        (salvage_object(head, tail), Some(clip(head, tail, limits.clip_bytes)))
     };
     if !has_arguments && let Some(members) = value.as_mut().and_then(Value::as_object_mut) {
         members.shift_remove("_meta");

@@ -176,12 +176,22 @@ mod tests {
     fn pages_add_up_and_a_first_page_replaces() {
         let limits = Limits::default();
         let mut catalogue = Catalogue::default();
-        assert!(!catalogue.page(r#"{"tools":[{"name":"a"}],"nextCursor":"2"}"#, true, false, &limits));
+        assert!(!catalogue.page(
+            r#"{"tools":[{"name":"a"}],"nextCursor":"2"}"#,
+            true,
+            false,
+            &limits
+        ));
         assert!(!catalogue.complete());
         assert!(catalogue.page(r#"{"tools":[{"name":"b"}]}"#, false, false, &limits));
         assert_eq!(catalogue.tools().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b"]);
         catalogue.mark_stale();
-        assert!(catalogue.page(r#"{"tools":[{"name":"c"}],"nextCursor":null}"#, true, false, &limits));
+        assert!(catalogue.page(
+            r#"{"tools":[{"name":"c"}],"nextCursor":null}"#,
+            true,
+            false,
+            &limits
+        ));
         assert_eq!(catalogue.tools().map(|(name, _)| name).collect::<Vec<_>>(), ["c"]);
         assert!(!catalogue.stale());
     }

@@ -140,8 +140,11 @@ impl Conversation {
             let bytes = self.side(direction).framer.pending();
             if bytes > 0 {
                 let detail = format!("{bytes} bytes of a line that never ended");
-                Origin { direction, time, bytes, clipped: None }
-                    .problem(Fault::Unterminated, detail, out);
+                Origin { direction, time, bytes, clipped: None }.problem(
+                    Fault::Unterminated,
+                    detail,
+                    out,
+                );
             }
         }
         while let Some(flight) = self.flights.give_up_oldest() {
@@ -375,8 +378,7 @@ impl Conversation {
             let detail = format!("`{key}` stands in the parameters twice");
             origin.problem(Fault::DuplicateKey, detail, out);
         }
-        let [tool, given, meta, version, client] =
-            picked.map_or([None; 5], |picked| picked.values);
+        let [tool, given, meta, version, client] = picked.map_or([None; 5], |picked| picked.values);
 
         self.place(origin, &name, method, Meta::read(meta), (version, client), out);
         if origin.direction == Direction::ClientToServer {
@@ -510,9 +512,10 @@ impl Conversation {
             return;
         }
         let other = opposite(origin.direction);
-        let standing = self.flights.get(other, &id).is_some_and(|call| {
-            methods::find(&call.method).is_some_and(|method| method.standing)
-        });
+        let standing = self
+            .flights
+            .get(other, &id)
+            .is_some_and(|call| methods::find(&call.method).is_some_and(|method| method.standing));
         if standing {
             self.flights.cancel(other, &id, origin.time);
             return;

@@ -72,8 +72,7 @@ impl Sessions {
 
     /// An `initialize` with these parameters opens a session.
     pub(super) fn initialize(&mut self, client: Option<&RawValue>) -> Session {
-        let session =
-            Session { client: client.and_then(party), ..self.open(HANDSHAKE) };
+        let session = Session { client: client.and_then(party), ..self.open(HANDSHAKE) };
         self.stateless_last = false;
         self.handshake.insert(session).clone()
     }
@@ -98,8 +97,7 @@ impl Sessions {
     /// A request of the stateless era. Returns the session when there is news of it.
     pub(super) fn stateless(&mut self, meta: Meta) -> Option<Session> {
         self.stateless_last = true;
-        let mut session =
-            self.stateless.take().unwrap_or_else(|| self.open(STATELESS));
+        let mut session = self.stateless.take().unwrap_or_else(|| self.open(STATELESS));
         let before = (session.protocol_version.clone(), session.client.clone());
         let fresh = before.0.is_none();
         session.protocol_version = meta.version.or(session.protocol_version);

@@ -59,7 +59,10 @@ mod tests {
         assert_eq!(Fault::ALL.len(), PROBLEMS.len());
         for (fault, (word, meaning)) in Fault::ALL.iter().zip(PROBLEMS) {
             assert_eq!(fault.word(), *word);
-            assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'8'), "{word}");
+            assert!(
+                word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'8'),
+                "{word}"
+            );
             assert!(meaning.ends_with('.'), "{word}: {meaning}");
             assert_eq!(PROBLEMS.iter().filter(|(other, _)| other == word).count(), 1, "{word}");
         }

@@ -236,10 +236,7 @@ pub struct Picked<'a, const N: usize> {
 
 /// Takes some members of an object, without looking into them. `None` when the text is no object.
 #[must_use]
-pub fn pick<'a, const N: usize>(
-    text: &'a str,
-    keys: [&'static str; N],
-) -> Option<Picked<'a, N>> {
+pub fn pick<'a, const N: usize>(text: &'a str, keys: [&'static str; N]) -> Option<Picked<'a, N>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let picked = deserializer.deserialize_map(Picker { keys }).ok()?;
     deserializer.end().ok()?;
@@ -337,7 +334,11 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_word() {
-        let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{}{}}}"#, "[".repeat(127), "]".repeat(127));
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{}{}}}"#,
+            "[".repeat(127),
+            "]".repeat(127)
+        );
         let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "x".repeat(1023));
         let table: &[(&str, &str)] = &[
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, ""),
@@ -370,7 +371,10 @@ mod tests {
             (&long, "invalid_id"),
             (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, "duplicate_key"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping","\u006dethod":"x"}"#, "duplicate_key"),
-            (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}"#, "result_and_error"),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}"#,
+                "result_and_error",
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"error":{"code":"1","message":""}}"#, "invalid_error"),
             (r#"{"jsonrpc":"2.0","id":1,"error":"broken"}"#, "invalid_error"),
             (&deep, "too_deep"),

@@ -150,6 +150,14 @@ impl Framer {
             }
             self.split();
         }
+        let mut data = data;
+        if self.lost == 0 && self.tail.is_empty() {
+            // One large chunk may come before the head is full.
+            let room = self.limits.clip_bytes.saturating_sub(self.head.len()).min(data.len());
+            let (begin, rest) = data.split_at(room);
+            self.head.extend_from_slice(begin);
+            data = rest;
+        }
         let kept = last(data, self.limits.clip_bytes);
         // Twice the length is let grow before it is cut, so that each byte is moved once.
         if self.tail.len() + kept.len() > 2 * self.limits.clip_bytes {
@@ -198,5 +206,115 @@ fn last(data: &[u8], most: usize) -> &[u8] {
 fn strip_return(line: &mut Vec<u8>) {
     if line.last() == Some(&b'\r') {
         line.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Limits = Limits {
+        message_bytes: 64,
+        clip_bytes: 16,
+        argument_bytes: 64,
+        in_flight: 4,
+        in_flight_bytes: 4096,
+        tools: 4,
+        catalogue_bytes: 4096,
+        cancel_grace: 1,
+    };
+
+    fn frames(limits: Limits, chunks: &[(u64, &[u8])]) -> Vec<Frame> {
+        let (mut framer, mut out) = (Framer::new(limits), Vec::new());
+        for (offset, data) in chunks {
+            framer.push(*offset, data, &mut out);
+        }
+        out
+    }
+
+    fn line(text: &str) -> Frame {
+        Frame::Line { bytes: text.into(), start: Start::Known }
+    }
+
+    #[test]
+    fn lines_come_out_however_the_stream_is_split() {
+        let stream = b"{\"a\":1}\n\r\n  \n{\"b\":\"\xc3\xa9\"}\r\nnoise\nlast";
+        let expected = vec![line("{\"a\":1}"), line("{\"b\":\"é\"}"), line("noise")];
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let chunks = [
+                    (0, &stream[..first]),
+                    (first as u64, &stream[first..second]),
+                    (second as u64, &stream[second..]),
+                ];
+                assert_eq!(frames(SMALL, &chunks), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_line_keeps_its_ends() {
+        let long = format!("{}{}{}\nnext\n", "h".repeat(20), "m".repeat(300), "t".repeat(20));
+        for size in [1, 3, 16, 17, 33, 64, 65, 1000] {
+            let mut framer = Framer::new(SMALL);
+            let (mut out, mut offset) = (Vec::new(), 0);
+            for chunk in long.as_bytes().chunks(size) {
+                framer.push(offset, chunk, &mut out);
+                offset += chunk.len() as u64;
+                let kept = framer.head.capacity() + framer.tail.capacity();
+                assert!(kept <= 2 * 64 + 4 * 16, "{kept} bytes kept in chunks of {size}");
+            }
+            let clipped = Clipped {
+                head: vec![b'h'; 16],
+                tail: vec![b't'; 16],
+                bytes: 340,
+                lost: 0,
+                start: Start::Known,
+            };
+            assert_eq!(out, [Frame::Clipped(clipped), line("next")], "chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_greatest_length_is_whole() {
+        let whole = format!("{}\n", "x".repeat(64));
+        assert_eq!(frames(SMALL, &[(0, whole.as_bytes())]), [line(whole.trim_end())]);
+        let longer = format!("{}\n", "x".repeat(65));
+        assert!(matches!(frames(SMALL, &[(0, longer.as_bytes())])[..], [Frame::Clipped(_)]));
+    }
+
+    #[test]
+    fn a_hole_in_a_line_leaves_its_ends() {
+        let out = frames(SMALL, &[(0, b"one\n{\"id\":"), (110, b"}}\r\ntwo\n")]);
+        let clipped = Clipped {
+            head: b"{\"id\":".to_vec(),
+            tail: b"}}".to_vec(),
+            bytes: 6 + 100 + 3,
+            lost: 100,
+            start: Start::Known,
+        };
+        assert_eq!(out, [line("one"), Frame::Clipped(clipped), line("two")]);
+    }
+
+    #[test]
+    fn a_hole_between_lines_is_told_at_once() {
+        let out = frames(SMALL, &[(0, b"one\n"), (100, b"half\ntwo\n")]);
+        let half = Frame::Line { bytes: b"half".to_vec(), start: Start::AfterHole };
+        assert_eq!(out, [line("one"), Frame::Hole { bytes: 96 }, half, line("two")]);
+        // A blank rest of a line is the end of it.
+        let out = frames(SMALL, &[(0, b"one\n"), (100, b"\ntwo\n")]);
+        assert_eq!(out, [line("one"), Frame::Hole { bytes: 96 }, line("two")]);
+    }
+
+    #[test]
+    fn a_channel_in_use_begins_with_a_doubtful_line() {
+        let half = Frame::Line { bytes: b"half".to_vec(), start: Start::Joined };
+        assert_eq!(frames(SMALL, &[(7, b"half\nwhole\n")]), [half, line("whole")]);
+    }
+
+    #[test]
+    fn racing_threads_make_no_hole() {
+        let out = frames(SMALL, &[(0, b"on"), (0, b"e\nt"), (3, b"wo\n"), (8, b"three\n")]);
+        assert_eq!(out, [line("one"), line("two"), line("three")]);
     }
 }

@@ -28,12 +28,15 @@ pub enum Salvaged {
 /// Puts together what the ends of a message tell. `None` when neither tells anything.
 #[must_use]
 pub fn salvage(head: &str, tail: &str) -> Option<Salvaged> {
-    let Head { members: mut first, open } = read_head(head).unwrap_or_default();
+    // Half of a method, an id or a tool's name would be a wrong one. What is worth keeping (arguments,
+    // text of results) lies deeper.
+    let Head { members: mut first, open } = read_head(head, 3).unwrap_or_default();
     let Tail { members, inner } = read_tail(tail);
     if first.is_empty() && members.is_empty() && inner.is_empty() {
         return None;
     }
-    let clash = members.iter().any(|(key, _)| first.contains_key(key) && open.as_ref() != Some(key));
+    let clash =
+        members.iter().any(|(key, _)| first.contains_key(key) && open.as_ref() != Some(key));
     if clash {
         let mut last = Map::new();
         add_missing(&mut last, members);
@@ -47,6 +50,18 @@ pub fn salvage(head: &str, tail: &str) -> Option<Salvaged> {
     }
     add_missing(&mut first, members);
     Some(Salvaged::Message(first))
+}
+
+/// Puts together what the ends of one object tell. `None` when they tell nothing.
+#[must_use]
+pub fn salvage_object(head: &str, tail: &str) -> Option<Value> {
+    let Head { mut members, open } = read_head(head, 1).unwrap_or_default();
+    let tail = read_tail(tail);
+    if let Some(cut) = open.and_then(|key| members.get_mut(&key)).and_then(Value::as_object_mut) {
+        add_missing(cut, tail.inner);
+    }
+    add_missing(&mut members, tail.members);
+    (!members.is_empty()).then_some(Value::Object(members))
 }
 
 /// Members of `result` are known without their owner when the cut is before its key.
@@ -70,9 +85,10 @@ struct Head {
     open: Option<String>,
 }
 
-/// Reads the beginning of an object: whole members, and of the last one what there is.
-fn read_head(text: &str) -> Option<Head> {
-    let (completed, cut_within) = complete(text);
+/// Reads the beginning of an object: whole members, and of the last one what there is. A string that
+/// was cut is kept when it stands at least `deep` levels down.
+fn read_head(text: &str, deep: usize) -> Option<Head> {
+    let (completed, cut_within) = complete(text, deep);
     let Value::Object(members) = serde_json::from_str(&completed).ok()? else { return None };
     // `preserve_order`: the last key is the one that was written last.
     let open = if cut_within { members.keys().next_back().cloned() } else { None };
@@ -90,7 +106,7 @@ struct Open {
 
 /// The beginning of a JSON text → the longest of it that a few closers make whole. `true` when the
 /// cut was within a member of the outermost object.
-fn complete(text: &str) -> (String, bool) {
+fn complete(text: &str, deep: usize) -> (String, bool) {
     let bytes = text.as_bytes();
     let mut stack: Vec<Open> = Vec::new();
     let mut position = 0;
@@ -101,9 +117,7 @@ fn complete(text: &str) -> (String, bool) {
             b'"' => {
                 let (end, safe) = string_end(bytes, position);
                 let Some(end) = end else {
-                    // Half of a method, an id or a tool's name would be a wrong one. What is worth
-                    // keeping (arguments, text of results) lies deeper.
-                    if stack.len() > 2 && stack.last().is_some_and(|open| open.value_next) {
+                    if stack.len() >= deep && stack.last().is_some_and(|open| open.value_next) {
                         open_string = Some(safe);
                     }
                     break;
@@ -287,7 +301,8 @@ fn string_start(bytes: &[u8], end: usize) -> Option<usize> {
     let mut position = end;
     loop {
         position = bytes.get(..position)?.iter().rposition(|byte| *byte == b'"')?;
-        let escapes = bytes.get(..position)?.iter().rev().take_while(|byte| **byte == b'\\').count();
+        let escapes =
+            bytes.get(..position)?.iter().rev().take_while(|byte| **byte == b'\\').count();
         if escapes % 2 == 0 {
             return Some(position);
         }
@@ -405,31 +420,47 @@ mod tests {
             json!({"method": "tools/call", "params": {"name": "write_file",
                 "arguments": {"path": "/tmp/é \"x\"", "content": content}}, "jsonrpc": "2.0", "id": 7})
         );
-        let salvaged = message(r#"{"result":{"content":[{"type":"text","te"#, r#""}],"isError":true},"jsonrpc":"2.0","id":3}"#);
+        let salvaged = message(
+            r#"{"result":{"content":[{"type":"text","te"#,
+            r#""}],"isError":true},"jsonrpc":"2.0","id":3}"#,
+        );
         assert_eq!(salvaged["result"], json!({"content": [{"type": "text"}], "isError": true}));
         assert_eq!(salvaged["id"], json!(3));
     }
 
     #[test]
     fn the_ends_of_two_messages_are_not_taken_for_one() {
-        let Some(Salvaged::Two { first, last }) =
-            salvage(r#"{"jsonrpc":"2.0","id":1,"result":{"x"#, r#"y","isError":true},"jsonrpc":"2.0","id":2}"#)
-        else {
+        let Some(Salvaged::Two { first, last }) = salvage(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"x"#,
+            r#"y","isError":true},"jsonrpc":"2.0","id":2}"#,
+        ) else {
             panic!()
         };
         assert_eq!(first["id"], json!(1));
-        assert_eq!(Value::Object(last), json!({"id": 2, "jsonrpc": "2.0", "result": {"isError": true}}));
+        assert_eq!(
+            Value::Object(last),
+            json!({"id": 2, "jsonrpc": "2.0", "result": {"isError": true}})
+        );
+    }
+
+    #[test]
+    fn of_an_object_both_ends_are_kept() {
+        let part = salvage_object(r#"{"path":"/a","n":12,"content":"abc"#, r#"xyz","mode":"w"}"#);
+        assert_eq!(part, Some(json!({"path": "/a", "n": 12, "content": "abc", "mode": "w"})));
+        assert_eq!(salvage_object("[1,2", "3]"), None);
     }
 
     #[test]
     fn garbage_tells_nothing() {
-        for text in ["", "noise", "{", "}", "[[[[", "]]]", "\"", "\\\"\\", "{\"", ":}", ",,}", "{{}}"] {
+        for text in
+            ["", "noise", "{", "}", "[[[[", "]]]", "\"", "\\\"\\", "{\"", ":}", ",,}", "{{}}"]
+        {
             assert_eq!(salvage(text, text), None, "{text}");
         }
         let deep = "[".repeat(100_000);
         assert_eq!(salvage(&deep, &deep), None);
         let deep = format!("{}{}", r#"{"a":"#.repeat(500), "}".repeat(500));
         assert!(salvage(&deep[..2000], "").is_some());
-        salvage("", &deep[2000..]);
+        let _ = salvage("", &deep[2000..]);
     }
 }
