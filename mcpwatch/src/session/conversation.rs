@@ -292,10 +292,12 @@ impl Conversation {
     /// A message of which only the ends are known.
     fn clipped(&mut self, origin: &mut Origin, clipped: &Clipped, out: &mut Vec<Said>) {
         let (head, _) = text(&clipped.head);
+        // The last character may have been cut in two.
+        let head = head.trim_end_matches('\u{fffd}');
         let (tail, _) = text(&clipped.tail);
         self.counters.clipped += 1;
         // What begins in the middle of a line is no beginning of a message.
-        let beginning = if clipped.start == Start::Known { head.as_ref() } else { "" };
+        let beginning = if clipped.start == Start::Known { head } else { "" };
         let messages = match salvage(beginning, &tail) {
             Some(Salvaged::Message(message)) => vec![message],
             Some(Salvaged::Two { first, last }) => {
@@ -304,7 +306,7 @@ impl Conversation {
             }
             None => Vec::new(),
         };
-        origin.clipped = Some(arguments::clip(&head, &tail, self.limits.clip_bytes));
+        origin.clipped = Some(arguments::clip(head, &tail, self.limits.clip_bytes));
         let mut understood = false;
         for mut message in messages {
             self.guess_response(origin.direction, &mut message);
@@ -461,7 +463,7 @@ impl Conversation {
                 revision
             }
             _ => {
-                let missed = self.side(origin.direction).missed || origin.clipped.is_some();
+                let missed = self.joined || self.counters.lost_bytes > 0;
                 let session = self.sessions.without_meta();
                 let revision = session.and_then(Session::revision);
                 if session.is_none() && name != "ping" && !missed {

@@ -1,5 +1,8 @@
 //! Conversations as they go over a channel, and what is made of them.
 
+mod random;
+mod recorded;
+
 use serde_json::{Value, json};
 
 use super::*;
