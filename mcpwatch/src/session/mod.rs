@@ -1,12 +1,26 @@
 //! Protocol eras, sessions, calls in flight and tool catalogues of one server's channel: bytes in,
 //! [`Said`] out. Pure; time comes with the bytes.
 
+mod arguments;
+mod catalogue;
+mod conversation;
+mod flight;
+pub mod methods;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::event::Direction;
 use crate::record::{CallError, CallStatus, Party};
+
+pub use crate::wire::PROBLEMS;
+pub use catalogue::Catalogue;
+pub use conversation::{Conversation, Counters};
+pub use sessions::{HANDSHAKE, STATELESS};
 
 /// A request on a channel, from the exit of the read that completed it.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,9 +34,13 @@ pub struct Call {
     /// `params.name` of `tools/call`.
     pub tool: Option<String>,
     /// What it was given, not masked: `params.arguments` of `tools/call` and `prompts/get`, `params`
-    /// without `_meta` of other methods. `None` when there was none or the request was cut before it.
+    /// without `_meta` of other methods. `None` when there was none or the request was cut before it;
+    /// with `clipped`, the parts of it that are known.
     pub arguments: Option<Value>,
-    /// Text of the request as far as it was captured, when it was cut: matching must do with it.
+    /// Text of the request as far as it was captured, or of its arguments as far as they are kept, when
+    /// that is not all: matching must do with it. At most about [`Limits::clip_bytes`] long.
+    ///
+    /// [`Limits::clip_bytes`]: crate::wire::Limits::clip_bytes
     pub clipped: Option<String>,
     /// Who is asked.
     pub direction: Direction,

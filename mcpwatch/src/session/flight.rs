@@ -1,0 +1,179 @@
+//! The calls of a channel that wait for a response, by direction and id. There is no time to live: a
+//! call waits until it is answered, given up by its sender, or the channel ends.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::mem::size_of;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Call;
+use crate::event::Direction;
+
+/// Ids of calls that are over are remembered for this many calls: a late or second response to one of
+/// them is not one to an unknown id.
+const REMEMBERED: usize = 256;
+
+/// Who asked, and with which id. The id is its JSON text: `"1"` is not `1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    direction: Direction,
+    id: String,
+}
+
+impl Key {
+    fn new(direction: Direction, id: &Value) -> Self {
+        Self { direction, id: id.to_string() }
+    }
+}
+
+/// A call that waits for a response.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// The call.
+    pub(super) call: Arc<Call>,
+    /// When its sender cancelled it.
+    pub(super) cancelled: Option<u64>,
+    weight: usize,
+}
+
+/// How a call that is over came to be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// It was answered.
+    Answered,
+    /// It was given up: cancelled and not answered in time, or pushed out of the table.
+    GivenUp,
+}
+
+/// The calls in flight, both directions together.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    /// By number: the oldest first.
+    calls: BTreeMap<u64, Flight>,
+    /// Numbers of the calls with an id, the oldest first. More than one when an id was used again
+    /// before its response.
+    numbers: HashMap<Key, Vec<u64>>,
+    /// Numbers of the cancelled ones with the time of it, in that order.
+    cancelled: VecDeque<(u64, u64)>,
+    /// Sum of the weights.
+    bytes: usize,
+    remembered: VecDeque<(Key, Gone)>,
+}
+
+impl Flights {
+    /// The calls, the oldest first.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Arc<Call>> {
+        self.calls.values().map(|flight| &flight.call)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// What their arguments take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a call with that id waits.
+    pub(super) fn contains(&self, direction: Direction, id: &Value) -> bool {
+        self.numbers.contains_key(&Key::new(direction, id))
+    }
+
+    /// The call with that id; of several, the newest.
+    pub(super) fn get(&self, direction: Direction, id: &Value) -> Option<&Arc<Call>> {
+        let number = self.numbers.get(&Key::new(direction, id))?.last()?;
+        self.calls.get(number).map(|flight| &flight.call)
+    }
+
+    /// A new call. `weight` is what its arguments take.
+    pub(super) fn insert(&mut self, call: Arc<Call>, weight: usize) {
+        self.numbers.entry(Key::new(call.direction, &call.id)).or_default().push(call.number);
+        self.bytes += weight;
+        self.calls.insert(call.number, Flight { call, cancelled: None, weight });
+    }
+
+    /// The response to a request of `direction` has come: its call leaves.
+    ///
+    /// When an id was used twice, the newest call is the one answered: clients come to use an id
+    /// again by giving up on the older call or by starting anew, and then no answer to that comes.
+    pub(super) fn answer(&mut self, direction: Direction, id: &Value) -> Option<Flight> {
+        let number = *self.numbers.get(&Key::new(direction, id))?.last()?;
+        self.remove(number, Gone::Answered)
+    }
+
+    /// The sender gave up on a call; it stays, for the answer may be on its way.
+    pub(super) fn cancel(&mut self, direction: Direction, id: &Value, time: u64) -> bool {
+        let number = self.numbers.get(&Key::new(direction, id)).and_then(|numbers| numbers.last());
+        let Some(flight) = number.and_then(|number| self.calls.get_mut(number)) else {
+            return false;
+        };
+        if flight.cancelled.is_none() {
+            flight.cancelled = Some(time);
+            self.cancelled.push_back((flight.call.number, time));
+        }
+        true
+    }
+
+    /// The next call that was cancelled before `time` and not answered leaves.
+    pub(super) fn cancelled_before(&mut self, time: u64) -> Option<Flight> {
+        while let Some((number, cancelled)) = self.cancelled.front().copied() {
+            if cancelled >= time {
+                return None;
+            }
+            self.cancelled.pop_front();
+            if let Some(flight) = self.remove(number, Gone::GivenUp) {
+                return Some(flight);
+            }
+        }
+        None
+    }
+
+    /// The oldest call leaves.
+    pub(super) fn give_up_oldest(&mut self) -> Option<Flight> {
+        let number = *self.calls.first_key_value()?.0;
+        self.remove(number, Gone::GivenUp)
+    }
+
+    /// What became of a call that is over, if it was among the last.
+    pub(super) fn remember(&self, direction: Direction, id: &Value) -> Option<Gone> {
+        let key = Key::new(direction, id);
+        self.remembered.iter().rev().find(|(other, _)| *other == key).map(|(_, gone)| *gone)
+    }
+
+    fn remove(&mut self, number: u64, gone: Gone) -> Option<Flight> {
+        let flight = self.calls.remove(&number)?;
+        self.bytes = self.bytes.saturating_sub(flight.weight);
+        if flight.cancelled.is_some() {
+            self.cancelled.retain(|(other, _)| *other != number);
+        }
+        let key = Key::new(flight.call.direction, &flight.call.id);
+        if let Some(numbers) = self.numbers.get_mut(&key) {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.numbers.remove(&key);
+            }
+        }
+        if self.remembered.len() >= REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back((key, gone));
+        Some(flight)
+    }
+}
+
+/// About what a value takes in memory, in bytes.
+pub(super) fn weight(value: &Value) -> usize {
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weight).sum(),
+        Value::Object(members) => {
+            // A hash and an index beside each key and value.
+            members.iter().map(|(key, value)| 48 + key.len() + weight(value)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + inside
+}
