@@ -90,7 +90,8 @@ impl fmt::Display for Failure {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  to install it: {}", self.what, self.fix)
+        let lead = if matches!(self.fix, Fix::Tell(_)) { "what to do" } else { "to install it" };
+        write!(f, "{}\n  {lead}: {}", self.what, self.fix)
     }
 }
 

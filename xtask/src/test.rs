@@ -59,7 +59,7 @@ impl EndToEnd {
         let sudo = if system::is_root() {
             None
         } else {
-            Some(find_sudo("an end-to-end test (all others: `cargo xtask test --unit`)")?)
+            Some(find_sudo("running the end-to-end tests (`--unit` leaves them out)")?)
         };
         let variables = vec![
             ("MCPWATCH_TEST_DEPS", test_deps::ensure()?.into()),
@@ -101,7 +101,7 @@ impl EndToEnd {
         let variables = self.variables.iter().cloned().chain(inherited);
         let mut words = vec![sudo.display().to_string(), "--".into(), "env".into()];
         words.extend(variables.map(|(name, value)| format!("{name}={}", value.display())));
-        // Rust's quoting of these strings is TOML's, too.
+        // Rust quotes strings as TOML does, but for control characters, which have no place here.
         format!("target.'cfg(all())'.runner={words:?}")
     }
 }
