@@ -1,0 +1,46 @@
+//! `cargo xtask run`: builds the agent and becomes it.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use crate::failure::{Failure, Fix, Missing};
+use crate::process::{self, Step};
+use crate::system;
+use crate::toolchain::Toolchain;
+use crate::workspace;
+
+pub fn run(arguments: &[String]) -> Result<(), Failure> {
+    let toolchain = Toolchain::ensure()?;
+    let sudo = if system::is_root() { None } else { Some(find_sudo("watching the kernel")?) };
+
+    let step =
+        Step::start("Building the agent and its kernel object (a few minutes the first time)");
+    process::run(toolchain.cargo().args(["build", "--release", "--package", "mcpwatch"]))?;
+    step.done();
+
+    let agent = workspace::agent("release");
+    let mut command = match sudo {
+        None => Command::new(agent),
+        Some(sudo) => {
+            let mut command = Command::new(sudo);
+            command.arg("--").arg(agent);
+            command
+        }
+    };
+    command.arg("run");
+    if !arguments.iter().any(|word| word == "--format" || word.starts_with("--format=")) {
+        command.args(["--format", "pretty"]);
+    }
+    command.args(arguments);
+    // Replaces this process, so that signals and the exit code are the agent's own.
+    let error = command.exec();
+    Err(process::not_started(&command, &error))
+}
+
+/// Where sudo is, for a user who is not root and wants to do `what`.
+pub fn find_sudo(what: &str) -> Result<std::path::PathBuf, Missing> {
+    process::find_program("sudo").ok_or_else(|| Missing {
+        what: format!("{what} needs root, and there is no `sudo` here"),
+        fix: Fix::Tell("run this again as root".into()),
+    })
+}
