@@ -13,6 +13,8 @@ mod sink;
 mod stream;
 
 #[cfg(test)]
+mod contract_tests;
+#[cfg(test)]
 pub(crate) mod samples;
 
 pub use console::Colour;

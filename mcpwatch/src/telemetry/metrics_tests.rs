@@ -177,8 +177,12 @@ fn loss_is_counted_by_stage_and_type() {
 fn the_documentation_lists_every_metric_and_no_other() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
     let document = std::fs::read_to_string(path).unwrap();
-    let mut documented: Vec<String> =
-        document.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
+    let mut documented: Vec<String> = document
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.split('|').count() == 6)
+        .filter(|line| !line.starts_with("| `/"))
+        .map(str::to_owned)
+        .collect();
     let mut expected: Vec<String> = Metrics::new()
         .unwrap()
         .descriptions()
