@@ -1,0 +1,331 @@
+//! What one record says to a person, in one line; everything untrusted is escaped and bounded.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::colour::{Colour, Style};
+use crate::output::escape::Escaped;
+use crate::record::{
+    Alert, Call, CallOutcome, CallStatus, ExecDetail, ExitDetail, FileDetail, Loss, McpDetail,
+    NetDetail, Party, Process, Record, Server, Status, Time,
+};
+
+/// Most characters of a name, of a path and of a sentence: a line stays readable, whatever a
+/// server calls itself.
+const NAME: usize = 40;
+const PATH: usize = 200;
+const SENTENCE: usize = 400;
+/// Most words of an argument vector, and characters of each.
+const WORDS: usize = 16;
+const WORD: usize = 100;
+/// Most characters of a call's arguments.
+const ARGUMENTS: usize = 120;
+
+/// The time of day, UTC, in milliseconds.
+pub(super) struct Clock(pub Time);
+
+impl Display for Clock {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.0.div_euclid(1_000_000).rem_euclid(86_400_000);
+        let seconds = milliseconds / 1000;
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        write!(f, "{hours:02}:{minutes:02}:{:02}.{:03}", seconds % 60, milliseconds % 1000)
+    }
+}
+
+/// What a call is called: its tool, else its method, and its JSON-RPC id.
+pub(super) struct CallName<'a>(pub &'a Call);
+
+impl Display for CallName<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let name = self.0.tool.as_deref().unwrap_or(&self.0.method);
+        write!(f, "{} #{}", Escaped::new(name, NAME), Escaped::new(&self.0.id.to_string(), NAME))
+    }
+}
+
+/// The name of the server a record is about, or of the agent itself.
+pub(super) fn speaker(record: &Record) -> String {
+    record
+        .server
+        .as_ref()
+        .map_or_else(|| "mcpwatch".to_owned(), |server| Escaped::new(&server.name, 24).to_string())
+}
+
+/// What a record says, without time, server and indentation.
+pub(super) struct Line<'a> {
+    pub record: &'a Record,
+    pub colour: Colour,
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let record = self.record;
+        let word = record.kind.name().split('.').next_back().unwrap_or_default();
+        if let Some(alert) = &record.alert {
+            return self.alert(alert, f);
+        }
+        self.relation(f)?;
+        if let Some(loss) = &record.loss {
+            return self.loss(loss, f);
+        }
+        if let Some(status) = &record.status {
+            return self.status(status, f);
+        }
+        if let Some(exec) = &record.exec {
+            write!(f, "{word} ")?;
+            put_exec(exec, f)?;
+        } else if let Some(exit) = &record.exit {
+            write!(f, "{word} ")?;
+            put_exit(*exit, f)?;
+        } else if let Some(file) = &record.file {
+            write!(f, "{word} ")?;
+            put_file(file, f)?;
+        } else if let Some(net) = &record.net {
+            write!(f, "{word} ")?;
+            put_net(net, f)?;
+        } else if let Some(mcp) = &record.mcp {
+            return self.mcp(mcp, f);
+        } else if let Some(Call { outcome: Some(outcome), .. }) = &record.call {
+            return self.ended(record.call.as_ref(), outcome, f);
+        } else if let Some(server) = &record.server {
+            write!(f, "{word}: ")?;
+            put_server(server, f)?;
+        }
+        self.process(f)
+    }
+}
+
+impl Line<'_> {
+    fn relation(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(relation) = self.record.relation else { return Ok(()) };
+        let (on, off) = (self.colour.paint(relation.into()), self.colour.paint(Style::Plain));
+        write!(f, "{on}{:<10}{off} ", relation.name())?;
+        match self.record.call.as_ref().and_then(|call| call.confidence) {
+            Some(confidence) if confidence < 1.0 => write!(f, "({:.0} %) ", confidence * 100.0),
+            _ => Ok(()),
+        }
+    }
+
+    fn process(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(process) = &self.record.process else { return Ok(()) };
+        let (on, off) = (self.colour.paint(Style::Dim), self.colour.paint(Style::Plain));
+        write!(f, " {on}[{} {}]{off}", Escaped::new(program(process), NAME), process.pid)
+    }
+
+    fn alert(&self, alert: &Alert, f: &mut Formatter<'_>) -> fmt::Result {
+        let style = Style::Severity(alert.severity);
+        let (on, off) = (self.colour.paint(style), self.colour.paint(Style::Plain));
+        write!(f, "{on}ALERT {} {}{off} ", alert.severity.name(), alert.rule)?;
+        self.relation(f)?;
+        Escaped::new(&alert.reason, SENTENCE).fmt(f)?;
+        if alert.count > 1 {
+            write!(f, " (time {})", alert.count)?;
+        }
+        self.process(f)
+    }
+
+    fn loss(&self, loss: &Loss, f: &mut Formatter<'_>) -> fmt::Result {
+        let (on, off) = (self.colour.paint(Style::Bad), self.colour.paint(Style::Plain));
+        write!(f, "{on}LOST {} ({} in all){off}", loss.lost, loss.total)?;
+        write!(f, " {} {}: {}", loss.stage, Escaped::path(&loss.what, PATH), loss.reason)
+    }
+
+    fn status(&self, status: &Status, f: &mut Formatter<'_>) -> fmt::Result {
+        let style = match status.state {
+            "degraded" | "warning" => Style::Warning,
+            _ => Style::Plain,
+        };
+        let (on, off) = (self.colour.paint(style), self.colour.paint(Style::Plain));
+        write!(f, "{on}{}: {}{off}", status.state, Escaped::new(&status.message, SENTENCE))?;
+        for hook in status.hooks.iter().filter(|hook| hook.state == "missing") {
+            write!(f, "; {on}without {}{off}", hook.name)?;
+            if let Some(reason) = &hook.reason {
+                write!(f, ": {}", Escaped::new(reason, SENTENCE))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mcp(&self, mcp: &McpDetail, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = mcp.problem {
+            let (on, off) = (self.colour.paint(Style::Warning), self.colour.paint(Style::Plain));
+            write!(f, "{on}{problem}{off}{}", from(mcp.direction))?;
+            if let Some(detail) = &mcp.detail {
+                write!(f, ": {}", Escaped::new(detail, SENTENCE))?;
+            }
+            return Ok(());
+        }
+        if let Some(method) = &mcp.method {
+            let (on, off) = (self.colour.paint(Style::Dim), self.colour.paint(Style::Plain));
+            return write!(f, "{on}{}{}{off}", Escaped::new(method, NAME), from(mcp.direction));
+        }
+        f.write_str("session")?;
+        if let Some(session) = &mcp.session {
+            write!(f, " {}", Escaped::new(session, NAME))?;
+        }
+        if let Some(version) = &mcp.protocol_version {
+            write!(f, ", protocol {}", Escaped::new(version, NAME))?;
+        }
+        for (who, party) in [("client", &mcp.client_info), ("server", &mcp.server_info)] {
+            if let Some(Party { name, version }) = party {
+                write!(f, ", {who} {}", Escaped::new(name, NAME))?;
+                if let Some(version) = version {
+                    write!(f, " {}", Escaped::new(version, NAME))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(
+        &self,
+        call: Option<&Call>,
+        outcome: &CallOutcome,
+        f: &mut Formatter<'_>,
+    ) -> fmt::Result {
+        let style = match outcome.status {
+            CallStatus::Ok => Style::Good,
+            CallStatus::ToolError | CallStatus::RpcError => Style::Bad,
+            CallStatus::Cancelled | CallStatus::NoResponse => Style::Warning,
+        };
+        let (on, off) = (self.colour.paint(style), self.colour.paint(Style::Plain));
+        if let Some(call) = call {
+            write!(f, "{} ", CallName(call))?;
+        }
+        if outcome.to == "client" {
+            f.write_str("(asked by the server) ")?;
+        }
+        write!(f, "{on}{}{off}", outcome.status.name())?;
+        if let Some(duration) = outcome.duration_ns {
+            write!(f, " {}", Took(duration))?;
+        }
+        if let Some(arguments) = &outcome.arguments {
+            let (on, off) = (self.colour.paint(Style::Dim), self.colour.paint(Style::Plain));
+            write!(f, " {on}{}{off}", Escaped::new(&start_of(arguments), ARGUMENTS))?;
+        }
+        if let Some(error) = &outcome.error {
+            f.write_str(" error")?;
+            if let Some(code) = error.code {
+                write!(f, " {code}")?;
+            }
+            write!(f, ": {}", Escaped::new(&error.message, SENTENCE))?;
+        }
+        Ok(())
+    }
+}
+
+/// A time span in the unit that reads best.
+struct Took(u64);
+
+impl Display for Took {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..1_000_000 => write!(f, "{} µs", self.0 / 1000),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} ms", self.0 as f64 / 1e6),
+            _ => write!(f, "{:.1} s", self.0 as f64 / 1e9),
+        }
+    }
+}
+
+/// The first bytes of a JSON text: arguments can be megabytes, of which a line shows little.
+fn start_of(value: &serde_json::Value) -> String {
+    struct Start(Vec<u8>);
+    impl std::io::Write for Start {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            // More than is shown, so that the ellipsis is.
+            if self.0.len() > 4 * ARGUMENTS {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            self.0.extend(bytes.iter().take(8 * ARGUMENTS));
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut start = Start(Vec::new());
+    // An error is how it stops early.
+    let _ = serde_json::to_writer(&mut start, value);
+    String::from_utf8_lossy(&start.0).into_owned()
+}
+
+fn program(process: &Process) -> &str {
+    Path::new(&process.exe).file_name().and_then(|name| name.to_str()).unwrap_or(&process.exe)
+}
+
+fn from(direction: Option<&str>) -> &'static str {
+    match direction {
+        Some("client_to_server") => " from the client",
+        Some("server_to_client") => " from the server",
+        _ => "",
+    }
+}
+
+fn put_server(server: &Server, f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str(server.transport)?;
+    if let Some(version) = &server.version {
+        write!(f, ", version {}", Escaped::new(version, NAME))?;
+    }
+    if let Some(client) = &server.client {
+        write!(f, ", client {}", Escaped::new(client, NAME))?;
+    }
+    for evidence in &server.evidence {
+        write!(f, ", {} {}", evidence.kind.name(), Escaped::path(&evidence.detail, NAME * 2))?;
+    }
+    if let Some(path) = &server.config_path {
+        write!(f, " in {}", Escaped::path(path, PATH))?;
+    }
+    Ok(())
+}
+
+fn put_exec(exec: &ExecDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{}:", Escaped::path(&exec.path, PATH))?;
+    for word in exec.argv.iter().take(WORDS) {
+        write!(f, " {}", Escaped::word(word, WORD))?;
+    }
+    if exec.argv.len() > WORDS {
+        write!(f, " … and {} more", exec.argv.len() - WORDS)?;
+    }
+    match exec.socket_stdio {
+        Some("both") => f.write_str(" (stdin and stdout are sockets)"),
+        Some(which) => write!(f, " ({which} is a socket)"),
+        None => Ok(()),
+    }
+}
+
+fn put_exit(exit: ExitDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    match exit {
+        ExitDetail { signal: Some(signal), .. } => write!(f, "by signal {signal}"),
+        ExitDetail { code: Some(code), .. } => write!(f, "with code {code}"),
+        ExitDetail { code: None, signal: None } => f.write_str("for an unknown reason"),
+    }
+}
+
+fn put_file(file: &FileDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{} {}", file.access, Escaped::path(&file.path, PATH))?;
+    // A symlink or `..` led elsewhere than the argument looks.
+    if !file.path.ends_with(file.argument.trim_start_matches("./")) {
+        write!(f, " as {}", Escaped::path(&file.argument, PATH))?;
+    }
+    put_result(&file.result, f)
+}
+
+fn put_net(net: &NetDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str(net.protocol.unwrap_or(&net.family))?;
+    match (net.address, net.port, &net.path) {
+        (Some(address), Some(port), _) => write!(f, " {}", SocketAddr::new(address, port))?,
+        (Some(address), None, _) => write!(f, " {address}")?,
+        (None, _, Some(path)) => write!(f, " {}", Escaped::path(path, PATH))?,
+        (None, _, None) => {}
+    }
+    for name in net.names.iter().take(3) {
+        write!(f, " ({})", Escaped::path(name, NAME))?;
+    }
+    put_result(&net.result, f)
+}
+
+fn put_result(result: &str, f: &mut Formatter<'_>) -> fmt::Result {
+    if result == "ok" { Ok(()) } else { write!(f, ": {}", Escaped::new(result, NAME)) }
+}

@@ -1,0 +1,276 @@
+//! One record of each type with every field it can have: what tests of outputs and documents look
+//! at. Struct literals without `..`: a new field does not compile until it stands here.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::record::{
+    Alert, AlertEvidence, Call, CallError, CallOutcome, CallStatus, Candidate, Container, Evidence,
+    EvidenceKind, ExecDetail, ExitDetail, FileDetail, Hook, Host, Loss, McpDetail, NetDetail,
+    Party, ProbeCounters, Process, Record, RecordType, Relation, SCHEMA, Server, Severity, Status,
+    Tags, Time,
+};
+
+/// 2026-03-04T05:06:07.089010011Z.
+pub const TIME: Time = Time(1_772_600_767_089_010_011);
+
+pub fn host() -> Arc<Host> {
+    Arc::new(Host {
+        name: "build-7".to_owned(),
+        boot_id: "6f1de2b4-8f0c-4c0e-9d4b-1a2b3c4d5e6f".to_owned(),
+    })
+}
+
+pub fn server() -> Arc<Server> {
+    Arc::new(Server {
+        id: "4242-1a2b".to_owned(),
+        name: "filesystem".to_owned(),
+        transport: "stdio",
+        version: Some("0.2.0".to_owned()),
+        client: Some("Claude Desktop".to_owned()),
+        config_path: Some("/home/ada/.config/Claude/claude_desktop_config.json".to_owned()),
+        evidence: vec![
+            Evidence { kind: EvidenceKind::Config, detail: "mcpServers.filesystem".to_owned() },
+            Evidence { kind: EvidenceKind::Handshake, detail: "initialize".to_owned() },
+        ],
+    })
+}
+
+pub fn process() -> Arc<Process> {
+    Arc::new(Process {
+        entity_id: "4243-1a2c".to_owned(),
+        pid: 4243,
+        ppid: 4242,
+        start_time: Time(TIME.0 - 5_000_000_000),
+        exe: "/usr/bin/node".to_owned(),
+        argv: vec!["node".to_owned(), "server.js".to_owned(), "/home/ada/notes".to_owned()],
+        cwd: Some("/home/ada".to_owned()),
+        uid: 1000,
+        container: Some(Container {
+            id: "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184".to_owned(),
+            runtime: "containerd".to_owned(),
+            image: Some("ghcr.io/example/mcp:1".to_owned()),
+            pod: Some("0d6f8f3e-5b1c-4b53-9f53-2a1f0c8d7e11".to_owned()),
+            namespace: Some("tools".to_owned()),
+        }),
+    })
+}
+
+pub fn call_reference() -> Call {
+    Call {
+        uid: "4242-1a2b/3".to_owned(),
+        id: json!(3),
+        method: "tools/call".to_owned(),
+        tool: Some("read_file".to_owned()),
+        session: Some("s1".to_owned()),
+        confidence: Some(0.75),
+        candidates: vec![
+            Candidate {
+                uid: "4242-1a2b/3".to_owned(),
+                id: json!(3),
+                tool: Some("read_file".to_owned()),
+                confidence: 0.75,
+            },
+            Candidate {
+                uid: "4242-1a2b/4".to_owned(),
+                id: json!("req-4"),
+                tool: None,
+                confidence: 0.25,
+            },
+        ],
+        outcome: None,
+    }
+}
+
+pub fn ended_call(status: CallStatus) -> Call {
+    Call {
+        confidence: None,
+        candidates: Vec::new(),
+        outcome: Some(CallOutcome {
+            to: "server",
+            arguments: Some(json!({"path": "/home/ada/notes/today.md"})),
+            status,
+            duration_ns: Some(12_345_678),
+            request_bytes: 118,
+            response_bytes: Some(2048),
+            error: Some(CallError { code: Some(-32602), message: "no such file".to_owned() }),
+        }),
+        ..call_reference()
+    }
+}
+
+fn effect(kind: RecordType) -> Record {
+    Record {
+        schema: SCHEMA,
+        seq: 17,
+        time: TIME,
+        kind,
+        host: host(),
+        server: Some(server()),
+        process: Some(process()),
+        call: Some(call_reference()),
+        relation: Some(Relation::Covert),
+        exec: None,
+        exit: None,
+        file: None,
+        net: None,
+        mcp: None,
+        alert: None,
+        loss: None,
+        status: None,
+        truncated: vec!["call.arguments"],
+        redacted: vec!["call.arguments.token".to_owned()],
+    }
+}
+
+fn of_server(kind: RecordType) -> Record {
+    Record { process: None, call: None, relation: None, ..effect(kind) }
+}
+
+pub fn open(path: &str) -> Record {
+    Record {
+        file: Some(FileDetail {
+            path: path.to_owned(),
+            argument: path.to_owned(),
+            access: "read",
+            flags: vec!["O_CLOEXEC"],
+            result: "ok".to_owned(),
+            inode: Some(131_073),
+        }),
+        ..effect(RecordType::FileOpen)
+    }
+}
+
+fn net(kind: RecordType) -> Record {
+    Record {
+        net: Some(NetDetail {
+            family: "inet".to_owned(),
+            protocol: Some("tcp"),
+            address: Some([203, 0, 113, 7].into()),
+            port: Some(443),
+            path: Some("@bus".to_owned()),
+            result: "in_progress".to_owned(),
+            names: vec!["collect.example".to_owned()],
+        }),
+        ..effect(kind)
+    }
+}
+
+fn mcp(kind: RecordType) -> Record {
+    let party = |name: &str| Some(Party { name: name.to_owned(), version: Some("1.0".to_owned()) });
+    Record {
+        mcp: Some(McpDetail {
+            session: Some("s1".to_owned()),
+            era: Some("handshake"),
+            protocol_version: Some("2025-11-25".to_owned()),
+            client_info: party("claude-ai"),
+            server_info: party("secure-filesystem-server"),
+            direction: Some("server_to_client"),
+            method: Some("notifications/message".to_owned()),
+            problem: Some("not_json"),
+            detail: Some("a line on stdout is no JSON: `listening…`".to_owned()),
+            bytes: Some(64),
+        }),
+        ..of_server(kind)
+    }
+}
+
+pub fn alert() -> Record {
+    Record {
+        alert: Some(Alert {
+            rule: "sensitive_file_read",
+            title: "Sensitive file read",
+            severity: Severity::Critical,
+            reason: "`read_file` read a private SSH key that its arguments do not mention"
+                .to_owned(),
+            evidence: vec![AlertEvidence {
+                name: "path",
+                value: "/home/ada/.ssh/id_rsa".to_owned(),
+            }],
+            tags: Tags {
+                attack: &["T1552.004"],
+                atlas: &["AML.T0055"],
+                owasp_mcp: &["MCP01"],
+                owasp_llm: &["LLM02"],
+            },
+            playbook: "Check which client made the call.\nReplace the key.",
+            count: 1,
+        }),
+        ..effect(RecordType::Alert)
+    }
+}
+
+pub fn of_type(kind: RecordType) -> Record {
+    match kind {
+        RecordType::ServerDiscovered => Record { process: Some(process()), ..of_server(kind) },
+        RecordType::ServerExited => Record {
+            process: Some(process()),
+            exit: Some(ExitDetail { code: Some(1), signal: Some(9) }),
+            ..of_server(kind)
+        },
+        RecordType::McpSession | RecordType::McpMessage => mcp(kind),
+        RecordType::McpCall => {
+            Record { call: Some(ended_call(CallStatus::ToolError)), ..of_server(kind) }
+        }
+        RecordType::ProcessExec => Record {
+            exec: Some(ExecDetail {
+                path: "/bin/sh".to_owned(),
+                argv: vec!["sh".to_owned(), "-c".to_owned(), "id; uname".to_owned()],
+                cwd: "/home/ada".to_owned(),
+                parent_exe: Some("/usr/bin/node".to_owned()),
+                socket_stdio: Some("both"),
+            }),
+            ..effect(kind)
+        },
+        RecordType::ProcessExit => {
+            Record { exit: Some(ExitDetail { code: Some(0), signal: Some(15) }), ..effect(kind) }
+        }
+        RecordType::FileOpen => open("/home/ada/.ssh/id_rsa"),
+        RecordType::NetConnect
+        | RecordType::NetSend
+        | RecordType::NetBind
+        | RecordType::NetListen
+        | RecordType::NetAccept => net(kind),
+        RecordType::Alert => alert(),
+        RecordType::Loss => Record {
+            server: None,
+            loss: Some(Loss {
+                stage: "kernel",
+                what: "open".to_owned(),
+                reason: "ring_full",
+                lost: 120,
+                total: 1234,
+            }),
+            ..of_server(kind)
+        },
+        RecordType::Status => Record {
+            server: None,
+            status: Some(Status {
+                state: "started",
+                message: "watching with the tracepoint tier".to_owned(),
+                hooks: vec![Hook {
+                    name: "sys_exit",
+                    tier: "tracepoint",
+                    state: "missing",
+                    reason: Some("not permitted: opens and connects are not seen".to_owned()),
+                }],
+                counters: vec![ProbeCounters {
+                    probe: "open",
+                    seen: 100,
+                    sent: 90,
+                    ring_full: 4,
+                    too_big: 1,
+                    truncated: 2,
+                    filtered: 5,
+                }],
+            }),
+            ..of_server(kind)
+        },
+    }
+}
+
+/// In the order of [`RecordType::ALL`].
+pub fn one_of_each() -> Vec<Record> {
+    RecordType::ALL.iter().copied().map(of_type).collect()
+}

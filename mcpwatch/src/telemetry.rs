@@ -1,1 +1,0 @@
-//! The agent about itself: metrics, health and its own log.

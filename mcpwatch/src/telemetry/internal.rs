@@ -1,0 +1,68 @@
+//! What happens to the agent itself: one struct a happening writes the log line and moves the metric,
+//! so that the two always agree.
+
+use super::Metrics;
+use crate::record::{Hook, Loss, Status};
+
+/// A happening that is logged and counted.
+pub trait InternalEvent {
+    /// Logs and counts it.
+    fn emit(self, metrics: &Metrics);
+}
+
+/// Events or records were lost.
+#[derive(Clone, Copy, Debug)]
+pub struct EventsLost<'a>(pub &'a Loss);
+
+impl InternalEvent for EventsLost<'_> {
+    fn emit(self, metrics: &Metrics) {
+        let Self(loss) = self;
+        metrics.events_lost.with_label_values(&[loss.stage, &loss.what]).inc_by(loss.lost);
+        tracing::warn!(
+            stage = loss.stage,
+            what = loss.what,
+            reason = loss.reason,
+            lost = loss.lost,
+            total = loss.total,
+            "events were lost"
+        );
+    }
+}
+
+/// What mcpwatch can see has changed, or something needs attention.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusChanged<'a>(pub &'a Status);
+
+impl InternalEvent for StatusChanged<'_> {
+    fn emit(self, metrics: &Metrics) {
+        let Self(status) = self;
+        for Hook { name, tier, state, .. } in &status.hooks {
+            let works = *state != "missing";
+            metrics.probe_attached.with_label_values(&[*name, *tier]).set(i64::from(works));
+        }
+        metrics.probes(&status.counters);
+        if matches!(status.state, "degraded" | "warning") {
+            metrics.warnings.inc();
+            tracing::warn!(state = status.state, "{}", status.message);
+        } else {
+            tracing::info!(state = status.state, "{}", status.message);
+        }
+    }
+}
+
+/// The channel of a server carried bytes that are no valid message.
+#[derive(Clone, Copy, Debug)]
+pub struct ParseFailed<'a> {
+    /// The server's id.
+    pub server: &'a str,
+    /// A word of the fixed list in `docs/events.md`.
+    pub problem: &'static str,
+}
+
+impl InternalEvent for ParseFailed<'_> {
+    fn emit(self, metrics: &Metrics) {
+        metrics.parse_errors.with_label_values(&[self.problem]).inc();
+        // A server can do this as often as it likes: the record tells, the log only when asked to.
+        tracing::debug!(server = self.server, problem = self.problem, "no valid message");
+    }
+}
