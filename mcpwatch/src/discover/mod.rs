@@ -1,1 +1,15 @@
-//! Which processes are MCP servers, and on what evidence.
+//! Which processes are MCP servers, and on what evidence. Tables and pure functions, but for [`scan`],
+//! which alone reads files and `/proc`.
+
+pub mod client_config;
+pub mod clients;
+mod document;
+pub mod evidence;
+pub mod explicit;
+pub mod launcher;
+pub mod locations;
+pub mod matching;
+pub mod scan;
+pub mod survey;
+
+pub use client_config::{ConfigError, ConfiguredServer};

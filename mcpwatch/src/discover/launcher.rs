@@ -1,0 +1,1047 @@
+//! Command lines → the package they launch. Launchers are rows of a table; a launcher inside a
+//! launcher (`sh -c "npx -y x"`, `npx supergateway`) is followed to what it starts.
+
+use super::locations::component_matches;
+
+/// Deepest chain of launchers on one command line.
+const MAX_DEPTH: u8 = 8;
+/// Most words looked at.
+const MAX_WORDS: usize = 256;
+
+/// What a command line launches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The launcher: `npx`, `uvx`, `docker`, `node`, …; `binary` for a program of its own.
+    pub launcher: &'static str,
+    /// The package, image or module, without version.
+    pub package: String,
+    /// The version asked for; `latest` and the like are given as they stand.
+    pub version: Option<String>,
+    /// The package is a known MCP server or SDK, or its name says so.
+    pub mcp: bool,
+    /// The process starts the server as another process and then only waits for it.
+    pub is_wrapper: bool,
+}
+
+/// How the words of a launcher name what it launches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// `[@scope/]name[@version]`, also `npm:` and `jsr:`.
+    Npm,
+    /// `name[extra]==version`, `name@version`, `git+https://…/name@ref`.
+    Python,
+    /// `[registry/]repository[:tag][@digest]`.
+    Image,
+    /// A script or module that an interpreter runs.
+    Script,
+    /// A whole command line follows.
+    Command,
+}
+
+/// A program that starts others.
+struct Launcher {
+    /// Shown, and one of the spellings of the program.
+    name: &'static str,
+    /// Further spellings; `*` as in [`component_matches`].
+    also: &'static [&'static str],
+    /// The words that must follow (flags aside), `|` between alternatives; empty for none.
+    subcommand: &'static [&'static str],
+    names: Names,
+    /// Flags that take the next word as their value.
+    valued: &'static [&'static str],
+    /// Flags whose value is the package.
+    package: &'static [&'static str],
+    /// Flags whose value is a command line for a shell.
+    script: &'static [&'static str],
+    wrapper: bool,
+}
+
+const BASE: Launcher = Launcher {
+    name: "",
+    also: &[],
+    subcommand: &[],
+    names: Names::Command,
+    valued: &[],
+    package: &[],
+    script: &[],
+    wrapper: true,
+};
+
+const NPM_VALUED: &[&str] = &[
+    "-w",
+    "--workspace",
+    "--registry",
+    "--cache",
+    "--prefix",
+    "--userconfig",
+    "--loglevel",
+    "-C",
+    "--dir",
+    "--node-arg",
+    "-n",
+    "--node-options",
+];
+const NPM_PACKAGE: &[&str] = &["-p", "--package"];
+const UV_VALUED: &[&str] = &[
+    "--with",
+    "--with-editable",
+    "--with-requirements",
+    "-w",
+    "-p",
+    "--python",
+    "--index-url",
+    "-i",
+    "--index",
+    "--default-index",
+    "--extra-index-url",
+    "-f",
+    "--find-links",
+    "--directory",
+    "--project",
+    "--cache-dir",
+    "--config-file",
+    "--env-file",
+    "--extra",
+    "--group",
+    "--only-group",
+    "--package",
+    "--python-platform",
+    "--prerelease",
+    "--resolution",
+    "--refresh-package",
+    "--exclude-newer",
+    "--link-mode",
+    "--color",
+    "-P",
+    "-C",
+    "-c",
+    "--constraints",
+    "--overrides",
+];
+const DOCKER_VALUED: &[&str] = &[
+    "--add-host",
+    "-a",
+    "--attach",
+    "--cap-add",
+    "--cap-drop",
+    "--cgroupns",
+    "--cidfile",
+    "--cpu-shares",
+    "-c",
+    "--cpus",
+    "--cpuset-cpus",
+    "--device",
+    "--dns",
+    "--dns-search",
+    "--entrypoint",
+    "-e",
+    "--env",
+    "--env-file",
+    "--expose",
+    "--gpus",
+    "--group-add",
+    "-h",
+    "--hostname",
+    "--ip",
+    "--ipc",
+    "-l",
+    "--label",
+    "--link",
+    "--log-driver",
+    "--log-opt",
+    "--mac-address",
+    "-m",
+    "--memory",
+    "--memory-swap",
+    "--mount",
+    "--name",
+    "--net",
+    "--network",
+    "--network-alias",
+    "--pid",
+    "--pids-limit",
+    "--platform",
+    "-p",
+    "--publish",
+    "--pull",
+    "--restart",
+    "--runtime",
+    "--security-opt",
+    "--shm-size",
+    "--stop-signal",
+    "--stop-timeout",
+    "--storage-opt",
+    "--sysctl",
+    "--tmpfs",
+    "--ulimit",
+    "-u",
+    "--user",
+    "--userns",
+    "--uts",
+    "-v",
+    "--volume",
+    "--volumes-from",
+    "-w",
+    "--workdir",
+    // Before the subcommand.
+    "--config",
+    "--context",
+    "-H",
+    "--host",
+    "--log-level",
+    "--root",
+    "--runroot",
+    "--connection",
+    "--url",
+    "-n",
+    "--namespace",
+    "-a",
+    "--address",
+];
+const NODE_VALUED: &[&str] = &[
+    "-r",
+    "--require",
+    "--import",
+    "--loader",
+    "--experimental-loader",
+    "-C",
+    "--conditions",
+    "--env-file",
+    "--title",
+    "--max-old-space-size",
+    "--tsconfig",
+    "--cwd",
+    "--preload",
+];
+const NODE_INLINE: &[&str] = &["-e", "--eval", "-p", "--print", "-pe"];
+
+/// Every launcher. The first row that fits counts, so longer subcommands stand first.
+static LAUNCHERS: &[Launcher] = &[
+    Launcher {
+        name: "npx",
+        also: &["npx.js", "npx-cli.js", "pnpx"],
+        names: Names::Npm,
+        valued: NPM_VALUED,
+        package: NPM_PACKAGE,
+        script: &["-c", "--call"],
+        ..BASE
+    },
+    Launcher {
+        name: "npm exec",
+        also: &["npm", "npm-cli.js"],
+        subcommand: &["exec|x"],
+        names: Names::Npm,
+        valued: NPM_VALUED,
+        package: NPM_PACKAGE,
+        script: &["-c", "--call"],
+        ..BASE
+    },
+    Launcher {
+        name: "pnpm dlx",
+        also: &["pnpm", "pnpm.cjs"],
+        subcommand: &["dlx|exec"],
+        names: Names::Npm,
+        valued: NPM_VALUED,
+        package: &["--package"],
+        ..BASE
+    },
+    Launcher {
+        name: "yarn dlx",
+        also: &["yarn", "yarn.js", "yarnpkg"],
+        subcommand: &["dlx|exec"],
+        names: Names::Npm,
+        valued: NPM_VALUED,
+        package: NPM_PACKAGE,
+        ..BASE
+    },
+    Launcher {
+        name: "bunx",
+        names: Names::Npm,
+        valued: NODE_VALUED,
+        package: NPM_PACKAGE,
+        ..BASE
+    },
+    Launcher {
+        name: "bun x",
+        also: &["bun"],
+        subcommand: &["x"],
+        names: Names::Npm,
+        valued: NODE_VALUED,
+        package: NPM_PACKAGE,
+        ..BASE
+    },
+    Launcher {
+        name: "uvx",
+        names: Names::Python,
+        valued: UV_VALUED,
+        package: &["--from"],
+        ..BASE
+    },
+    Launcher {
+        name: "uv tool run",
+        also: &["uv"],
+        subcommand: &["tool", "run"],
+        names: Names::Python,
+        valued: UV_VALUED,
+        package: &["--from"],
+        ..BASE
+    },
+    Launcher {
+        name: "uv run",
+        also: &["uv"],
+        subcommand: &["run"],
+        valued: UV_VALUED,
+        ..BASE
+    },
+    Launcher {
+        name: "pipx run",
+        also: &["pipx"],
+        subcommand: &["run"],
+        names: Names::Python,
+        valued: &["--python", "--index-url", "-i", "--pip-args", "--with"],
+        package: &["--spec"],
+        ..BASE
+    },
+    Launcher {
+        name: "poetry run",
+        also: &["poetry"],
+        subcommand: &["run"],
+        valued: &["-C", "--directory", "-P", "--project"],
+        ..BASE
+    },
+    Launcher {
+        name: "pdm run",
+        also: &["pdm"],
+        subcommand: &["run"],
+        valued: &["-p", "--project"],
+        ..BASE
+    },
+    Launcher {
+        name: "hatch run",
+        also: &["hatch"],
+        subcommand: &["run"],
+        valued: &["-e", "--env", "-p", "--project"],
+        ..BASE
+    },
+    Launcher {
+        name: "conda run",
+        also: &["conda", "mamba", "micromamba"],
+        subcommand: &["run"],
+        valued: &["-n", "--name", "-p", "--prefix", "--cwd"],
+        ..BASE
+    },
+    Launcher {
+        name: "mise exec",
+        also: &["mise"],
+        subcommand: &["exec|x"],
+        valued: &["-C", "--cd"],
+        ..BASE
+    },
+    Launcher {
+        name: "docker mcp",
+        also: &["docker"],
+        subcommand: &["mcp"],
+        names: Names::Script,
+        valued: DOCKER_VALUED,
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "docker",
+        also: &["podman", "nerdctl"],
+        subcommand: &["run"],
+        names: Names::Image,
+        valued: DOCKER_VALUED,
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "docker",
+        also: &["podman", "nerdctl"],
+        subcommand: &["container", "run"],
+        names: Names::Image,
+        valued: DOCKER_VALUED,
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "python",
+        also: &["python3", "python2", "python3.*", "pypy3", "pypy"],
+        names: Names::Script,
+        valued: &["-W", "-X", "--check-hash-based-pycs"],
+        package: &["-m"],
+        script: &["-c"],
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "node",
+        also: &["nodejs", "tsx", "ts-node"],
+        names: Names::Script,
+        valued: NODE_VALUED,
+        script: NODE_INLINE,
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "bun",
+        subcommand: &["run"],
+        names: Names::Script,
+        valued: NODE_VALUED,
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "bun",
+        names: Names::Script,
+        valued: NODE_VALUED,
+        script: NODE_INLINE,
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "deno",
+        subcommand: &["run|serve|x"],
+        names: Names::Script,
+        valued: &["-c", "--config", "--import-map", "--cert", "--location", "--seed", "--env-file"],
+        wrapper: false,
+        ..BASE
+    },
+    Launcher {
+        name: "ruby",
+        names: Names::Script,
+        valued: &["-I", "-r", "-C", "-E"],
+        script: &["-e"],
+        wrapper: false,
+        ..BASE
+    },
+    // What follows here hands its channel on unchanged.
+    Launcher {
+        name: "sh",
+        also: &["bash", "dash", "zsh", "ash", "ksh", "fish", "busybox"],
+        valued: &["-o", "-O", "--rcfile", "--init-file"],
+        script: &["-c", "--command"],
+        ..BASE
+    },
+    Launcher { name: "env", valued: &["-u", "--unset", "-C", "--chdir"], script: &["-S"], ..BASE },
+    Launcher { name: "sudo", valued: &["-u", "--user", "-g", "--group", "-D"], ..BASE },
+    Launcher { name: "nice", valued: &["-n", "--adjustment"], ..BASE },
+    Launcher { name: "ionice", valued: &["-c", "-n", "--class", "--classdata"], ..BASE },
+    Launcher { name: "stdbuf", valued: &["-i", "-o", "-e"], ..BASE },
+    Launcher { name: "nohup", ..BASE },
+    Launcher { name: "setsid", ..BASE },
+    Launcher { name: "exec", valued: &["-a"], ..BASE },
+    Launcher { name: "tini", also: &["dumb-init", "catatonit"], ..BASE },
+    Launcher { name: "unbuffer", ..BASE },
+    Launcher { name: "dotenv", also: &["dotenvx"], subcommand: &["run|--"], valued: &["-f", "-e"], ..BASE },
+    Launcher { name: "op run", also: &["op"], subcommand: &["run"], valued: &["--env-file"], ..BASE },
+];
+
+/// Packages that are MCP servers or SDKs though no word of their names says so.
+const KNOWN: &[&str] = &[
+    "@modelcontextprotocol/*",
+    "modelcontextprotocol",
+    "fastmcp",
+    "rmcp",
+    "mcpo",
+    "supergateway",
+    "@wonderwhy-er/desktop-commander",
+    "desktop-commander",
+    "serena",
+    "serena-agent",
+    "@agentdeskai/browser-tools-server",
+];
+
+/// Packages that speak MCP from the other side, or are tools about it.
+const NO_SERVERS: &[&str] = &[
+    "@modelcontextprotocol/inspector*",
+    "@modelcontextprotocol/sdk",
+    "@modelcontextprotocol/client*",
+    "@modelcontextprotocol/conformance",
+    "mcp-inspector*",
+    "mcpwatch",
+    "mcp-scan",
+    "mcp-use",
+    "mcp-cli",
+    "mcp-client*",
+    "mcphost",
+    "mcporter",
+];
+
+/// Recognises what a process launches. `exe` is the executed file (it counts when `argv` is empty),
+/// `argv` its argument vector as the kernel had it.
+#[must_use]
+pub fn recognise(exe: &str, argv: &[String]) -> Option<Launch> {
+    let titled;
+    let words: Vec<&str> = match argv {
+        [] => vec![exe],
+        // npm writes its title over its argument vector: `npm exec package arguments`.
+        [title] if title.starts_with("npm ") && title != exe => {
+            titled = title.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            titled.iter().map(String::as_str).collect()
+        }
+        _ => argv.iter().take(MAX_WORDS).map(String::as_str).collect(),
+    };
+    words_of(&words, 0).or_else(|| {
+        // argv[0] may say anything; the executed file speaks for itself.
+        let rest = words.get(1..).unwrap_or_default();
+        let own: Vec<&str> = std::iter::once(exe).chain(rest.iter().copied()).collect();
+        words_of(&own, 0)
+    })
+}
+
+/// The process only starts another one and hands its channel on: `npx`, `uvx`, `sh -c`, …
+#[must_use]
+pub fn is_wrapper(argv: &[String]) -> bool {
+    let words: Vec<&str> = argv
+        .iter()
+        .take(MAX_WORDS)
+        .flat_map(|word| if argv.len() == 1 { word.split(' ').collect() } else { vec![word.as_str()] })
+        .collect();
+    find(without_interpreter(&words)).is_some_and(|found| found.launcher.wrapper)
+}
+
+/// The command line inside a wrapper's (`env A=b node x` → `node x`), when it holds one as it stands.
+#[must_use]
+pub fn unwrap(words: &[String]) -> Option<Vec<String>> {
+    let borrowed: Vec<&str> = words.iter().take(MAX_WORDS).map(String::as_str).collect();
+    let found = find(&borrowed)?;
+    if found.launcher.names != Names::Command || !found.launcher.wrapper {
+        return None;
+    }
+    if let Some(script) = found.flag(found.launcher.script) {
+        return commands(script).pop();
+    }
+    let rest: Vec<String> = found.command().iter().map(|&word| word.to_owned()).collect();
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// Drops the interpreter a `#!` line put in front: the kernel's view of `npx -y x` is
+/// `node /usr/bin/npx -y x`.
+#[must_use]
+pub fn without_interpreter<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
+    let [program, rest @ ..] = words else { return words };
+    let interpreter = LAUNCHERS
+        .iter()
+        .any(|row| row.names == Names::Script && row.is(basename(program)))
+        || matches!(basename(program), "sh" | "bash" | "env");
+    if !interpreter {
+        return words;
+    }
+    let flags = rest.iter().take_while(|word| word.starts_with('-')).count();
+    match rest.get(flags) {
+        Some(script) if LAUNCHERS.iter().any(|row| row.is(basename(script))) => {
+            rest.get(flags..).unwrap_or_default()
+        }
+        _ => words,
+    }
+}
+
+fn basename(path: &str) -> &str {
+    // A login shell's argv[0] begins with a dash.
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_prefix('-').unwrap_or(name)
+}
+
+impl Launcher {
+    fn is(&self, program: &str) -> bool {
+        self.name == program || self.also.iter().any(|name| component_matches(name, program))
+    }
+}
+
+/// A launcher with the words around what it launches.
+struct Found<'a, 'b> {
+    launcher: &'static Launcher,
+    /// Flags with their values, up to the first word that is none.
+    flags: Vec<(&'b str, Option<&'b str>)>,
+    /// From the first word that is no flag.
+    rest: &'a [&'b str],
+}
+
+impl<'b> Found<'_, 'b> {
+    fn flag(&self, names: &[&str]) -> Option<&'b str> {
+        self.flags.iter().find(|(name, _)| names.contains(name)).and_then(|(_, value)| *value)
+    }
+
+    /// The command line that follows, without the assignments `env` and `sudo` take.
+    fn command(&self) -> &[&'b str] {
+        let assignments =
+            self.rest.iter().take_while(|word| word.contains('=') && !word.contains('/')).count();
+        self.rest.get(assignments..).unwrap_or_default()
+    }
+}
+
+fn find<'a, 'b>(words: &'a [&'b str]) -> Option<Found<'a, 'b>> {
+    let (program, arguments) = words.split_first()?;
+    let program = basename(program);
+    LAUNCHERS
+        .iter()
+        .filter(|launcher| launcher.is(program))
+        .find_map(|launcher| scan(launcher, arguments))
+}
+
+/// Walks over flags and subcommands.
+fn scan<'a, 'b>(launcher: &'static Launcher, arguments: &'a [&'b str]) -> Option<Found<'a, 'b>> {
+    let mut wanted = launcher.subcommand.iter();
+    let mut flags = Vec::new();
+    let mut at = 0;
+    while let Some(&word) = arguments.get(at) {
+        if word == "--" && launcher.subcommand.iter().all(|sub| !sub.contains("--")) {
+            at += 1;
+            break;
+        }
+        if word.starts_with('-') && word.len() > 1 {
+            at += 1;
+            if let Some((name, value)) = word.split_once('=').filter(|_| word.starts_with("--")) {
+                flags.push((name, Some(value)));
+                continue;
+            }
+            let lists = [launcher.valued, launcher.package, launcher.script];
+            let name = lists
+                .iter()
+                .flat_map(|list| list.iter())
+                .find(|flag| **flag == word || is_short_cluster(launcher, word, flag));
+            if let Some(name) = name {
+                flags.push((*name, arguments.get(at).copied()));
+                at += 1;
+                // What follows `-c TEXT` or `-m MODULE` belongs to the script.
+                let ends = launcher.script.contains(name)
+                    || (launcher.names == Names::Script && launcher.package.contains(name));
+                if ends {
+                    break;
+                }
+            } else {
+                flags.push((word, None));
+            }
+            continue;
+        }
+        match wanted.next() {
+            Some(sub) if sub.split('|').any(|sub| sub == word) => at += 1,
+            Some(_) => return None,
+            None => break,
+        }
+    }
+    if wanted.next().is_some() {
+        return None;
+    }
+    Some(Found { launcher, flags, rest: arguments.get(at..).unwrap_or_default() })
+}
+
+/// `bash -lc TEXT`, `sh -ec TEXT`: the script flag closes a cluster of others.
+fn is_short_cluster(launcher: &Launcher, word: &str, flag: &str) -> bool {
+    launcher.names == Names::Command
+        && launcher.script.contains(&flag)
+        && flag.len() == 2
+        && word.len() > 2
+        && !word.starts_with("--")
+        && flag.get(1..).is_some_and(|letter| word.ends_with(letter))
+}
+
+fn words_of(words: &[&str], depth: u8) -> Option<Launch> {
+    if depth >= MAX_DEPTH {
+        return None;
+    }
+    let words = without_interpreter(words);
+    let Some(found) = find(words) else { return binary(words.first()?) };
+    let launcher = found.launcher;
+    let mark = |inner: Launch| Launch { is_wrapper: launcher.wrapper, ..inner };
+    if launcher.names != Names::Script
+        && let Some(script) = found.flag(launcher.script)
+    {
+        // The last command that launches something is the one that stays.
+        return commands(script).iter().rev().find_map(|command| {
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            words_of(&words, depth + 1).map(mark)
+        });
+    }
+    match launcher.names {
+        Names::Command => {
+            let inner = found.command();
+            words_of(inner, depth + 1)
+                .or_else(|| named_by(launcher, inner.first()?))
+                .map(mark)
+        }
+        Names::Script => script(&found),
+        Names::Npm | Names::Python | Names::Image => {
+            let (specifier, inner) = match found.flag(launcher.package) {
+                Some(package) => (package, found.rest.get(1..)),
+                None => (*found.rest.first()?, found.rest.get(1..)),
+            };
+            let _ = inner;
+            let (package, version) = split(launcher.names, specifier)?;
+            let mcp = is_mcp(&package);
+            Some(Launch {
+                launcher: launcher.name,
+                package,
+                version,
+                mcp,
+                is_wrapper: launcher.wrapper,
+            })
+        }
+    }
+}
+
+/// `uv run mcp-server-git`: a command of the project's environment.
+fn named_by(launcher: &'static Launcher, word: &str) -> Option<Launch> {
+    let package = basename(word);
+    // A script or a path names no package.
+    let plain = !package.is_empty() && package == word && !package.contains('.');
+    (plain && is_mcp(package)).then(|| Launch {
+        launcher: launcher.name,
+        package: package.to_owned(),
+        version: None,
+        mcp: true,
+        is_wrapper: launcher.wrapper,
+    })
+}
+
+/// What an interpreter runs.
+fn script(found: &Found<'_, '_>) -> Option<Launch> {
+    let launcher = found.launcher;
+    if found.flag(launcher.script).is_some() {
+        return None;
+    }
+    let (package, version) = if let Some(module) = found.flag(launcher.package) {
+        (module_package(module)?, None)
+    } else if launcher.name == "docker mcp" {
+        ("docker-mcp-gateway".to_owned(), None)
+    } else {
+        script_package(found.rest.first()?)?
+    };
+    let mcp = is_mcp(&package);
+    Some(Launch { launcher: launcher.name, package, version, mcp, is_wrapper: launcher.wrapper })
+}
+
+/// `mcp_server_time.__main__` → `mcp-server-time`.
+fn module_package(module: &str) -> Option<String> {
+    let package = module.split('.').next().filter(|name| !name.is_empty())?;
+    Some(package.replace('_', "-"))
+}
+
+/// The package a script belongs to, and its version where the path shows one.
+#[must_use]
+pub fn script_package(path: &str) -> Option<(String, Option<String>)> {
+    for prefix in ["npm:", "jsr:"] {
+        if path.starts_with(prefix) {
+            return split(Names::Npm, path);
+        }
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let after = |name: &str| {
+        let at = parts.iter().rposition(|part| *part == name)?;
+        Some((at, parts.get(at + 1..)?))
+    };
+    if let Some((at, rest)) = after("node_modules") {
+        let package = match rest {
+            [".bin", name] => (*name).to_owned(),
+            [scope, name, ..] if scope.starts_with('@') => format!("{scope}/{name}"),
+            [name, _, ..] => (*name).to_owned(),
+            _ => return None,
+        };
+        // pnpm's store: `.pnpm/@scope+name@1.2.3_peers/node_modules/@scope/name/…`
+        let version = at.checked_sub(1).and_then(|at| parts.get(at)).and_then(|stored| {
+            let rest = stored.strip_prefix(package.replace('/', "+").as_str())?.strip_prefix('@')?;
+            rest.split(['_', '(']).next().map(str::to_owned)
+        });
+        return Some((package, version));
+    }
+    for packages in ["site-packages", "dist-packages"] {
+        if let Some((_, [module, ..])) = after(packages) {
+            return module_package(module).map(|package| (package, None));
+        }
+    }
+    // A command that an installer put into an environment.
+    match parts.as_slice() {
+        [.., "bin", name] => {
+            let name = name.strip_suffix(".py").unwrap_or(name);
+            Some((name.to_owned(), None))
+        }
+        _ => None,
+    }
+}
+
+/// A program that is a server of its own, by its name.
+fn binary(program: &str) -> Option<Launch> {
+    let package = basename(program);
+    (!package.contains(' ') && is_mcp(package)).then(|| Launch {
+        launcher: "binary",
+        package: package.to_owned(),
+        version: None,
+        mcp: true,
+        is_wrapper: false,
+    })
+}
+
+/// Splits a specifier into name and version.
+fn split(names: Names, specifier: &str) -> Option<(String, Option<String>)> {
+    let (name, version) = match names {
+        Names::Npm => {
+            let plain = specifier
+                .strip_prefix("npm:")
+                .or_else(|| specifier.strip_prefix("jsr:"))
+                .unwrap_or(specifier);
+            let plain = plain.strip_prefix('/').unwrap_or(plain);
+            if plain.contains("://") || plain.starts_with("github:") {
+                let (repository, version) = repository(plain);
+                (repository, version)
+            } else if plain.starts_with('.') || plain.starts_with('/') {
+                return None;
+            } else {
+                let scope = usize::from(plain.starts_with('@'));
+                let at = plain.get(scope..)?.find('@').map(|at| at + scope);
+                let (name, version) = match at {
+                    Some(at) => (plain.get(..at)?, plain.get(at + 1..)),
+                    None => (plain, None),
+                };
+                // Deno allows a path within the package.
+                let parts = if scope == 1 { 2 } else { 1 };
+                let name: Vec<&str> = name.split('/').take(parts).collect();
+                let version = version.and_then(|version| version.split('/').next());
+                (name.join("/"), version.map(str::to_owned))
+            }
+        }
+        Names::Python => {
+            if specifier.contains("://") {
+                repository(specifier)
+            } else if specifier.starts_with('.') || specifier.starts_with('/') {
+                let name = specifier.trim_end_matches('/').rsplit('/').next()?;
+                (name.to_owned(), None)
+            } else {
+                let end = specifier.find(['[', '=', '<', '>', '~', '!', '@', ';', ' ']);
+                let (name, rest) = specifier.split_at(end.unwrap_or(specifier.len()));
+                let rest = rest.split_once(']').map_or(rest, |(_, rest)| rest);
+                let version = rest.strip_prefix("==").or_else(|| rest.strip_prefix('@'));
+                (name.to_owned(), version.map(|version| version.trim().to_owned()))
+            }
+        }
+        Names::Image => {
+            let plain = specifier.split('@').next()?;
+            let slash = plain.rfind('/').map_or(0, |at| at + 1);
+            match plain.get(slash..)?.find(':') {
+                Some(at) => {
+                    let (name, tag) = plain.split_at(slash + at);
+                    (name.to_owned(), tag.strip_prefix(':').map(str::to_owned))
+                }
+                None => (plain.to_owned(), None),
+            }
+        }
+        Names::Script | Names::Command => return None,
+    };
+    let version = version.filter(|version| !version.is_empty());
+    (!name.is_empty() && !name.starts_with('-')).then_some((name, version))
+}
+
+/// `git+https://host/owner/name.git@ref#fragment` → `name`, `ref`.
+fn repository(url: &str) -> (String, Option<String>) {
+    let url = url.split(['#', '?']).next().unwrap_or(url).trim_end_matches('/');
+    let last = url.rsplit('/').next().unwrap_or(url);
+    let (name, version) = match last.split_once('@') {
+        Some((name, version)) => (name, Some(version.to_owned())),
+        None => (last, None),
+    };
+    (name.strip_suffix(".git").unwrap_or(name).to_owned(), version)
+}
+
+/// The package is a known MCP server or SDK, or a word of its name is `mcp`.
+#[must_use]
+pub fn is_mcp(package: &str) -> bool {
+    let package = package.to_ascii_lowercase();
+    let listed = |list: &[&str]| list.iter().any(|known| component_matches(known, &package));
+    if listed(NO_SERVERS) {
+        return false;
+    }
+    listed(KNOWN)
+        || package
+            .split(|letter: char| !letter.is_ascii_alphanumeric())
+            .any(|word| matches!(word, "mcp" | "mcpserver" | "fastmcp"))
+}
+
+/// The simple commands of a shell's command line. What cannot be split is left out.
+fn commands(script: &str) -> Vec<Vec<String>> {
+    let Some(words) = shlex::split(script) else { return Vec::new() };
+    words
+        .split(|word| matches!(word.as_str(), "&&" | "||" | ";" | "|" | "&"))
+        .map(|command| {
+            let command = command.iter().map(|word| word.trim_end_matches(';').to_owned());
+            // Assignments before a command, and `exec`, are no part of it.
+            command
+                .skip_while(|word| word == "exec" || (word.contains('=') && !word.contains('/')))
+                .take(MAX_WORDS)
+                .collect::<Vec<_>>()
+        })
+        .filter(|command| !command.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argv(line: &str) -> Vec<String> {
+        shlex::split(line).unwrap()
+    }
+
+    /// `launcher package version`, with `!` before the package when it is MCP, `~` at the end for a wrapper.
+    fn shown(line: &str) -> Option<String> {
+        let argv = argv(line);
+        let exe = argv.first().cloned().unwrap_or_default();
+        recognise(&exe, &argv).map(|launch| {
+            format!(
+                "{}: {}{}{}{}",
+                launch.launcher,
+                if launch.mcp { "!" } else { "" },
+                launch.package,
+                launch.version.map(|version| format!(" {version}")).unwrap_or_default(),
+                if launch.is_wrapper { " ~" } else { "" }
+            )
+        })
+    }
+
+    #[test]
+    fn command_lines_name_their_packages() {
+        let table: &[(&str, Option<&str>)] = &[
+            // npm and its kin
+            ("npx -y @modelcontextprotocol/server-filesystem@2025.8.21 /data", Some("npx: !@modelcontextprotocol/server-filesystem 2025.8.21 ~")),
+            ("node /usr/bin/npx -y @modelcontextprotocol/server-memory", Some("npx: !@modelcontextprotocol/server-memory ~")),
+            ("node /usr/lib/node_modules/npm/bin/npx-cli.js --yes mcp-remote@latest https://h/mcp", Some("npx: !mcp-remote latest ~")),
+            ("'npm exec @modelcontextprotocol/server-everything stdio'", Some("npm exec: !@modelcontextprotocol/server-everything ~")),
+            ("npm exec --yes --package=mcp-thing@1.0 -- thing --flag", Some("npm exec: !mcp-thing 1.0 ~")),
+            ("npx -p tavily-mcp@0.2 tavily", Some("npx: !tavily-mcp 0.2 ~")),
+            ("npm x -- exa-mcp-server", Some("npm exec: !exa-mcp-server ~")),
+            ("npm install", None),
+            ("npm run start", None),
+            ("pnpm dlx @playwright/mcp@latest --headless", Some("pnpm dlx: !@playwright/mcp latest ~")),
+            ("pnpm --silent dlx firecrawl-mcp", Some("pnpm dlx: !firecrawl-mcp ~")),
+            ("yarn dlx -q some-tool", Some("yarn dlx: some-tool ~")),
+            ("bunx @upstash/context7-mcp", Some("bunx: !@upstash/context7-mcp ~")),
+            ("bun x @upstash/context7-mcp", Some("bun x: !@upstash/context7-mcp ~")),
+            ("npx", None),
+            ("npx -y", None),
+            ("npx ./local", None),
+            ("npx -y cowsay hello", Some("npx: cowsay ~")),
+            ("npx github:owner/thing-mcp", Some("npx: !thing-mcp ~")),
+            // Python
+            ("uvx mcp-server-fetch", Some("uvx: !mcp-server-fetch ~")),
+            ("uvx mcp-server-git==2025.1.14 --repository /r", Some("uvx: !mcp-server-git 2025.1.14 ~")),
+            ("uvx mcp-server-git@latest", Some("uvx: !mcp-server-git latest ~")),
+            ("uvx --from git+https://github.com/oraios/serena@v1 serena-mcp-server", Some("uvx: !serena v1 ~")),
+            ("uvx --python 3.12 --from 'mcp[cli]==1.9' mcp run x.py", Some("uvx: !mcp 1.9 ~")),
+            ("uv tool run --from mcp-server-time mcp-server-time", Some("uv tool run: !mcp-server-time ~")),
+            ("uv run mcp-server-time --local-timezone UTC", Some("uv run: !mcp-server-time ~")),
+            ("uv --directory /p run server.py", None),
+            ("uv run --directory /p python -m mcp_server_time", Some("python: !mcp-server-time ~")),
+            ("uv run --with mcp mcp run server.py", Some("binary: !mcp ~")),
+            ("uv pip install mcp", None),
+            ("pipx run mcp-server-fetch", Some("pipx run: !mcp-server-fetch ~")),
+            ("pipx run --spec mcp-proxy==0.5 mcp-proxy https://h", Some("pipx run: !mcp-proxy 0.5 ~")),
+            ("/usr/bin/python3 -m mcp_server_time", Some("python: !mcp-server-time")),
+            ("python3.12 -u -X dev -m mcp_server_git.server --x", Some("python: !mcp-server-git")),
+            ("python -m http.server", Some("python: http")),
+            ("python /venv/bin/mcp-server-git", Some("python: !mcp-server-git")),
+            ("/x/bin/python3 /x/lib/python3.11/site-packages/mcp_server_fetch/__main__.py", Some("python: !mcp-server-fetch")),
+            ("python server.py", None),
+            ("python -c 'import mcp'", None),
+            ("poetry run my-mcp --x", Some("binary: !my-mcp ~")),
+            // JavaScript
+            ("node /x/node_modules/@modelcontextprotocol/server-everything/dist/index.js", Some("node: !@modelcontextprotocol/server-everything")),
+            ("node /h/.npm/_npx/a1/node_modules/.bin/mcp-server-filesystem /data", Some("node: !mcp-server-filesystem")),
+            ("node --require x.js /s/.pnpm/@playwright+mcp@0.0.30_zod@3/node_modules/@playwright/mcp/cli.js", Some("node: !@playwright/mcp 0.0.30")),
+            ("node --inspect build/index.js", None),
+            ("node -e 'x'", None),
+            ("node", None),
+            ("bun run /x/node_modules/exa-mcp/index.ts", Some("bun: !exa-mcp")),
+            ("deno run -A npm:@negokaz/excel-mcp-server@0.9.1/main.js", Some("deno: !@negokaz/excel-mcp-server 0.9.1")),
+            ("deno run --allow-net jsr:@scope/mcp", Some("deno: !@scope/mcp")),
+            ("deno test", None),
+            // Containers
+            ("docker run -i --rm -e GITHUB_TOKEN ghcr.io/github/github-mcp-server:v0.5 stdio", Some("docker: !ghcr.io/github/github-mcp-server v0.5")),
+            ("docker run -i --rm --mount type=bind,src=/a,dst=/b mcp/filesystem /b", Some("docker: !mcp/filesystem")),
+            ("podman --log-level error run --network=host localhost:5000/x/y@sha256:00", Some("docker: localhost:5000/x/y")),
+            ("docker container run --name z mcp/fetch", Some("docker: !mcp/fetch")),
+            ("docker mcp gateway run", Some("docker mcp: !docker-mcp-gateway")),
+            ("docker ps", None),
+            // Wrappers
+            ("sh -c 'mcp-server-filesystem /data'", Some("binary: !mcp-server-filesystem ~")),
+            ("bash -lc 'cd /x && exec npx -y tavily-mcp@1'", Some("npx: !tavily-mcp 1 ~")),
+            ("/bin/sh -c 'A=1 uvx mcp-server-git; echo done'", Some("uvx: !mcp-server-git ~")),
+            ("env A=b -u C npx -y exa-mcp", Some("npx: !exa-mcp ~")),
+            ("env -S 'uvx mcp-server-git'", Some("uvx: !mcp-server-git ~")),
+            ("nice -n 5 node /x/node_modules/a-mcp/i.js", Some("node: !a-mcp ~")),
+            ("sh -c 'unclosed", None),
+            ("sh script.sh", None),
+            ("bash", None),
+            // Programs of their own
+            ("/usr/local/bin/github-mcp-server stdio", Some("binary: !github-mcp-server")),
+            ("/usr/bin/cat x", None),
+            ("mcpwatch run", None),
+            ("npx @modelcontextprotocol/inspector node x.js", Some("npx: @modelcontextprotocol/inspector ~")),
+            ("npx -y supergateway --stdio 'npx -y x'", Some("npx: !supergateway ~")),
+            ("mcp-proxy uvx mcp-server-fetch", Some("binary: !mcp-proxy")),
+        ];
+        for (line, expected) in table {
+            let line = if *line == "sh -c 'unclosed" {
+                assert_eq!(recognise("sh", &["sh".into(), "-c".into(), "'unclosed".into()]), None);
+                continue;
+            } else {
+                line
+            };
+            assert_eq!(shown(line).as_deref(), *expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn names_tell_servers_from_what_only_sounds_alike() {
+        for package in ["a-mcp", "mcp_x", "awslabs.core-mcp-server", "x/mcp/y", "fastmcp", "MCP"] {
+            assert!(is_mcp(package), "{package}");
+        }
+        for package in ["mcpwatch", "tcmcpx", "node", "", "mcp-scan", "compact"] {
+            assert!(!is_mcp(package), "{package}");
+        }
+    }
+
+    #[test]
+    fn wrappers_are_told_from_servers() {
+        let table = [
+            ("npx -y x", true),
+            ("node /usr/bin/npx -y x", true),
+            ("'npm exec x'", true),
+            ("sh -c x", true),
+            ("uv run x", true),
+            ("uvx x", true),
+            ("node x.js", false),
+            ("python -m x", false),
+            ("docker run x", false),
+            ("mcp-server-git", false),
+        ];
+        for (line, expected) in table {
+            assert_eq!(is_wrapper(&argv(line)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrappers_give_their_inner_command_line() {
+        let table = [
+            ("env A=b node x", Some("node x")),
+            ("sh -c 'exec node x'", Some("node x")),
+            ("uv run python x.py", Some("python x.py")),
+            ("npx -y x", None),
+            ("node x", None),
+        ];
+        for (line, expected) in table {
+            assert_eq!(unwrap(&argv(line)), expected.map(argv), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_command_line_is_too_strange() {
+        let nested = "sh -c ".repeat(40);
+        let many = "env ".repeat(1000);
+        for line in [nested.as_str(), many.as_str(), "--", "", "/", "npx @", "npx @/", "docker run :", "uvx ==", "node node_modules", "node /node_modules/@x", "deno run npm:"] {
+            let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let _ = recognise("", &argv);
+            let _ = is_wrapper(&argv);
+            let _ = unwrap(&argv);
+        }
+        assert_eq!(recognise("", &[]), None);
+    }
+}

@@ -1,0 +1,499 @@
+//! Where MCP clients keep their server lists: one table, used to find configurations and to recognise
+//! one when a process opens it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// JSON; comments and trailing commas are taken in all of them.
+    Json,
+    /// TOML.
+    Toml,
+    /// YAML.
+    Yaml,
+}
+
+impl Format {
+    /// The format a file name speaks of; JSON when it says nothing.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Self::Toml,
+            Some("yaml" | "yml") => Self::Yaml,
+            _ => Self::Json,
+        }
+    }
+}
+
+/// What a path is relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Base {
+    /// The root of the file system.
+    System,
+    /// A user's home.
+    Home,
+    /// A directory a client or server works in.
+    Project,
+}
+
+/// One place of the table.
+#[derive(Debug)]
+pub struct Location {
+    /// The client that reads it. Names are those of [`super::clients`].
+    pub client: &'static str,
+    /// What `path` is relative to.
+    pub base: Base,
+    /// Path pattern: `*` stands for any part of one component, a component `**` for any number of them.
+    pub path: &'static str,
+    /// How it is written.
+    pub format: Format,
+    /// Where in it servers stand: see [`super::client_config::parse`].
+    pub keys: &'static [&'static str],
+}
+
+const SERVERS: &[&str] = &["mcpServers"];
+const SETTINGS: &[&str] = &["mcpServers", "mcp/servers", "mcp.servers"];
+const VSCODE: &[&str] = &["servers", "mcpServers"];
+const MCP: &[&str] = &["mcp"];
+const CODEX: &[&str] = &["mcp_servers"];
+const CLAUDE: &[&str] = &["mcpServers", "projects/*/mcpServers"];
+/// A plugin's file may be the map of servers itself.
+const PLUGIN: &[&str] = &["mcpServers", "."];
+const CONTINUE: &[&str] = &["mcpServers", "experimental/modelContextProtocolServers"];
+const AMP: &[&str] = &["amp.mcpServers", "amp/mcpServers", "mcpServers"];
+const ZED: &[&str] = &["context_servers"];
+const GOOSE: &[&str] = &["extensions"];
+const DEVCONTAINER: &[&str] = &["customizations/vscode/mcp/servers"];
+
+/// All keys, for a file the settings name and whose client is not known.
+pub const ANY_KEY: &[&str] = &[
+    "mcpServers",
+    "servers",
+    "mcp_servers",
+    "mcp/servers",
+    "mcp.servers",
+    "context_servers",
+    "amp.mcpServers",
+    "extensions",
+    "mcp",
+];
+
+macro_rules! locations {
+    ($($client:literal { $($base:ident $path:literal $format:ident $keys:ident;)+ })+) => {
+        /// Every known place.
+        pub static LOCATIONS: &[Location] = &[$($(Location {
+            client: $client,
+            base: Base::$base,
+            path: $path,
+            format: Format::$format,
+            keys: $keys,
+        },)+)+];
+    };
+}
+
+locations! {
+    "claude-code" {
+        System "etc/claude-code/managed-mcp.json" Json SERVERS;
+        System "etc/claude-code/managed-settings.json" Json SERVERS;
+        Home ".claude.json" Json CLAUDE;
+        Home ".claude/settings.json" Json SERVERS;
+        Home ".claude/mcp.json" Json SERVERS;
+        Home ".claude/plugins/cache/**/.mcp.json" Json PLUGIN;
+        Project ".mcp.json" Json SERVERS;
+    }
+    "claude-desktop" {
+        Home ".config/Claude/claude_desktop_config.json" Json SERVERS;
+        Home ".config/claude/claude_desktop_config.json" Json SERVERS;
+    }
+    "cursor" {
+        Home ".cursor/mcp.json" Json SERVERS;
+        Home ".config/Cursor/User/mcp.json" Json VSCODE;
+        Home ".config/Cursor/User/settings.json" Json SETTINGS;
+        Home ".cursor/plugins/**/mcp.json" Json PLUGIN;
+        Home ".cursor/plugins/**/.mcp.json" Json PLUGIN;
+        Project ".cursor/mcp.json" Json SERVERS;
+    }
+    "vscode" {
+        Home ".vscode/mcp.json" Json VSCODE;
+        Home ".vscode/settings.json" Json SETTINGS;
+        Home ".config/Code/User/mcp.json" Json VSCODE;
+        Home ".config/Code/User/settings.json" Json SETTINGS;
+        Home ".config/Code/User/profiles/*/mcp.json" Json VSCODE;
+        Home ".config/Code/User/profiles/*/settings.json" Json SETTINGS;
+        Home ".config/Code - Insiders/User/mcp.json" Json VSCODE;
+        Home ".config/Code - Insiders/User/settings.json" Json SETTINGS;
+        Home ".vscode-server/data/User/mcp.json" Json VSCODE;
+        Project ".vscode/mcp.json" Json VSCODE;
+        Project ".vscode/settings.json" Json SETTINGS;
+        Project ".devcontainer/devcontainer.json" Json DEVCONTAINER;
+    }
+    "cline" {
+        Home ".config/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json" Json SERVERS;
+        Home ".config/Cursor/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json" Json SERVERS;
+        Home ".cline/data/settings/cline_mcp_settings.json" Json SERVERS;
+    }
+    "roo-code" {
+        Home ".config/Code/User/globalStorage/rooveterinaryinc.roo-cline/settings/mcp_settings.json" Json SERVERS;
+    }
+    "windsurf" {
+        Home ".codeium/windsurf/mcp_config.json" Json SERVERS;
+        Home ".codeium/mcp_config.json" Json SERVERS;
+        Home ".windsurf/mcp.json" Json SERVERS;
+        Home ".config/Windsurf/User/mcp.json" Json VSCODE;
+        Project ".windsurf/mcp.json" Json SERVERS;
+    }
+    "gemini-cli" {
+        Home ".gemini/settings.json" Json SERVERS;
+        Project ".gemini/settings.json" Json SERVERS;
+    }
+    "antigravity" {
+        Home ".gemini/antigravity/mcp_config.json" Json SERVERS;
+        Home ".gemini/config/mcp_config.json" Json SERVERS;
+    }
+    "codex" {
+        System "etc/codex/config.toml" Toml CODEX;
+        Home ".codex/config.toml" Toml CODEX;
+        Home ".codex/*.config.toml" Toml CODEX;
+        Home ".codex/plugins/**/.mcp.json" Json PLUGIN;
+        Project ".codex/config.toml" Toml CODEX;
+    }
+    "copilot" {
+        Home ".copilot/mcp-config.json" Json SERVERS;
+        Home ".config/github-copilot/intellij/mcp.json" Json VSCODE;
+    }
+    "junie" {
+        Home ".junie/mcp/mcp.json" Json SERVERS;
+        Project ".junie/mcp/mcp.json" Json SERVERS;
+    }
+    "opencode" {
+        System "etc/opencode/opencode.json" Json MCP;
+        System "etc/opencode/opencode.jsonc" Json MCP;
+        Home ".config/opencode/opencode.json" Json MCP;
+        Home ".config/opencode/opencode.jsonc" Json MCP;
+        Home ".opencode/opencode.json" Json MCP;
+        Project "opencode.json" Json MCP;
+        Project "opencode.jsonc" Json MCP;
+        Project ".opencode/opencode.json" Json MCP;
+    }
+    "goose" { Home ".config/goose/config.yaml" Yaml GOOSE; }
+    "continue" {
+        Home ".continue/config.yaml" Yaml SERVERS;
+        Home ".continue/config.json" Json CONTINUE;
+    }
+    "zed" {
+        Home ".config/zed/settings.json" Json ZED;
+        Project ".zed/settings.json" Json ZED;
+    }
+    "kiro" {
+        Home ".kiro/settings/mcp.json" Json SERVERS;
+        Home ".kiro/agents/*.json" Json SERVERS;
+        Project ".kiro/settings/mcp.json" Json SERVERS;
+    }
+    "amazon-q" {
+        Home ".aws/amazonq/mcp.json" Json SERVERS;
+        Home ".aws/amazonq/agents/default.json" Json SERVERS;
+        Home ".aws/amazonq/agents/mcp.json" Json SERVERS;
+        Project ".amazonq/mcp.json" Json SERVERS;
+    }
+    "amp" { Home ".config/amp/settings.json" Json AMP; }
+    "lm-studio" {
+        Home ".lmstudio/mcp.json" Json SERVERS;
+        Home ".cache/lm-studio/mcp.json" Json SERVERS;
+    }
+    "trae" { Home ".config/Trae/User/mcp.json" Json SERVERS; }
+    "crush" {
+        Home ".config/crush/crush.json" Json MCP;
+        Project ".crush.json" Json MCP;
+    }
+    "vibe" { Home ".vibe/config.toml" Toml CODEX; }
+    "kimi" { Home ".kimi/mcp.json" Json SERVERS; }
+    "factory" { Home ".factory/mcp.json" Json SERVERS; }
+    "qoder" { Home ".qoder/mcp.json" Json SERVERS; }
+    "qwen-code" { Home ".qwen/settings.json" Json SERVERS; }
+    "mcporter" {
+        Home ".mcporter/mcporter.json" Json SERVERS;
+        Home ".mcporter/mcporter.jsonc" Json SERVERS;
+        Project "config/mcporter.json" Json SERVERS;
+    }
+    "tabnine" { Home ".tabnine/mcp_servers.json" Json SERVERS; }
+    "cortex" { Home ".snowflake/cortex/mcp.json" Json SERVERS; }
+}
+
+/// Variables with which a user moves a part of the home elsewhere: name, and the prefix it replaces.
+const MOVED: &[(&str, &str)] = &[
+    ("XDG_CONFIG_HOME", ".config/"),
+    ("CODEX_HOME", ".codex/"),
+    ("CLAUDE_CONFIG_DIR", ".claude/"),
+    // Claude Code looks for this file inside the moved directory, too.
+    ("CLAUDE_CONFIG_DIR", ".claude.json"),
+    ("CLINE_DIR", ".cline/"),
+    ("OPENCODE_CONFIG_DIR", ".config/opencode/"),
+];
+
+/// Variables that name one file: name, and the place of the table it stands for.
+const NAMED: &[(&str, &str)] = &[("OPENCODE_CONFIG", ".config/opencode/opencode.json")];
+
+/// Names of the variables [`of_home`] looks at: all that need be kept of an environment.
+pub fn variables() -> impl Iterator<Item = &'static str> {
+    MOVED.iter().chain(NAMED).map(|&(name, _)| name)
+}
+
+/// A pattern of the table, made absolute.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Absolute path; its last components may hold `*` and `**`.
+    pub pattern: PathBuf,
+    /// How many leading components of `pattern` are to be taken as they are.
+    pub literal: usize,
+    /// The row.
+    pub location: &'static Location,
+}
+
+impl Place {
+    fn new(root: &Path, rest: &str, location: &'static Location) -> Self {
+        let fixed = rest.split('/').take_while(|component| !component.contains('*')).count();
+        Self {
+            pattern: root.join(rest),
+            literal: root.components().count() + fixed,
+            location,
+        }
+    }
+}
+
+/// The places below `home`. `environment` is that of a process of the user: it may move some of them
+/// (both are then given: other processes of the user may not have been told).
+#[must_use]
+pub fn of_home(home: &Path, environment: &BTreeMap<String, String>) -> Vec<Place> {
+    let mut places = Vec::new();
+    for location in LOCATIONS.iter().filter(|location| location.base == Base::Home) {
+        places.push(Place::new(home, location.path, location));
+        for (name, prefix) in MOVED {
+            let Some(directory) = absolute(environment, name) else { continue };
+            let rest = if *prefix == location.path {
+                Some(location.path)
+            } else if prefix.ends_with('/') {
+                location.path.strip_prefix(prefix)
+            } else {
+                None
+            };
+            places.extend(rest.map(|rest| Place::new(directory, rest, location)));
+        }
+        for (name, path) in NAMED {
+            if let Some(file) = absolute(environment, name).filter(|_| *path == location.path) {
+                places.push(Place {
+                    pattern: file.to_owned(),
+                    literal: file.components().count(),
+                    location,
+                });
+            }
+        }
+    }
+    places
+}
+
+fn absolute<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a Path> {
+    environment.get(name).map(Path::new).filter(|path| path.is_absolute())
+}
+
+/// The places below a directory a client or server works in.
+#[must_use]
+pub fn of_project(directory: &Path) -> Vec<Place> {
+    below(directory, Base::Project)
+}
+
+/// The places of the whole system; `root` is `/`, or a container's root.
+#[must_use]
+pub fn of_system(root: &Path) -> Vec<Place> {
+    below(root, Base::System)
+}
+
+fn below(root: &Path, base: Base) -> Vec<Place> {
+    LOCATIONS
+        .iter()
+        .filter(|location| location.base == base)
+        .map(|location| Place::new(root, location.path, location))
+        .collect()
+}
+
+/// The client whose configuration `path` is: a resolved path in any home or project. Whole components
+/// are compared, from the end.
+#[must_use]
+pub fn is_client_config(path: &str) -> Option<&'static str> {
+    location_of(path).map(|location| location.client)
+}
+
+/// The row of the table that `path` fits; of several the first.
+#[must_use]
+pub fn location_of(path: &str) -> Option<&'static Location> {
+    let name = path.rsplit('/').next()?;
+    let exact = INDEX.by_name.get(name).into_iter().flatten();
+    exact.chain(&INDEX.by_pattern).copied().find(|location| fits(path, location))
+}
+
+/// Rows by their last component: asked for every file a server opens, almost always in vain.
+struct Index {
+    by_name: HashMap<&'static str, Vec<&'static Location>>,
+    by_pattern: Vec<&'static Location>,
+}
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let mut index = Index { by_name: HashMap::new(), by_pattern: Vec::new() };
+    for location in LOCATIONS {
+        match location.path.rsplit('/').next() {
+            Some(name) if !name.contains('*') => {
+                index.by_name.entry(name).or_default().push(location);
+            }
+            _ => index.by_pattern.push(location),
+        }
+    }
+    index
+});
+
+fn fits(path: &str, location: &Location) -> bool {
+    let mut path = path.split('/').filter(|component| !component.is_empty()).rev();
+    let mut pattern = location.path.split('/').rev();
+    match location.base {
+        Base::System => matches_from(&mut pattern, &mut path, true),
+        Base::Home | Base::Project => matches_from(&mut pattern, &mut path, false),
+    }
+}
+
+/// Compares components from the last to the first; `whole` asks that nothing is left over.
+fn matches_from<'a>(
+    pattern: &mut (impl Iterator<Item = &'static str> + Clone),
+    path: &mut (impl Iterator<Item = &'a str> + Clone),
+    whole: bool,
+) -> bool {
+    while let Some(expected) = pattern.next() {
+        if expected == "**" {
+            // No row has two of them, so trying each depth stays linear.
+            let mut rest = path.clone();
+            loop {
+                if matches_from(&mut pattern.clone(), &mut rest.clone(), whole) {
+                    return true;
+                }
+                if rest.next().is_none() {
+                    return false;
+                }
+            }
+        }
+        match path.next() {
+            Some(component) if component_matches(expected, component) => {}
+            _ => return false,
+        }
+    }
+    !whole || path.next().is_none()
+}
+
+/// Compares one component with a pattern that holds at most one `*`.
+#[must_use]
+pub fn component_matches(pattern: &str, component: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == component,
+        Some((start, end)) => {
+            component.len() >= start.len() + end.len()
+                && component.starts_with(start)
+                && component.ends_with(end)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_keeps_to_the_rules_of_patterns() {
+        for location in LOCATIONS {
+            let path = location.path;
+            assert!(!path.starts_with('/') && !path.ends_with('/'), "{path}");
+            assert!(!location.keys.is_empty(), "{path}");
+            assert!(path.split('/').filter(|part| *part == "**").count() <= 1, "{path}");
+            for part in path.split('/').filter(|part| *part != "**") {
+                assert!(part.matches('*').count() <= 1, "{path}");
+            }
+            let named = Format::of(Path::new(path));
+            assert_eq!(named, location.format, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_recognised_wherever_its_home_is() {
+        for location in LOCATIONS {
+            let concrete = location.path.replace("**", "a/b").replace('*', "x");
+            let path = match location.base {
+                Base::System => format!("/{concrete}"),
+                Base::Home => format!("/home/someone/{concrete}"),
+                Base::Project => format!("/srv/work/{concrete}"),
+            };
+            assert!(is_client_config(&path).is_some(), "{path}");
+            if location.base != Base::System {
+                assert!(is_client_config(&format!("/proc/7/root{path}")).is_some(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_recognised_by_whole_components() {
+        let table: &[(&str, Option<&str>)] = &[
+            ("/home/a/.claude.json", Some("claude-code")),
+            ("/home/a/x.claude.json", None),
+            ("/home/a/.claude.json.bak", None),
+            ("/root/.cursor/mcp.json", Some("cursor")),
+            ("/root/a.cursor/mcp.json", None),
+            ("/root/mcp.json", None),
+            ("/h/.config/Code/User/profiles/-1a2b/mcp.json", Some("vscode")),
+            ("/h/.config/Code/User/profiles/a/b/mcp.json", None),
+            ("/h/.claude/plugins/cache/.mcp.json", Some("claude-code")),
+            ("/h/.codex/plugins/x/y/z/.mcp.json", Some("claude-code")),
+            ("/h/.codex/work.config.toml", Some("codex")),
+            ("/h/.codex/config.toml", Some("codex")),
+            ("/etc/codex/config.toml", Some("codex")),
+            ("/chroot/etc/codex/config.toml", None),
+            ("/h/.kiro/agents/mine.json", Some("kiro")),
+            ("/h/.config/Code - Insiders/User/mcp.json", Some("vscode")),
+            ("/etc/passwd", None),
+            ("", None),
+            ("/", None),
+        ];
+        for (path, client) in table {
+            assert_eq!(is_client_config(path), *client, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_environment_moves_places() {
+        let table: &[(&str, &str, &str)] = &[
+            ("XDG_CONFIG_HOME", "/x", "/x/Claude/claude_desktop_config.json"),
+            ("CODEX_HOME", "/x", "/x/config.toml"),
+            ("CLAUDE_CONFIG_DIR", "/x", "/x/settings.json"),
+            ("CLAUDE_CONFIG_DIR", "/x", "/x/.claude.json"),
+            ("CLINE_DIR", "/x", "/x/data/settings/cline_mcp_settings.json"),
+            ("OPENCODE_CONFIG_DIR", "/x", "/x/opencode.jsonc"),
+            ("OPENCODE_CONFIG", "/x/mine.json", "/x/mine.json"),
+        ];
+        for (name, value, expected) in table {
+            let environment = BTreeMap::from([((*name).to_owned(), (*value).to_owned())]);
+            let places = of_home(Path::new("/home/a"), &environment);
+            assert!(places.iter().any(|place| place.pattern == Path::new(expected)), "{expected}");
+            assert!(variables().any(|variable| variable == *name));
+        }
+        let relative = BTreeMap::from([("XDG_CONFIG_HOME".to_owned(), "x".to_owned())]);
+        let plain = of_home(Path::new("/home/a"), &BTreeMap::new()).len();
+        assert_eq!(of_home(Path::new("/home/a"), &relative).len(), plain);
+    }
+
+    #[test]
+    fn the_literal_part_of_a_place_ends_before_its_first_glob() {
+        let places = of_home(Path::new("/home/*"), &BTreeMap::new());
+        let place = places.iter().find(|place| place.location.path.contains("**")).unwrap();
+        let literal: PathBuf = place.pattern.components().take(place.literal).collect();
+        assert_eq!(literal, Path::new("/home/*/.claude/plugins/cache"));
+    }
+}

@@ -1,0 +1,294 @@
+//! One process as `/proc` shows it: plain data, so that a recording can hold it, and the reading of it.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+
+use procfs::process::{FDTarget, Process, StatFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::event::ProcessKey;
+
+/// Most bytes kept of an argument vector: what the kernel side keeps of one, too.
+const MAX_ARGV_BYTES: u64 = 32 << 10;
+
+/// What a file descriptor that can carry the protocol stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "inode")]
+pub enum Stdio {
+    /// A pipe, with its inode.
+    Pipe(u64),
+    /// A socket, with its inode.
+    Socket(u64),
+}
+
+impl Stdio {
+    /// The inode in pipefs or sockfs.
+    #[must_use]
+    pub const fn inode(self) -> u64 {
+        match self {
+            Self::Pipe(inode) | Self::Socket(inode) => inode,
+        }
+    }
+}
+
+/// One process at the moment it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSnapshot {
+    /// In the initial pid namespace.
+    pub pid: u32,
+    /// Its parent's.
+    pub ppid: u32,
+    /// Start time in clock ticks since boot: [`ProcessKey::start`].
+    pub start: u64,
+    /// Resolved path of the executed file, without ` (deleted)`; empty when it could not be read.
+    pub exe: String,
+    /// Argument vector, cut at 32 KiB. A process may have overwritten it (npm writes a title there).
+    pub argv: Vec<String>,
+    /// Working directory; empty when it could not be read.
+    pub cwd: String,
+    /// Real user id.
+    pub uid: u32,
+    /// Path of its cgroup: the v2 hierarchy's, else the first named one.
+    pub cgroup: String,
+    /// What fd 0 stands on, when that is a pipe or a socket.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stdin: Option<Stdio>,
+    /// What fd 1 stands on, when that is a pipe or a socket.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stdout: Option<Stdio>,
+    /// The same of the parent's fd 0.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent_stdin: Option<Stdio>,
+    /// The same of the parent's fd 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent_stdout: Option<Stdio>,
+    /// Its descriptors could not be read (another user's process): its channel is not known.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub hidden: bool,
+}
+
+impl ProcessSnapshot {
+    /// Its identity.
+    #[must_use]
+    pub const fn key(&self) -> ProcessKey {
+        ProcessKey { pid: self.pid, start: self.start }
+    }
+
+    /// A parent made it a private channel: stdin and stdout are pipes or sockets that the parent does
+    /// not itself have as stdin and stdout. The kernel side asks the same at exec.
+    #[must_use]
+    pub fn private_channel(&self) -> bool {
+        let (Some(stdin), Some(stdout)) = (self.stdin, self.stdout) else { return false };
+        self.parent_stdin != Some(stdin) && self.parent_stdout != Some(stdout)
+    }
+}
+
+/// Reads one process. `None` when it has gone, or is a kernel thread. What may not be read is left
+/// empty; `parent_*` is left for [`read_all`].
+#[must_use]
+pub fn read(pid: u32) -> Option<ProcessSnapshot> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    // All further reads go through the directory just opened: they fail when the process has gone,
+    // also when its pid is in use again.
+    let stat = process.stat().ok()?;
+    if StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD) {
+        return None;
+    }
+    let (stdin, hidden) = stdio(&process, 0);
+    let (stdout, _) = stdio(&process, 1);
+    Some(ProcessSnapshot {
+        pid,
+        ppid: u32::try_from(stat.ppid).unwrap_or_default(),
+        start: stat.starttime,
+        exe: process.exe().map(|path| without_deleted(&path.to_string_lossy())).unwrap_or_default(),
+        argv: argv(&process),
+        cwd: process
+            .cwd()
+            .map(|path| without_deleted(&path.to_string_lossy()))
+            .unwrap_or_default(),
+        uid: process.status().ok()?.ruid,
+        cgroup: cgroup(&process),
+        stdin,
+        stdout,
+        parent_stdin: None,
+        parent_stdout: None,
+        hidden,
+    })
+}
+
+/// Reads every process, or `scope` and its descendants only, in the order of pids. Processes that
+/// vanish meanwhile are left out.
+#[must_use]
+pub fn read_all(scope: Option<u32>) -> Vec<ProcessSnapshot> {
+    let Ok(listing) = procfs::process::all_processes() else { return Vec::new() };
+    let pids: Vec<u32> =
+        listing.flatten().filter_map(|process| u32::try_from(process.pid()).ok()).collect();
+    let mut found: Vec<ProcessSnapshot> = match scope {
+        None => pids.into_iter().filter_map(read).collect(),
+        Some(root) => tree(root, &pids).into_iter().filter_map(read).collect(),
+    };
+    found.sort_unstable_by_key(|process| process.pid);
+    join_parents(&mut found);
+    found
+}
+
+/// Fills `parent_*` from the parents in the list; a parent outside of it is looked at alone.
+fn join_parents(processes: &mut [ProcessSnapshot]) {
+    let known: HashMap<u32, (Option<Stdio>, Option<Stdio>)> =
+        processes.iter().map(|process| (process.pid, (process.stdin, process.stdout))).collect();
+    for process in processes {
+        let (stdin, stdout) = known.get(&process.ppid).copied().unwrap_or_else(|| {
+            i32::try_from(process.ppid)
+                .ok()
+                .and_then(|pid| Process::new(pid).ok())
+                .map_or((None, None), |parent| (stdio(&parent, 0).0, stdio(&parent, 1).0))
+        });
+        process.parent_stdin = stdin;
+        process.parent_stdout = stdout;
+    }
+}
+
+/// `root` and its descendants among `pids`.
+fn tree(root: u32, pids: &[u32]) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for &pid in pids {
+        let parent = i32::try_from(pid)
+            .ok()
+            .and_then(|pid| Process::new(pid).ok())
+            .and_then(|process| process.stat().ok())
+            .and_then(|stat| u32::try_from(stat.ppid).ok());
+        if let Some(parent) = parent {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut open = vec![root];
+    while let Some(pid) = open.pop() {
+        // A pid used again while we looked can make a loop.
+        if seen.insert(pid) {
+            open.extend(children.get(&pid).into_iter().flatten());
+        }
+    }
+    seen.into_iter().collect()
+}
+
+/// What descriptor `fd` stands on, and whether that was forbidden to see.
+fn stdio(process: &Process, fd: i32) -> (Option<Stdio>, bool) {
+    match process.fd_from_fd(fd) {
+        Ok(descriptor) => match descriptor.target {
+            FDTarget::Pipe(inode) => (Some(Stdio::Pipe(inode)), false),
+            FDTarget::Socket(inode) => (Some(Stdio::Socket(inode)), false),
+            _ => (None, false),
+        },
+        Err(procfs::ProcError::PermissionDenied(_)) => (None, true),
+        Err(_) => (None, false),
+    }
+}
+
+/// The argument vector. procfs's own reading leaves empty arguments out and fails on bytes that are
+/// not UTF-8.
+fn argv(process: &Process) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let Ok(file) = process.open_relative("cmdline") else { return Vec::new() };
+    if file.take(MAX_ARGV_BYTES).read_to_end(&mut bytes).is_err() {
+        return Vec::new();
+    }
+    split_argv(&bytes)
+}
+
+/// Splits what `/proc/PID/cmdline` holds.
+fn split_argv(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    let mut argv: Vec<String> = bytes
+        .split(|&byte| byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect();
+    // A title written over a longer vector leaves a tail of zeroes, which are no arguments.
+    if argv.len() > 1 && argv.iter().skip(1).all(String::is_empty) {
+        argv.truncate(1);
+    }
+    argv
+}
+
+fn cgroup(process: &Process) -> String {
+    let Ok(groups) = process.cgroups() else { return String::new() };
+    let groups = groups.0;
+    let unified = groups.iter().find(|group| group.hierarchy == 0 && group.controllers.is_empty());
+    unified
+        .filter(|group| group.pathname != "/" || groups.len() == 1)
+        .or_else(|| groups.iter().find(|group| group.pathname != "/"))
+        .or(unified)
+        .map(|group| group.pathname.clone())
+        .unwrap_or_default()
+}
+
+fn without_deleted(path: &str) -> String {
+    path.strip_suffix(" (deleted)").unwrap_or(path).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_channel_is_one_the_parent_does_not_share() {
+        let own = ProcessSnapshot {
+            stdin: Some(Stdio::Pipe(1)),
+            stdout: Some(Stdio::Pipe(2)),
+            ..ProcessSnapshot::default()
+        };
+        assert!(own.private_channel());
+        let shared = ProcessSnapshot {
+            parent_stdin: Some(Stdio::Pipe(1)),
+            parent_stdout: Some(Stdio::Pipe(2)),
+            ..own.clone()
+        };
+        assert!(!shared.private_channel());
+        assert!(!ProcessSnapshot { stdout: None, ..own }.private_channel());
+    }
+
+    #[test]
+    fn argument_vectors_keep_empty_arguments_and_lose_the_tail_of_a_title() {
+        let table: &[(&[u8], &[&str])] = &[
+            (b"", &[]),
+            (b"a\0b\0", &["a", "b"]),
+            (b"a\0\0b\0", &["a", "", "b"]),
+            (b"npm exec x\0\0\0\0", &["npm exec x"]),
+            (b"cut", &["cut"]),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(split_argv(bytes), *expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn reads_itself_and_its_own_tree_only() {
+        let me = std::process::id();
+        let own = read(me).unwrap();
+        assert_eq!(own.pid, me);
+        assert!(!own.exe.is_empty() && !own.argv.is_empty() && !own.hidden);
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let tree = read_all(Some(me));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = tree.iter().find(|process| process.pid == child.id()).unwrap();
+        assert!(found.private_channel(), "{found:?}");
+        assert_eq!(found.ppid, me);
+        assert!(tree.iter().all(|process| process.pid != own.ppid));
+    }
+
+    #[test]
+    fn survives_a_round_trip_through_json() {
+        let own = read(std::process::id()).unwrap();
+        let text = serde_json::to_string(&own).unwrap();
+        assert_eq!(serde_json::from_str::<ProcessSnapshot>(&text).unwrap(), own);
+    }
+}
