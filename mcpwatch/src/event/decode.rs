@@ -205,7 +205,8 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
 
 /// A relative path below a directory, with `.` and `..` taken out as text: it was not opened, so there is
 /// no better answer.
-fn join(base: &str, argument: &str) -> String {
+#[must_use]
+pub fn join(base: &str, argument: &str) -> String {
     let mut parts: Vec<&str> = base.split('/').filter(|part| !part.is_empty()).collect();
     for part in argument.split('/') {
         match part {

@@ -1,1 +1,0 @@
-//! Input → records: pure, synchronous, single-threaded; time comes from events.

@@ -1,0 +1,134 @@
+//! What goes into the pipeline, and what it asks of the shell. Everything that decides about a record
+//! comes in here, so that a recording of it gives the same records again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::discover::scan::ConfigFile;
+use crate::host::snapshot::ProcessSnapshot;
+
+/// One thing the pipeline is told. Kernel events are not here: they come as bytes, see
+/// [`Pipeline::events`](super::Pipeline::events).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "input", rename_all = "snake_case")]
+pub enum Input {
+    /// Calendar and event clock at one moment, in nanoseconds. Before anything else, and at intervals.
+    Clock {
+        /// `CLOCK_BOOTTIME`.
+        boot: u64,
+        /// Since the Unix epoch.
+        calendar: i64,
+    },
+    /// Processes that ran when the agent looked.
+    Processes {
+        /// When, nanoseconds of `CLOCK_BOOTTIME`.
+        time: u64,
+        /// Parents need not stand before children.
+        processes: Vec<ProcessSnapshot>,
+    },
+    /// A client's configuration is new or changed.
+    Config(ConfigFile),
+    /// A client's configuration is gone.
+    ConfigGone {
+        /// Its path.
+        path: String,
+    },
+    /// Something the shell noticed that a reader of the event stream must know.
+    Warning {
+        /// When.
+        time: u64,
+        /// A sentence.
+        message: String,
+    },
+    /// The hooks as they are now.
+    Hooks {
+        /// When.
+        time: u64,
+        /// `started`, `attached`, `detached`, `degraded`.
+        state: String,
+        /// Hook by hook.
+        hooks: Vec<HookState>,
+    },
+    /// The kernel's counters since the start.
+    Counters {
+        /// When.
+        time: u64,
+        /// Per probe: name, then seen, sent, `ring_full`, `too_big`, truncated, filtered.
+        probes: Vec<(String, [u64; 6])>,
+    },
+    /// Records an output has lost since the start.
+    OutputLoss {
+        /// When.
+        time: u64,
+        /// `stdout` or the file.
+        output: String,
+        /// Why.
+        reason: String,
+        /// How many, in all.
+        total: u64,
+    },
+    /// Time passes.
+    Tick {
+        /// Nanoseconds of `CLOCK_BOOTTIME`.
+        time: u64,
+    },
+    /// The run ends.
+    Stop {
+        /// When.
+        time: u64,
+        /// Why: `SIGTERM`, …
+        reason: String,
+    },
+}
+
+/// State of one hook, as [`record::Hook`](crate::record::Hook) has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookState {
+    /// Its name.
+    pub name: String,
+    /// The tier.
+    pub tier: String,
+    /// `attached`, `ready`, `missing`.
+    pub state: String,
+    /// Why, and what is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What the pipeline wants done. A replay has nobody to do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make or change an instance in the kernel.
+    SetInstance {
+        /// Its id.
+        id: u64,
+        /// Inode of the channel's stdin; 0: none.
+        stdin_inode: u64,
+        /// Inode of the channel's stdout; 0: none.
+        stdout_inode: u64,
+    },
+    /// Watch a process as part of an instance.
+    Watch {
+        /// The process.
+        pid: u32,
+        /// Its start time, nanoseconds of `CLOCK_BOOTTIME`.
+        start_time: u64,
+        /// The instance.
+        instance: u64,
+    },
+    /// Forget an instance and the processes that are known to belong to it.
+    Forget {
+        /// The instance.
+        instance: u64,
+        /// Its processes.
+        pids: Vec<u32>,
+    },
+    /// Attach or detach the hooks that are attached only while there is something to watch.
+    SetWatching(bool),
+    /// Processes were added that may have forked since they were looked at: look again.
+    LookAgain,
+    /// Look for client configurations in the homes and the directory of this process.
+    LookForConfigs {
+        /// The process.
+        pid: u32,
+    },
+}

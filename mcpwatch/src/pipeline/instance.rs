@@ -1,0 +1,278 @@
+//! One watched instance: a candidate, a server, or the helper of a server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::attribute::{Mentions, Suspect};
+use crate::detect::Given;
+use crate::discover::launcher::Launch;
+use crate::discover::matching::Program;
+use crate::event::{Direction, Event, EventKind, Payload, ProcessKey};
+use crate::record::{ExitDetail, Server};
+use crate::session::{Call, Conversation};
+
+/// Most programs of wrappers that are kept as evidence.
+const PROGRAMS: usize = 8;
+
+/// A server, or what may become one.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its id in the kernel's maps.
+    pub id: u64,
+    /// Its first process.
+    pub founder: ProcessKey,
+    /// When it was founded, nanoseconds of `CLOCK_BOOTTIME`.
+    pub born: u64,
+    /// The instance its founder belonged to before; 0 when none.
+    pub outer: u64,
+    /// Inodes of its channel, stdin and stdout; 0 when it has none.
+    pub channel: (u64, u64),
+    /// Its stdin and stdout were made for it alone.
+    pub private: bool,
+    /// Living processes.
+    pub members: BTreeSet<ProcessKey>,
+    /// What was executed on its channel, the wrappers first.
+    pub programs: Vec<OwnedProgram>,
+    /// What is said on its channel.
+    pub conversation: Conversation,
+    /// What it is.
+    pub role: Role,
+    /// How its founder ended, once it has.
+    pub exit: Option<ExitDetail>,
+}
+
+/// What an instance is.
+#[derive(Debug)]
+pub enum Role {
+    /// It may be a server: what it does is held.
+    Candidate(Held),
+    /// It is a server.
+    Server(Box<Serving>),
+    /// It is no server, but belongs to one (`outer`).
+    Helper,
+}
+
+/// A server's state.
+#[derive(Debug)]
+pub struct Serving {
+    /// What records show.
+    pub shown: Arc<Server>,
+    /// What it was given.
+    pub given: Arc<Given>,
+    /// Its calls in flight, by number.
+    pub calls: BTreeMap<u64, Suspect>,
+    /// The same as a row, for attribution.
+    pub in_flight: Vec<Suspect>,
+    /// Problems on the channel that were not published since the last one that was.
+    pub problems: Flood,
+}
+
+impl Serving {
+    /// A call began.
+    pub fn started(&mut self, call: &Arc<Call>) {
+        if call.direction == Direction::ClientToServer {
+            let mentions = Arc::new(Mentions::of_call(call));
+            self.calls.insert(call.number, Suspect { call: Arc::clone(call), mentions });
+            self.refresh();
+        }
+    }
+
+    /// A call ended.
+    pub fn ended(&mut self, call: &Call) {
+        if self.calls.remove(&call.number).is_some() {
+            self.refresh();
+        }
+    }
+
+    fn refresh(&mut self) {
+        self.in_flight = self.calls.values().cloned().collect();
+    }
+}
+
+/// Keeps one kind of record from flooding the stream: a burst passes, then one a second, and what was held
+/// back is told with the next that passes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flood {
+    second: u64,
+    passed: u64,
+    held_back: u64,
+}
+
+/// Records of one kind that pass in one second.
+const PER_SECOND: u64 = 20;
+
+impl Flood {
+    /// Whether a record at `time` passes; then also how many were held back before it.
+    pub fn admit(&mut self, time: u64) -> Option<u64> {
+        let second = time / 1_000_000_000;
+        if second != self.second {
+            *self = Self { second, passed: 0, held_back: self.held_back };
+        }
+        self.passed += 1;
+        if self.passed > PER_SECOND {
+            self.held_back += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
+/// A program with its arguments and directory.
+#[derive(Clone, Debug)]
+pub struct OwnedProgram {
+    /// Path of the executed file.
+    pub exe: String,
+    /// Argument vector.
+    pub argv: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+}
+
+impl OwnedProgram {
+    /// The same, borrowed, as discovery wants it.
+    #[must_use]
+    pub fn borrow(&self) -> Program<'_> {
+        Program { exe: &self.exe, argv: &self.argv, cwd: &self.cwd }
+    }
+}
+
+/// What a candidate did, until it is known what it is.
+#[derive(Debug, Default)]
+pub struct Held {
+    events: Vec<Event>,
+    bytes: usize,
+    left_out: u64,
+    verdict_on_stdin: Option<bool>,
+}
+
+/// Most events held of one candidate.
+const HELD_EVENTS: usize = 8_192;
+/// Most bytes held of one candidate.
+const HELD_BYTES: usize = 4 << 20;
+
+impl Held {
+    /// Holds an event; a full candidate leaves it out, counted.
+    pub fn push(&mut self, event: Event) {
+        let size = size_of::<Event>()
+            + match &event.kind {
+                EventKind::Payload(payload) => payload.data.len(),
+                EventKind::Exec(exec) => exec.argv.iter().map(|word| word.len() + 24).sum(),
+                EventKind::Open(open) => open.path.len() + open.argument.len(),
+                _ => 64,
+            };
+        if self.events.len() >= HELD_EVENTS || self.bytes + size > HELD_BYTES {
+            self.left_out += 1;
+            return;
+        }
+        self.bytes += size;
+        self.events.push(event);
+    }
+
+    /// What was held, and how many events were left out.
+    #[must_use]
+    pub fn release(self) -> (Vec<Event>, u64) {
+        (self.events, self.left_out)
+    }
+
+    /// The first byte on stdin that is no white space settles it for MCP over stdio: JSON begins with `{`
+    /// or `[`. A byte order mark is passed over. `false` once it is settled that this is something else.
+    pub fn may_be_json(&mut self, payload: &Payload) -> bool {
+        if self.verdict_on_stdin.is_none() && payload.direction == Direction::ClientToServer {
+            let bytes = payload.data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&payload.data);
+            self.verdict_on_stdin = bytes
+                .iter()
+                .find(|byte| !byte.is_ascii_whitespace())
+                .map(|byte| matches!(byte, b'{' | b'['))
+                // Joined in the middle of a line, nothing is settled.
+                .filter(|_| payload.offset == 0);
+        }
+        self.verdict_on_stdin != Some(false)
+    }
+}
+
+impl Instance {
+    /// Remembers what was executed on the channel: the wrappers, then the server itself.
+    pub fn add_program(&mut self, program: OwnedProgram) {
+        if self.programs.len() < PROGRAMS {
+            self.programs.push(program);
+        }
+    }
+
+    /// What its wrappers and its own command line launch.
+    #[must_use]
+    pub fn launch(&self) -> Option<Launch> {
+        let programs: Vec<Program<'_>> = self.programs.iter().map(OwnedProgram::borrow).collect();
+        crate::discover::survey::launch_of(&programs)
+    }
+
+    /// The server, when it is one.
+    #[must_use]
+    pub fn serving(&self) -> Option<&Serving> {
+        match &self.role {
+            Role::Server(serving) => Some(serving),
+            _ => None,
+        }
+    }
+
+    /// The server, when it is one.
+    pub fn serving_mut(&mut self) -> Option<&mut Serving> {
+        match &mut self.role {
+            Role::Server(serving) => Some(serving),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(data: &[u8], direction: Direction, offset: u64) -> Payload {
+        Payload { direction, offset, data: data.to_vec(), last: true }
+    }
+
+    #[test]
+    fn the_first_byte_on_stdin_settles_what_a_candidate_cannot_be() {
+        use Direction::{ClientToServer, ServerToClient};
+        for (data, direction, offset, may) in [
+            (&b"{\"jsonrpc\""[..], ClientToServer, 0, true),
+            (b"\n [", ClientToServer, 0, true),
+            (b"\xef\xbb\xbf{", ClientToServer, 0, true),
+            (b"Content-Length: 12", ClientToServer, 0, false),
+            (b"\x1f\x8b", ClientToServer, 0, false),
+            (b"starting up", ServerToClient, 0, true),
+            (b"rest of a line", ClientToServer, 900, true),
+            (b"  ", ClientToServer, 0, true),
+        ] {
+            let mut held = Held::default();
+            assert_eq!(held.may_be_json(&payload(data, direction, offset)), may, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_flood_is_told_in_one_record_a_second() {
+        let mut flood = Flood::default();
+        let passed = (0..100).filter(|_| flood.admit(1).is_some()).count();
+        assert_eq!(passed, 20);
+        assert_eq!(flood.admit(1_000_000_001), Some(80));
+        assert_eq!(flood.admit(1_000_000_002), Some(0));
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut held = Held::default();
+        for _ in 0..100 {
+            held.push(Event {
+                time: 0,
+                process: ProcessKey { pid: 1, start: 1 },
+                start_time: 0,
+                tid: 1,
+                instance: 1,
+                truncated: false,
+                kind: EventKind::Payload(payload(&[b'x'; 64 << 10], Direction::ServerToClient, 0)),
+            });
+        }
+        let (events, left_out) = held.release();
+        assert!(events.len() < 64 && left_out > 30);
+    }
+}
