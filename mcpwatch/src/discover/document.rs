@@ -297,6 +297,8 @@ fn yaml(text: &str) -> Result<Node, Fault> {
             max_recorded_anchor_events: MAX_VALUES,
             max_recorded_anchor_bytes: MAX_BYTES * 2,
         },
+        // YAML 1.2, as the clients have it: `y` and `on` are words.
+        strict_booleans: true,
         // Aliases of aliases grow without bound ("billion laughs") unless what they replay is limited.
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: MAX_VALUES,
