@@ -26,14 +26,14 @@ const LIMITS: &[Limit] = &[
     // The kernel wants a power of two and whole pages; below 64 KiB one message could fill the ring.
     Limit {
         key: &["capture", "ring_bytes"],
-        value: |config| config.capture.ring_bytes as u64,
+        value: |config| u64::from(config.capture.ring_bytes),
         least: 64 << 10,
         most: 1 << 30,
         power_of_two: true,
     },
     Limit {
         key: &["capture", "payload_limit"],
-        value: |config| config.capture.payload_limit as u64,
+        value: |config| u64::from(config.capture.payload_limit),
         least: 4 << 10,
         most: 16 << 20,
         power_of_two: false,
@@ -207,13 +207,32 @@ mod tests {
     #[test]
     fn destinations_are_hosts_addresses_and_networks() {
         for text in [
-            "a.example", "a.example:443", "*.example", "*.example:443", "localhost", "10.0.0.0/8",
-            "::1", "[::1]:80", "2001:db8::/32", "192.0.2.1:53", "bücher.example",
+            "a.example",
+            "a.example:443",
+            "*.example",
+            "*.example:443",
+            "localhost",
+            "10.0.0.0/8",
+            "::1",
+            "[::1]:80",
+            "2001:db8::/32",
+            "192.0.2.1:53",
+            "bücher.example",
         ] {
             assert!(is_destination(text), "{text}");
         }
         for text in [
-            "", "*", "https://a", "a b", "a:", "a:99999", "10.0.0.0/33", "a/8", "a..b", "*.", "[::1",
+            "",
+            "*",
+            "https://a",
+            "a b",
+            "a:",
+            "a:99999",
+            "10.0.0.0/33",
+            "a/8",
+            "a..b",
+            "*.",
+            "[::1",
             "a.*.b",
         ] {
             assert!(!is_destination(text), "{text}");

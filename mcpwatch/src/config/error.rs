@@ -57,13 +57,13 @@ impl SettingsError {
     }
 
     /// A value that can be parsed and is still wrong. `key` is the steps to it.
-    pub(super) fn value(path: &Path, text: &str, key: Vec<Step>, message: String) -> Self {
+    pub(super) fn value(path: &Path, text: &str, key: &[Step], message: String) -> Self {
         let table = DeTable::parse_recoverable(text).0;
-        let offset = offset_of(table.get_ref(), &key);
+        let offset = offset_of(table.get_ref(), key);
         Self {
             path: path.to_owned(),
             position: offset.map(|offset| position(text, offset)),
-            key: shown(&key),
+            key: shown(key),
             message,
         }
     }
@@ -77,15 +77,12 @@ pub(super) enum Step {
 }
 
 fn shown(steps: &[Step]) -> String {
-    let mut text = String::new();
-    for step in steps {
-        match step {
-            Step::Key(key) if text.is_empty() => text.push_str(key),
-            Step::Key(key) => text.push_str(&format!(".{key}")),
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
-        }
-    }
-    text
+    let parts = steps.iter().enumerate().map(|(number, step)| match step {
+        Step::Key(key) if number == 0 => key.clone(),
+        Step::Key(key) => format!(".{key}"),
+        Step::Index(index) => format!("[{index}]"),
+    });
+    parts.collect()
 }
 
 fn position(text: &str, offset: usize) -> (usize, usize) {

@@ -63,7 +63,7 @@ impl Config {
         let config: Self =
             toml::from_str(text).map_err(|error| SettingsError::parse(path, text, &error))?;
         check::check(&config, rules)
-            .map_err(|wrong| SettingsError::value(path, text, wrong.key, wrong.message))?;
+            .map_err(|wrong| SettingsError::value(path, text, &wrong.key, wrong.message))?;
         Ok(config)
     }
 }
@@ -243,14 +243,14 @@ mod tests {
     #[test]
     fn the_examples_in_the_shipped_file_are_valid_and_complete() {
         // An example is a line that is commented out without a space.
-        let text: String = SHIPPED
+        let lines: Vec<&str> = SHIPPED
             .lines()
             .map(|line| match line.strip_prefix('#') {
                 Some(rest) if rest.starts_with(|first: char| !first.is_whitespace()) => rest,
                 _ => line,
             })
-            .map(|line| format!("{line}\n"))
             .collect();
+        let text = lines.join("\n");
         let config = parse(&text).unwrap();
         let [server, rest @ ..] = config.servers.as_slice() else { panic!() };
         assert!(server.exe.is_some() && server.argv.is_some() && server.cgroup.is_some());
@@ -269,27 +269,87 @@ mod tests {
     #[test]
     fn every_mistake_is_named_with_its_place_and_what_was_expected() {
         let table: &[(&str, &str)] = &[
-            ("[capture]\nring_byts = 1", "/etc/m.toml:2:1: capture.ring_byts: unknown key, did you mean `ring_bytes`?"),
+            (
+                "[capture]\nring_byts = 1",
+                "/etc/m.toml:2:1: capture.ring_byts: unknown key, did you mean `ring_bytes`?",
+            ),
             ("[captur]\n", "/etc/m.toml:1:2: captur: unknown key, did you mean `capture`?"),
-            ("zzz = 1\n", "/etc/m.toml:1:1: zzz: unknown key, expected one of `capture`, `events`, `metrics`, `discovery`, `server`, `rules`, `redact`"),
-            ("[capture]\nring_bytes = \"8M\"", "/etc/m.toml:2:14: capture.ring_bytes: expected a whole number, found a string \"8M\""),
-            ("[capture]\nring_bytes = 70000", "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 70000"),
-            ("[capture]\nring_bytes = 1024", "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 1024"),
-            ("[capture]\npayload_limit = 17000000", "/etc/m.toml:2:17: capture.payload_limit: expected a number from 4096 to 16777216, found 17000000"),
-            ("[capture]\npayload_limit = -1", "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found -1"),
-            ("[capture]\npayload_limit = 1.5", "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found a number with a fraction 1.5"),
-            ("capture.ring_bytes = 3", "/etc/m.toml:1:22: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 3"),
-            ("[discovery]\nsniff = \"on\"", "/etc/m.toml:2:9: discovery.sniff: expected one of `auto`, `always`, `off`, found `on`"),
-            ("[metrics]\nlisten = \"9464\"", "/etc/m.toml:2:10: metrics.listen: expected an address with a port like \"127.0.0.1:9464\", or \"off\"; found \"9464\""),
-            ("[[server]]\nname = \"a\"\n[[server]]\nexe = \"/x\"", "/etc/m.toml:3:1: server[1].name: expected a name"),
-            ("[[server]]\nname = \"a\"\nexe = \"/[x\"", "/etc/m.toml:3:7: server[0].exe: expected a glob, found `/[x`: unclosed character class; missing ']'"),
-            ("[[server]]\nname = \"a\"\npid = 0", "/etc/m.toml:3:7: server[0].pid: expected a process id above 0"),
-            ("[[server]]\nname = \"a\"\n[server.allow]\negress = [\"ok.example\", \"https://x\"]", "/etc/m.toml:4:25: server[0].allow.egress[1]: expected HOST, HOST:PORT, *.DOMAIN or ADDRESS/PREFIX, found `https://x`"),
-            ("[[server]]\nname = \"a\"\nallow = { reed = [] }", "/etc/m.toml:3:11: server[0].allow.reed: unknown key, did you mean `read`?"),
-            ("[[discovery.client]]\nname = \"x\"", "/etc/m.toml:1:1: discovery.client[0].exe: expected a glob over the path of the client's program"),
-            ("[discovery]\nhomes = [\"home\"]", "/etc/m.toml:2:10: discovery.homes[0]: expected an absolute path, found `home`"),
-            ("[rules]\ndisable = [\"shell_spwan\"]", "/etc/m.toml:2:12: rules.disable[0]: unknown rule `shell_spwan`, did you mean `shell_spawn`?"),
-            ("[redact]\npatterns = [\"a\", \"(\"]", "/etc/m.toml:2:18: redact.patterns[1]: expected a regular expression, found `(`: unclosed group"),
+            (
+                "zzz = 1\n",
+                "/etc/m.toml:1:1: zzz: unknown key, expected one of `capture`, `events`, `metrics`, `discovery`, `server`, `rules`, `redact`",
+            ),
+            (
+                "[capture]\nring_bytes = \"8M\"",
+                "/etc/m.toml:2:14: capture.ring_bytes: expected a whole number, found a string \"8M\"",
+            ),
+            (
+                "[capture]\nring_bytes = 70000",
+                "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 70000",
+            ),
+            (
+                "[capture]\nring_bytes = 1024",
+                "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 1024",
+            ),
+            (
+                "[capture]\npayload_limit = 17000000",
+                "/etc/m.toml:2:17: capture.payload_limit: expected a number from 4096 to 16777216, found 17000000",
+            ),
+            (
+                "[capture]\npayload_limit = -1",
+                "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found -1",
+            ),
+            (
+                "[capture]\npayload_limit = 1.5",
+                "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found a number with a fraction 1.5",
+            ),
+            (
+                "capture.ring_bytes = 3",
+                "/etc/m.toml:1:22: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 3",
+            ),
+            (
+                "[discovery]\nsniff = \"on\"",
+                "/etc/m.toml:2:9: discovery.sniff: expected one of `auto`, `always`, `off`, found `on`",
+            ),
+            (
+                "[metrics]\nlisten = \"9464\"",
+                "/etc/m.toml:2:10: metrics.listen: expected an address with a port like \"127.0.0.1:9464\", or \"off\"; found \"9464\"",
+            ),
+            (
+                "[[server]]\nname = \"a\"\n[[server]]\nexe = \"/x\"",
+                "/etc/m.toml:3:1: server[1].name: expected a name",
+            ),
+            (
+                "[[server]]\nname = \"a\"\nexe = \"/[x\"",
+                "/etc/m.toml:3:7: server[0].exe: expected a glob, found `/[x`: unclosed character class; missing ']'",
+            ),
+            (
+                "[[server]]\nname = \"a\"\npid = 0",
+                "/etc/m.toml:3:7: server[0].pid: expected a process id above 0",
+            ),
+            (
+                "[[server]]\nname = \"a\"\n[server.allow]\negress = [\"ok.example\", \"https://x\"]",
+                "/etc/m.toml:4:25: server[0].allow.egress[1]: expected HOST, HOST:PORT, *.DOMAIN or ADDRESS/PREFIX, found `https://x`",
+            ),
+            (
+                "[[server]]\nname = \"a\"\nallow = { reed = [] }",
+                "/etc/m.toml:3:11: server[0].allow.reed: unknown key, did you mean `read`?",
+            ),
+            (
+                "[[discovery.client]]\nname = \"x\"",
+                "/etc/m.toml:1:1: discovery.client[0].exe: expected a glob over the path of the client's program",
+            ),
+            (
+                "[discovery]\nhomes = [\"home\"]",
+                "/etc/m.toml:2:10: discovery.homes[0]: expected an absolute path, found `home`",
+            ),
+            (
+                "[rules]\ndisable = [\"shell_spwan\"]",
+                "/etc/m.toml:2:12: rules.disable[0]: unknown rule `shell_spwan`, did you mean `shell_spawn`?",
+            ),
+            (
+                "[redact]\npatterns = [\"a\", \"(\"]",
+                "/etc/m.toml:2:18: redact.patterns[1]: expected a regular expression, found `(`: unclosed group",
+            ),
             ("[capture\n", "/etc/m.toml:1:9: unclosed table, expected `]`"),
             ("a = 1\na = 2", "/etc/m.toml:2:1: a: duplicate key"),
         ];

@@ -130,7 +130,8 @@ mod tests {
             ServerSettings { cgroup: Some("/kubepods*/pod1*".into()), ..settings("cgroup") },
         ];
         let explicit = Explicit::new(&servers).unwrap();
-        let table: &[(&str, &[&str], u32, &str, Option<&str>)] = &[
+        type Case<'a> = (&'a str, &'a [&'a str], u32, &'a str, Option<&'a str>);
+        let table: &[Case<'_>] = &[
             ("/opt/a/srv", &["srv"], 7, "", Some("both")),
             ("/opt/a/srv", &["srv"], 8, "", None),
             ("/opt/a/b/srv", &["srv"], 7, "", None),

@@ -71,7 +71,8 @@ fn fit(program: Program<'_>, config: &ConfiguredServer, client: Option<&str>) ->
         })
         .or_else(|| {
             // What `env` and `sh -c 'exec …'` leave of themselves is the inner command line.
-            let words: Vec<String> = expected.iter().map(|word| word.clone().into_owned()).collect();
+            let words: Vec<String> =
+                expected.iter().map(|word| word.clone().into_owned()).collect();
             let inner = launcher::unwrap(&words)?;
             let inner: Vec<_> = inner.into_iter().map(Cow::Owned).collect();
             compare(program, &inner)
@@ -184,7 +185,8 @@ fn literals(word: &str) -> Vec<&str> {
         let length = if let Some(braced) = tail.strip_prefix(['{', '(']) {
             braced.find(['}', ')']).map(|end| end + 2)
         } else {
-            let name = tail.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            let name =
+                tail.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
             Some(name.count()).filter(|length| *length > 0)
         };
         match length {
@@ -270,8 +272,14 @@ mod tests {
             ("node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data", Some("fs")),
             ("'npm exec @modelcontextprotocol/server-filesystem /data'", Some("fs")),
             ("'npm exec thing-mcp'", Some("npm")),
-            ("node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data /more", Some("fs-two")),
-            ("node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /home/b/docs", Some("home")),
+            (
+                "node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data /more",
+                Some("fs-two"),
+            ),
+            (
+                "node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /home/b/docs",
+                Some("home"),
+            ),
             ("npx -y @modelcontextprotocol/server-filesystem /other", None),
             ("npx -y @modelcontextprotocol/server-filesystem", None),
             ("/usr/bin/srv /home/b/notes", Some("tilde")),
@@ -301,14 +309,16 @@ mod tests {
         let configs = [config("fs", "npx -y x /data")];
         let inner = shlex::split("node /x/node_modules/.bin/x /data").unwrap();
         let outer = shlex::split("node /usr/bin/npx -y x /data").unwrap();
-        let programs = [&outer, &inner].map(|argv| Program { exe: "/usr/bin/node", argv, cwd: "/" });
+        let programs =
+            [&outer, &inner].map(|argv| Program { exe: "/usr/bin/node", argv, cwd: "/" });
         assert_eq!(config_of(&programs, &configs, None).unwrap().name, "fs");
         assert!(config_of(&programs[1..], &configs, None).is_none());
     }
 
     #[test]
     fn of_equal_entries_the_parent_s_counts_then_the_project_s_then_the_first() {
-        let mut configs = [config("one", "srv x"), config("two", "srv x"), config("three", "srv x")];
+        let mut configs =
+            [config("one", "srv x"), config("two", "srv x"), config("three", "srv x")];
         configs[1].client = "cursor".into();
         configs[2].config_path = "/work/a/project/.mcp.json".into();
         let argv = shlex::split("srv x").unwrap();

@@ -288,10 +288,8 @@ fn entries(directory: &Path) -> Vec<(PathBuf, std::fs::FileType)> {
 /// Opens a regular file. The path belongs to a user: a FIFO, a device or a terminal in its place must
 /// neither block nor be touched.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() {
         Ok((file, metadata))

@@ -284,10 +284,13 @@ mod tests {
 
     #[test]
     fn what_a_server_starts_belongs_to_it() {
-        let lines = [NPX, &["14 13 7 8 /usr/bin/git git log", "15 14 - - /usr/bin/less less"]].concat();
+        let lines =
+            [NPX, &["14 13 7 8 /usr/bin/git git log", "15 14 - - /usr/bin/less less"]].concat();
         assert_eq!(
             shown(&lines, &[], &[]),
-            ["server @modelcontextprotocol/server-filesystem [11, 12, 13, 14, 15] command_line+parent"]
+            [
+                "server @modelcontextprotocol/server-filesystem [11, 12, 13, 14, 15] command_line+parent"
+            ]
         );
     }
 

@@ -50,7 +50,9 @@ pub fn is_wrapper(argv: &[String]) -> bool {
     let words: Vec<&str> = argv
         .iter()
         .take(MAX_WORDS)
-        .flat_map(|word| if argv.len() == 1 { word.split(' ').collect() } else { vec![word.as_str()] })
+        .flat_map(
+            |word| if argv.len() == 1 { word.split(' ').collect() } else { vec![word.as_str()] },
+        )
         .collect();
     find(without_interpreter(&words)).is_some_and(|found| found.launcher.wrapper)
 }
@@ -75,10 +77,9 @@ pub fn unwrap(words: &[String]) -> Option<Vec<String>> {
 #[must_use]
 pub fn without_interpreter<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
     let [program, rest @ ..] = words else { return words };
-    let interpreter = LAUNCHERS
-        .iter()
-        .any(|row| row.names == Names::Script && row.is(basename(program)))
-        || matches!(basename(program), "sh" | "bash" | "env");
+    let interpreter =
+        LAUNCHERS.iter().any(|row| row.names == Names::Script && row.is(basename(program)))
+            || matches!(basename(program), "sh" | "bash" | "env");
     if !interpreter {
         return words;
     }
@@ -274,7 +275,8 @@ pub fn script_package(path: &str) -> Option<(String, Option<String>)> {
         };
         // pnpm's store: `.pnpm/@scope+name@1.2.3_peers/node_modules/@scope/name/…`
         let version = at.checked_sub(1).and_then(|at| parts.get(at)).and_then(|stored| {
-            let rest = stored.strip_prefix(package.replace('/', "+").as_str())?.strip_prefix('@')?;
+            let rest =
+                stored.strip_prefix(package.replace('/', "+").as_str())?.strip_prefix('@')?;
             rest.split(['_', '(']).next().map(str::to_owned)
         });
         return Some((package, version));
@@ -436,16 +438,34 @@ mod tests {
     fn command_lines_name_their_packages() {
         let table: &[(&str, Option<&str>)] = &[
             // npm and its kin
-            ("npx -y @modelcontextprotocol/server-filesystem@2025.8.21 /data", Some("npx: !@modelcontextprotocol/server-filesystem 2025.8.21 ~")),
-            ("node /usr/bin/npx -y @modelcontextprotocol/server-memory", Some("npx: !@modelcontextprotocol/server-memory ~")),
-            ("node /usr/lib/node_modules/npm/bin/npx-cli.js --yes mcp-remote@latest https://h/mcp", Some("npx: !mcp-remote latest ~")),
-            ("'npm exec @modelcontextprotocol/server-everything stdio'", Some("npm exec: !@modelcontextprotocol/server-everything ~")),
-            ("npm exec --yes --package=mcp-thing@1.0 -- thing --flag", Some("npm exec: !mcp-thing 1.0 ~")),
+            (
+                "npx -y @modelcontextprotocol/server-filesystem@2025.8.21 /data",
+                Some("npx: !@modelcontextprotocol/server-filesystem 2025.8.21 ~"),
+            ),
+            (
+                "node /usr/bin/npx -y @modelcontextprotocol/server-memory",
+                Some("npx: !@modelcontextprotocol/server-memory ~"),
+            ),
+            (
+                "node /usr/lib/node_modules/npm/bin/npx-cli.js --yes mcp-remote@latest https://h/mcp",
+                Some("npx: !mcp-remote latest ~"),
+            ),
+            (
+                "'npm exec @modelcontextprotocol/server-everything stdio'",
+                Some("npm exec: !@modelcontextprotocol/server-everything ~"),
+            ),
+            (
+                "npm exec --yes --package=mcp-thing@1.0 -- thing --flag",
+                Some("npm exec: !mcp-thing 1.0 ~"),
+            ),
             ("npx -p tavily-mcp@0.2 tavily", Some("npx: !tavily-mcp 0.2 ~")),
             ("npm x -- exa-mcp-server", Some("npm exec: !exa-mcp-server ~")),
             ("npm install", None),
             ("npm run start", None),
-            ("pnpm dlx @playwright/mcp@latest --headless", Some("pnpm dlx: !@playwright/mcp latest ~")),
+            (
+                "pnpm dlx @playwright/mcp@latest --headless",
+                Some("pnpm dlx: !@playwright/mcp latest ~"),
+            ),
             ("pnpm --silent dlx firecrawl-mcp", Some("pnpm dlx: !firecrawl-mcp ~")),
             ("yarn dlx -q some-tool", Some("yarn dlx: some-tool ~")),
             ("bunx @upstash/context7-mcp", Some("bunx: !@upstash/context7-mcp ~")),
@@ -457,41 +477,77 @@ mod tests {
             ("npx github:owner/thing-mcp", Some("npx: !thing-mcp ~")),
             // Python
             ("uvx mcp-server-fetch", Some("uvx: !mcp-server-fetch ~")),
-            ("uvx mcp-server-git==2025.1.14 --repository /r", Some("uvx: !mcp-server-git 2025.1.14 ~")),
+            (
+                "uvx mcp-server-git==2025.1.14 --repository /r",
+                Some("uvx: !mcp-server-git 2025.1.14 ~"),
+            ),
             ("uvx mcp-server-git@latest", Some("uvx: !mcp-server-git latest ~")),
-            ("uvx --from git+https://github.com/oraios/serena@v1 serena-mcp-server", Some("uvx: !serena v1 ~")),
+            (
+                "uvx --from git+https://github.com/oraios/serena@v1 serena-mcp-server",
+                Some("uvx: !serena v1 ~"),
+            ),
             ("uvx --python 3.12 --from 'mcp[cli]==1.9' mcp run x.py", Some("uvx: !mcp 1.9 ~")),
-            ("uv tool run --from mcp-server-time mcp-server-time", Some("uv tool run: !mcp-server-time ~")),
+            (
+                "uv tool run --from mcp-server-time mcp-server-time",
+                Some("uv tool run: !mcp-server-time ~"),
+            ),
             ("uv run mcp-server-time --local-timezone UTC", Some("binary: !mcp-server-time ~")),
             ("uv --directory /p run server.py", None),
             ("uv run --directory /p python -m mcp_server_time", Some("python: !mcp-server-time ~")),
             ("uv run --with mcp mcp run server.py", Some("binary: !mcp ~")),
             ("uv pip install mcp", None),
             ("pipx run mcp-server-fetch", Some("pipx run: !mcp-server-fetch ~")),
-            ("pipx run --spec mcp-proxy==0.5 mcp-proxy https://h", Some("pipx run: !mcp-proxy 0.5 ~")),
+            (
+                "pipx run --spec mcp-proxy==0.5 mcp-proxy https://h",
+                Some("pipx run: !mcp-proxy 0.5 ~"),
+            ),
             ("/usr/bin/python3 -m mcp_server_time", Some("python: !mcp-server-time")),
             ("python3.12 -u -X dev -m mcp_server_git.server --x", Some("python: !mcp-server-git")),
             ("python -m http.server", Some("python: http")),
             ("python /venv/bin/mcp-server-git", Some("python: !mcp-server-git")),
-            ("/x/bin/python3 /x/lib/python3.11/site-packages/mcp_server_fetch/__main__.py", Some("python: !mcp-server-fetch")),
+            (
+                "/x/bin/python3 /x/lib/python3.11/site-packages/mcp_server_fetch/__main__.py",
+                Some("python: !mcp-server-fetch"),
+            ),
             ("python server.py", None),
             ("python -c 'import mcp'", None),
             ("poetry run my-mcp --x", Some("binary: !my-mcp ~")),
             // JavaScript
-            ("node /x/node_modules/@modelcontextprotocol/server-everything/dist/index.js", Some("node: !@modelcontextprotocol/server-everything")),
-            ("node /h/.npm/_npx/a1/node_modules/.bin/mcp-server-filesystem /data", Some("node: !mcp-server-filesystem")),
-            ("node --require x.js /s/.pnpm/@playwright+mcp@0.0.30_zod@3/node_modules/@playwright/mcp/cli.js", Some("node: !@playwright/mcp 0.0.30")),
+            (
+                "node /x/node_modules/@modelcontextprotocol/server-everything/dist/index.js",
+                Some("node: !@modelcontextprotocol/server-everything"),
+            ),
+            (
+                "node /h/.npm/_npx/a1/node_modules/.bin/mcp-server-filesystem /data",
+                Some("node: !mcp-server-filesystem"),
+            ),
+            (
+                "node --require x.js /s/.pnpm/@playwright+mcp@0.0.30_zod@3/node_modules/@playwright/mcp/cli.js",
+                Some("node: !@playwright/mcp 0.0.30"),
+            ),
             ("node --inspect build/index.js", None),
             ("node -e 'x'", None),
             ("node", None),
             ("bun run /x/node_modules/exa-mcp/index.ts", Some("bun: !exa-mcp")),
-            ("deno run -A npm:@negokaz/excel-mcp-server@0.9.1/main.js", Some("deno: !@negokaz/excel-mcp-server 0.9.1")),
+            (
+                "deno run -A npm:@negokaz/excel-mcp-server@0.9.1/main.js",
+                Some("deno: !@negokaz/excel-mcp-server 0.9.1"),
+            ),
             ("deno run --allow-net jsr:@scope/mcp", Some("deno: !@scope/mcp")),
             ("deno test", None),
             // Containers
-            ("docker run -i --rm -e GITHUB_TOKEN ghcr.io/github/github-mcp-server:v0.5 stdio", Some("docker: !ghcr.io/github/github-mcp-server v0.5")),
-            ("docker run -i --rm --mount type=bind,src=/a,dst=/b mcp/filesystem /b", Some("docker: !mcp/filesystem")),
-            ("podman --log-level error run --network=host localhost:5000/x/y@sha256:00", Some("docker: localhost:5000/x/y")),
+            (
+                "docker run -i --rm -e GITHUB_TOKEN ghcr.io/github/github-mcp-server:v0.5 stdio",
+                Some("docker: !ghcr.io/github/github-mcp-server v0.5"),
+            ),
+            (
+                "docker run -i --rm --mount type=bind,src=/a,dst=/b mcp/filesystem /b",
+                Some("docker: !mcp/filesystem"),
+            ),
+            (
+                "podman --log-level error run --network=host localhost:5000/x/y@sha256:00",
+                Some("docker: localhost:5000/x/y"),
+            ),
             ("docker container run --name z mcp/fetch", Some("docker: !mcp/fetch")),
             ("docker mcp gateway run", Some("docker mcp: !docker-mcp-gateway")),
             ("docker ps", None),
@@ -508,7 +564,10 @@ mod tests {
             ("/usr/local/bin/github-mcp-server stdio", Some("binary: !github-mcp-server")),
             ("/usr/bin/cat x", None),
             ("mcpwatch run", None),
-            ("npx @modelcontextprotocol/inspector node x.js", Some("npx: @modelcontextprotocol/inspector ~")),
+            (
+                "npx @modelcontextprotocol/inspector node x.js",
+                Some("npx: @modelcontextprotocol/inspector ~"),
+            ),
             ("npx -y supergateway --stdio 'npx -y x'", Some("npx: !supergateway ~")),
             ("mcp-proxy uvx mcp-server-fetch", Some("binary: !mcp-proxy")),
         ];
@@ -568,7 +627,20 @@ mod tests {
     fn no_command_line_is_too_strange() {
         let nested = "sh -c ".repeat(40);
         let many = "env ".repeat(1000);
-        for line in [nested.as_str(), many.as_str(), "--", "", "/", "npx @", "npx @/", "docker run :", "uvx ==", "node node_modules", "node /node_modules/@x", "deno run npm:"] {
+        for line in [
+            nested.as_str(),
+            many.as_str(),
+            "--",
+            "",
+            "/",
+            "npx @",
+            "npx @/",
+            "docker run :",
+            "uvx ==",
+            "node node_modules",
+            "node /node_modules/@x",
+            "deno run npm:",
+        ] {
             let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let _ = recognise("", &argv);
             let _ = is_wrapper(&argv);

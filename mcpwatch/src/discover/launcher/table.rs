@@ -231,13 +231,7 @@ pub(super) static LAUNCHERS: &[Launcher] = &[
         package: NPM_PACKAGE,
         ..BASE
     },
-    Launcher {
-        name: "bunx",
-        names: Names::Npm,
-        valued: NODE_VALUED,
-        package: NPM_PACKAGE,
-        ..BASE
-    },
+    Launcher { name: "bunx", names: Names::Npm, valued: NODE_VALUED, package: NPM_PACKAGE, ..BASE },
     Launcher {
         name: "bun x",
         also: &["bun"],
@@ -247,13 +241,7 @@ pub(super) static LAUNCHERS: &[Launcher] = &[
         package: NPM_PACKAGE,
         ..BASE
     },
-    Launcher {
-        name: "uvx",
-        names: Names::Python,
-        valued: UV_VALUED,
-        package: &["--from"],
-        ..BASE
-    },
+    Launcher { name: "uvx", names: Names::Python, valued: UV_VALUED, package: &["--from"], ..BASE },
     Launcher {
         name: "uv tool run",
         also: &["uv"],
@@ -263,13 +251,7 @@ pub(super) static LAUNCHERS: &[Launcher] = &[
         package: &["--from"],
         ..BASE
     },
-    Launcher {
-        name: "uv run",
-        also: &["uv"],
-        subcommand: &["run"],
-        valued: UV_VALUED,
-        ..BASE
-    },
+    Launcher { name: "uv run", also: &["uv"], subcommand: &["run"], valued: UV_VALUED, ..BASE },
     Launcher {
         name: "pipx run",
         also: &["pipx"],
@@ -410,8 +392,20 @@ pub(super) static LAUNCHERS: &[Launcher] = &[
     Launcher { name: "exec", valued: &["-a"], ..BASE },
     Launcher { name: "tini", also: &["dumb-init", "catatonit"], ..BASE },
     Launcher { name: "unbuffer", ..BASE },
-    Launcher { name: "dotenv", also: &["dotenvx"], subcommand: &["run|--"], valued: &["-f", "-e"], ..BASE },
-    Launcher { name: "op run", also: &["op"], subcommand: &["run"], valued: &["--env-file"], ..BASE },
+    Launcher {
+        name: "dotenv",
+        also: &["dotenvx"],
+        subcommand: &["run|--"],
+        valued: &["-f", "-e"],
+        ..BASE
+    },
+    Launcher {
+        name: "op run",
+        also: &["op"],
+        subcommand: &["run"],
+        valued: &["--env-file"],
+        ..BASE
+    },
 ];
 
 /// Packages that are MCP servers or SDKs though no word of their names says so.
