@@ -117,6 +117,9 @@ impl Clients {
 mod tests {
     use super::*;
 
+    /// Executed file, arguments, pid, cgroup, and the entry expected.
+    type Case<'a> = (&'a str, &'a [&'a str], u32, &'a str, Option<&'a str>);
+
     fn settings(name: &str) -> ServerSettings {
         ServerSettings { name: name.into(), ..ServerSettings::default() }
     }
@@ -130,7 +133,6 @@ mod tests {
             ServerSettings { cgroup: Some("/kubepods*/pod1*".into()), ..settings("cgroup") },
         ];
         let explicit = Explicit::new(&servers).unwrap();
-        type Case<'a> = (&'a str, &'a [&'a str], u32, &'a str, Option<&'a str>);
         let table: &[Case<'_>] = &[
             ("/opt/a/srv", &["srv"], 7, "", Some("both")),
             ("/opt/a/srv", &["srv"], 8, "", None),

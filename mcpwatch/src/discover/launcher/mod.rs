@@ -435,6 +435,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn command_lines_name_their_packages() {
         let table: &[(&str, Option<&str>)] = &[
             // npm and its kin
