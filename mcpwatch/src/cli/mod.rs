@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+pub mod servers;
+
 use std::process::ExitCode;
 
 /// Runs the command the arguments name.

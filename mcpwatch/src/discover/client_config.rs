@@ -203,9 +203,10 @@ fn server(
             Value::List(list) => words = strings(list)?,
             // Zed: the command is a map of its own.
             Value::Map(_) => {
-                let path = command.get("path").and_then(Node::text).ok_or_else(|| {
-                    (command.position, "expected `path` in `command`".to_owned())
-                })?;
+                let path = command
+                    .get("path")
+                    .and_then(Node::text)
+                    .ok_or_else(|| (command.position, "expected `path` in `command`".to_owned()))?;
                 words.push(path.to_owned());
                 words.extend(arguments(command)?);
                 env.extend(variables(command)?);
@@ -228,9 +229,10 @@ fn server(
         let kind = entry.get("type").and_then(Node::text).unwrap_or("stdio");
         let elsewhere = !matches!(kind, "stdio" | "local" | "sse" | "http")
             || SWITCHES.iter().any(|name| entry.get(name).is_some());
-        return match elsewhere {
-            true => Ok(None),
-            false => Err((entry.position, "expected `command` or `url`".to_owned())),
+        return if elsewhere {
+            Ok(None)
+        } else {
+            Err((entry.position, "expected `command` or `url`".to_owned()))
         };
     }
     let mut words = words.into_iter();
@@ -332,6 +334,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn every_client_s_shape_is_understood() {
         let table: &[(&str, Format, &str, &[&str])] = &[
             (
@@ -467,8 +470,8 @@ mod tests {
             toml.warnings.first().unwrap().to_string(),
             "/h/file:2:11: server `x`: expected a string or list as `command`, found a number or boolean"
         );
-        let yaml =
-            parse(b"mcpServers:\n  - name: x\n    args: 3\n", source(Format::Yaml), ANY_KEY).unwrap();
+        let yaml = parse(b"mcpServers:\n  - name: x\n    args: 3\n", source(Format::Yaml), ANY_KEY)
+            .unwrap();
         assert_eq!(
             yaml.warnings.first().unwrap().to_string(),
             "/h/file:3:11: server `x`: expected a list as `args`, found a number or boolean"

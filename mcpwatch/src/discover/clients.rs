@@ -133,7 +133,10 @@ mod tests {
             ("", &[], None),
             (
                 "/usr/bin/node",
-                &["node", "/x/_npx/1/node_modules/@modelcontextprotocol/inspector/cli/build/cli.js"],
+                &[
+                    "node",
+                    "/x/_npx/1/node_modules/@modelcontextprotocol/inspector/cli/build/cli.js",
+                ],
                 Some("inspector"),
             ),
         ];

@@ -13,6 +13,10 @@ const MAX_DEPTH: usize = 64;
 /// Most values in one file; bounds the memory of a parse to some tens of MiB.
 const MAX_VALUES: usize = 200_000;
 
+/// Up to here a column counts characters. Further right on one long line that would take quadratic
+/// time for all values of a file: bytes are near enough.
+const EXACT_COLUMNS: usize = 4096;
+
 /// Where something stands, counted from 1; columns are characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Position {
@@ -122,7 +126,9 @@ pub(crate) struct Lines<'a> {
 impl<'a> Lines<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0)
-            .chain(text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at + 1))
+            .chain(
+                text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at + 1),
+            )
             .collect();
         Self { text, starts }
     }
@@ -130,10 +136,8 @@ impl<'a> Lines<'a> {
     pub(crate) fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|&start| start <= offset);
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
-        // The columns of one long line would cost quadratic time to count: bytes are near enough there.
-        const EXACT: usize = 4096;
         let column = match self.text.get(start..offset.min(self.text.len())) {
-            Some(before) if before.len() <= EXACT => before.chars().count(),
+            Some(before) if before.len() <= EXACT_COLUMNS => before.chars().count(),
             _ => offset.saturating_sub(start),
         };
         Position { line: line.max(1), column: column + 1 }
@@ -297,6 +301,8 @@ fn yaml(text: &str) -> Result<Node, Fault> {
             max_recorded_anchor_events: MAX_VALUES,
             max_recorded_anchor_bytes: MAX_BYTES * 2,
         },
+        // YAML 1.2, as the clients have it: `y` and `on` are words.
+        strict_booleans: true,
         // Aliases of aliases grow without bound ("billion laughs") unless what they replay is limited.
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: MAX_VALUES,
@@ -307,7 +313,11 @@ fn yaml(text: &str) -> Result<Node, Fault> {
     match parsed {
         Ok(spanned) => Ok(yaml_node(spanned)),
         // A file of comments alone holds no document.
-        Err(_) if text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) => {
+        Err(_)
+            if text
+                .lines()
+                .all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) =>
+        {
             Ok(null())
         }
         Err(error) => {

@@ -258,11 +258,7 @@ pub struct Place {
 impl Place {
     fn new(root: &Path, rest: &str, location: &'static Location) -> Self {
         let fixed = rest.split('/').take_while(|component| !component.contains('*')).count();
-        Self {
-            pattern: root.join(rest),
-            literal: root.components().count() + fixed,
-            location,
-        }
+        Self { pattern: root.join(rest), literal: root.components().count() + fixed, location }
     }
 }
 

@@ -1,1 +1,364 @@
-//! todo
+//! Which entry of a client's configuration a process was started from: compares argument vectors.
+
+use std::borrow::Cow;
+
+use super::client_config::ConfiguredServer;
+use super::launcher;
+
+/// One executed program: a process, or one of the wrappers above it.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Path of the executed file.
+    pub exe: &'a str,
+    /// Its argument vector.
+    pub argv: &'a [String],
+    /// Its working directory; empty when unknown.
+    pub cwd: &'a str,
+}
+
+/// The entry that started one of `programs` (the server's process and its wrappers), if exactly one
+/// fits best. Of entries that say the same, that of `client` (the parent) counts, then one of a
+/// project around the working directory, then the first.
+#[must_use]
+pub fn config_of<'a>(
+    programs: &[Program<'_>],
+    configs: &'a [ConfiguredServer],
+    client: Option<&str>,
+) -> Option<&'a ConfiguredServer> {
+    let mut best: Option<(Fit, &ConfiguredServer)> = None;
+    let mut ambiguous = false;
+    for config in configs {
+        let fit = programs.iter().filter_map(|program| fit(*program, config, client)).max();
+        let Some(fit) = fit else { continue };
+        match &best {
+            Some((before, _)) if *before > fit => {}
+            Some((before, first)) if *before == fit => {
+                ambiguous |= first.command != config.command || first.args != config.args;
+            }
+            _ => {
+                best = Some((fit, config));
+                ambiguous = false;
+            }
+        }
+    }
+    best.filter(|_| !ambiguous).map(|(_, config)| config)
+}
+
+/// How well an entry fits; the fields count in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fit {
+    /// Characters of the arguments that stand in the entry itself, not in a variable.
+    literal: usize,
+    /// 2: the command as it stands; 1: its last component.
+    command: u8,
+    /// The entry is the parent's.
+    client: bool,
+    /// The entry's directory, or its project, is that of the process.
+    place: bool,
+}
+
+fn fit(program: Program<'_>, config: &ConfiguredServer, client: Option<&str>) -> Option<Fit> {
+    let command = config.command.as_deref()?;
+    let mut expected = vec![Cow::Borrowed(command)];
+    expected.extend(config.args.iter().map(|arg| Cow::Borrowed(arg.as_str())));
+    let (command, literal) = compare(program, &expected)
+        .or_else(|| {
+            // Some write the whole line into `command`.
+            let words = shlex::split(command).filter(|words| words.len() > 1)?;
+            let rest = expected.iter().skip(1).cloned();
+            let line: Vec<_> = words.into_iter().map(Cow::Owned).chain(rest).collect();
+            compare(program, &line)
+        })
+        .or_else(|| {
+            // What `env` and `sh -c 'exec …'` leave of themselves is the inner command line.
+            let words: Vec<String> =
+                expected.iter().map(|word| word.clone().into_owned()).collect();
+            let inner = launcher::unwrap(&words)?;
+            let inner: Vec<_> = inner.into_iter().map(Cow::Owned).collect();
+            compare(program, &inner)
+        })?;
+    Some(Fit {
+        literal,
+        command,
+        client: client == Some(config.client.as_str()),
+        place: in_place(program.cwd, config),
+    })
+}
+
+/// The quality of the command's match, and the literal characters of the arguments.
+fn compare(program: Program<'_>, expected: &[Cow<'_, str>]) -> Option<(u8, usize)> {
+    let (command, arguments) = expected.split_first()?;
+    let actual: Vec<&str> = match program.argv {
+        // npm overwrites its argument vector with `npm exec package arguments`, without `-y`.
+        [title] if title.starts_with("npm exec ") => {
+            return npm_title(title, command, arguments);
+        }
+        argv => argv.iter().map(String::as_str).collect(),
+    };
+    let stripped = launcher::without_interpreter(&actual);
+    // `#!/usr/bin/env python3`: the kernel puts the interpreter before the script's path.
+    let behind = actual.get(1..).filter(|rest| {
+        rest.first().is_some_and(|script| script.contains('/') && base(script) == base(command))
+    });
+    [actual.as_slice(), stripped, behind.unwrap_or_default()]
+        .into_iter()
+        .filter_map(|words| {
+            let (first, rest) = words.split_first()?;
+            let exe = if std::ptr::eq(words, actual.as_slice()) { program.exe } else { first };
+            let quality = command_fits(command, first, exe)?;
+            Some((quality, arguments_fit(arguments, rest)?))
+        })
+        .max()
+}
+
+fn npm_title(title: &str, command: &str, arguments: &[Cow<'_, str>]) -> Option<(u8, usize)> {
+    if !matches!(base(command), "npx" | "npm") {
+        return None;
+    }
+    let said = title.strip_prefix("npm exec ")?;
+    let exec = usize::from(base(command) == "npm");
+    let flags = arguments.iter().skip(exec).take_while(|word| word.starts_with('-')).count();
+    let wanted = arguments.get(exec + flags..)?;
+    // The title is cut to the room the original vector had; only a whole one is compared.
+    let words: Vec<&str> = said.split(' ').collect();
+    arguments_fit(wanted, &words).map(|literal| (1, literal))
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// `argv0` is what the parent called the program, `exe` what was executed.
+fn command_fits(command: &str, argv0: &str, exe: &str) -> Option<u8> {
+    if command == argv0 || command == exe {
+        return Some(2);
+    }
+    if pattern_fits(command, argv0).is_some() || pattern_fits(command, exe).is_some() {
+        return Some(1);
+    }
+    // A name is looked up in PATH; a path may lead over symbolic links.
+    (base(command) == base(argv0) || base(command) == base(exe)).then_some(1)
+}
+
+fn arguments_fit(expected: &[Cow<'_, str>], actual: &[&str]) -> Option<usize> {
+    if expected.len() != actual.len() {
+        return None;
+    }
+    expected
+        .iter()
+        .zip(actual)
+        .map(|(expected, actual)| pattern_fits(expected, actual))
+        // One more for each argument: an entry with an empty one says more than one without.
+        .try_fold(0, |sum, literal| Some(sum + literal? + 1))
+}
+
+/// Compares a word with variables in it (`${VAR}`, `${env:VAR}`, `$VAR`, a leading `~/`, `%VAR%`),
+/// which may stand for anything. Gives the number of literal characters.
+fn pattern_fits(expected: &str, actual: &str) -> Option<usize> {
+    if expected == actual {
+        return Some(expected.len());
+    }
+    let literals = literals(expected);
+    // A word without variables is one literal, and differs.
+    let (first, rest) = literals.split_first()?;
+    let (last, middle) = rest.split_last()?;
+    let mut remaining = actual.strip_prefix(first)?;
+    for part in middle {
+        remaining = remaining.get(remaining.find(part)? + part.len()..)?;
+    }
+    remaining.strip_suffix(last)?;
+    Some(literals.iter().map(|part| part.len()).sum())
+}
+
+/// The literal pieces around the variables of a word: always one more than there are variables.
+fn literals(word: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = word;
+    if let Some(tail) = word.strip_prefix("~/") {
+        pieces.push("");
+        // The slash stays: what follows the home begins with it.
+        rest = word.get(1..).unwrap_or(tail);
+    }
+    let mut from = 0;
+    while let Some(at) = rest.get(from..).and_then(|tail| tail.find('$')).map(|at| at + from) {
+        let tail = rest.get(at + 1..).unwrap_or_default();
+        let length = if let Some(braced) = tail.strip_prefix(['{', '(']) {
+            braced.find(['}', ')']).map(|end| end + 2)
+        } else {
+            let name =
+                tail.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            Some(name.count()).filter(|length| *length > 0)
+        };
+        match length {
+            Some(length) => {
+                pieces.push(rest.get(..at).unwrap_or_default());
+                rest = rest.get(at + 1 + length..).unwrap_or_default();
+                from = 0;
+            }
+            None => from = at + 1,
+        }
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// The process works where the entry says, or in the project whose file holds the entry.
+fn in_place(cwd: &str, config: &ConfiguredServer) -> bool {
+    if cwd.is_empty() {
+        return false;
+    }
+    if let Some(wanted) = &config.cwd {
+        return pattern_fits(wanted.trim_end_matches('/'), cwd).is_some();
+    }
+    let mut directory = std::path::Path::new(&config.config_path);
+    // `.vscode/mcp.json` belongs to the directory above its own.
+    while let Some(parent) = directory.parent() {
+        directory = parent;
+        if !base(&directory.to_string_lossy()).starts_with('.') {
+            break;
+        }
+    }
+    // The root, and a home, are no projects: everything would be in place.
+    directory.components().count() > 3 && std::path::Path::new(cwd).starts_with(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(name: &str, line: &str) -> ConfiguredServer {
+        let mut words = shlex::split(line).unwrap().into_iter();
+        ConfiguredServer {
+            name: name.into(),
+            command: words.next(),
+            args: words.collect(),
+            config_path: "/home/a/.claude.json".into(),
+            client: "claude-code".into(),
+            ..ConfiguredServer::default()
+        }
+    }
+
+    fn found<'a>(line: &str, configs: &'a [ConfiguredServer]) -> Option<&'a str> {
+        let argv = shlex::split(line).unwrap();
+        let exe = match argv[0].as_str() {
+            "node" => "/usr/bin/node",
+            "python" => "/usr/bin/python3.12",
+            other => other,
+        };
+        let program = Program { exe, argv: &argv, cwd: "/" };
+        config_of(&[program], configs, None).map(|config| config.name.as_str())
+    }
+
+    #[test]
+    fn processes_are_found_in_configurations() {
+        let configs = [
+            config("fs", "npx -y @modelcontextprotocol/server-filesystem /data"),
+            config("fs-two", "npx -y @modelcontextprotocol/server-filesystem /data /more"),
+            config("home", "npx -y @modelcontextprotocol/server-filesystem ${HOME}/docs"),
+            config("tilde", "srv ~/notes"),
+            config("git", "uvx mcp-server-git --repository ${workspaceFolder}"),
+            config("script", "/opt/srv/run.py --fast"),
+            config("py", "python -m mcp_server_time"),
+            config("js", "node /p/index.js"),
+            config("line", "'npx -y one-line'"),
+            config("env", "env A=b node /p/env.js"),
+            config("shell", "sh -c 'exec node /p/shell.js'"),
+            config("docker", "docker run -i --rm -e TOKEN=$TOKEN mcp/x"),
+            config("bare", "github-mcp-server"),
+            config("npm", "npm exec -- thing-mcp"),
+        ];
+        let table: &[(&str, Option<&str>)] = &[
+            ("npx -y @modelcontextprotocol/server-filesystem /data", Some("fs")),
+            ("node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data", Some("fs")),
+            ("'npm exec @modelcontextprotocol/server-filesystem /data'", Some("fs")),
+            ("'npm exec thing-mcp'", Some("npm")),
+            (
+                "node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data /more",
+                Some("fs-two"),
+            ),
+            (
+                "node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /home/b/docs",
+                Some("home"),
+            ),
+            ("npx -y @modelcontextprotocol/server-filesystem /other", None),
+            ("npx -y @modelcontextprotocol/server-filesystem", None),
+            ("/usr/bin/srv /home/b/notes", Some("tilde")),
+            ("/usr/bin/uvx mcp-server-git --repository /r", Some("git")),
+            ("/usr/bin/python3 /opt/srv/run.py --fast", Some("script")),
+            ("/opt/srv/run.py --fast", Some("script")),
+            ("python -m mcp_server_time", Some("py")),
+            ("/v/bin/python -m mcp_server_time", Some("py")),
+            ("node /p/index.js", Some("js")),
+            ("node /p/index.js --more", None),
+            ("node", None),
+            ("npx -y one-line", Some("line")),
+            ("node /p/env.js", Some("env")),
+            ("env A=b node /p/env.js", Some("env")),
+            ("node /p/shell.js", Some("shell")),
+            ("docker run -i --rm -e TOKEN=abc mcp/x", Some("docker")),
+            ("/usr/local/bin/github-mcp-server", Some("bare")),
+            ("/usr/local/bin/github-mcp-server stdio", None),
+        ];
+        for (line, expected) in table {
+            assert_eq!(found(line, &configs), *expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrapper_of_the_process_counts_as_the_process() {
+        let configs = [config("fs", "npx -y x /data")];
+        let inner = shlex::split("node /x/node_modules/.bin/x /data").unwrap();
+        let outer = shlex::split("node /usr/bin/npx -y x /data").unwrap();
+        let programs =
+            [&outer, &inner].map(|argv| Program { exe: "/usr/bin/node", argv, cwd: "/" });
+        assert_eq!(config_of(&programs, &configs, None).unwrap().name, "fs");
+        assert!(config_of(&programs[1..], &configs, None).is_none());
+    }
+
+    #[test]
+    fn of_equal_entries_the_parent_s_counts_then_the_project_s_then_the_first() {
+        let mut configs =
+            [config("one", "srv x"), config("two", "srv x"), config("three", "srv x")];
+        configs[1].client = "cursor".into();
+        configs[2].config_path = "/work/a/project/.mcp.json".into();
+        let argv = shlex::split("srv x").unwrap();
+        let name = |cwd, client| {
+            let program = Program { exe: "/usr/bin/srv", argv: &argv, cwd };
+            config_of(&[program], &configs, client).map(|config| config.name.as_str())
+        };
+        assert_eq!(name("/", None), Some("one"));
+        assert_eq!(name("/", Some("cursor")), Some("two"));
+        assert_eq!(name("/work/a/project/sub", None), Some("three"));
+        assert_eq!(name("/", Some("zed")), Some("one"));
+    }
+
+    #[test]
+    fn different_entries_that_fit_alike_are_ambiguous_and_the_more_literal_wins() {
+        let two = [config("a", "srv ${A}"), config("b", "srv ${B}")];
+        assert_eq!(found("srv x", &two), None);
+        let literal = [config("a", "srv ${A}"), config("b", "srv x")];
+        assert_eq!(found("srv x", &literal), Some("b"));
+        assert_eq!(found("srv y", &literal), Some("a"));
+    }
+
+    #[test]
+    fn variables_stand_for_anything() {
+        let table = [
+            ("${A}/x", "/h/x", true),
+            ("${A}/x", "/h/y", false),
+            ("a${env:B}c${D}e", "a1c2e", true),
+            ("a${env:B}c${D}e", "ae", false),
+            ("$HOME/x", "/h/x", true),
+            ("$", "x", false),
+            ("$", "$", true),
+            ("${unclosed", "x", false),
+            ("~/x", "/h/x", true),
+            ("~", "/h", false),
+            ("ä${A}ö", "äö", true),
+            ("aa${A}aa", "aaa", false),
+        ];
+        for (expected, actual, fits) in table {
+            assert_eq!(pattern_fits(expected, actual).is_some(), fits, "{expected} {actual}");
+        }
+    }
+}

@@ -1,1 +1,587 @@
-//! todo
+//! The shell of discovery: reads clients' configurations and notices when they change.
+//!
+//! Changes are found by asking for each place's time, size and inode every [`INTERVAL`], not by
+//! inotify: most places do not exist yet, nor do their directories; clients replace files by rename;
+//! FUSE, network and overlay file systems do not report changes; and watches are scarce. A few
+//! thousand `stat` calls every two seconds cost some milliseconds. A dead network file system can
+//! block them: [`Watcher::poll`] belongs on a thread of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::client_config::{ConfigError, Parsed, Source, parse};
+use super::document::MAX_BYTES;
+use super::locations::{self, ANY_KEY, Format, Place, component_matches};
+use crate::host::snapshot::ProcessSnapshot;
+
+/// How often [`Watcher::poll`] is meant to be called.
+pub const INTERVAL: Duration = Duration::from_secs(2);
+/// Most homes, projects and container roots that are looked at, each.
+const MAX_DIRECTORIES: usize = 1024;
+/// Most configuration files that are followed.
+const MAX_FILES: usize = 4096;
+/// Most entries of one directory that a pattern is compared with.
+const MAX_ENTRIES: usize = 1024;
+/// How deep `**` goes: clients keep plugins as `marketplace/plugin/version`.
+const MAX_GLOB_DEPTH: usize = 5;
+/// Most bytes read of a process's environment.
+const MAX_ENVIRONMENT: u64 = 256 << 10;
+
+/// A configuration file as it was read: all that is needed to parse it again in a replay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Its path.
+    pub path: String,
+    /// The client it belongs to; `settings` for one the settings name.
+    pub client: String,
+    /// How it is written.
+    pub format: Format,
+    /// Where servers stand in it.
+    pub keys: Vec<String>,
+    /// What it holds, at most 4 MiB and one byte (then it is refused).
+    #[serde(with = "base64_text")]
+    pub text: Vec<u8>,
+}
+
+impl ConfigFile {
+    /// The servers in it.
+    pub fn parse(&self) -> Result<Parsed, ConfigError> {
+        let source = Source { path: &self.path, client: &self.client, format: self.format };
+        parse(&self.text, source, &self.keys)
+    }
+}
+
+/// Files need not be UTF-8, a recording must be.
+mod base64_text {
+    use super::{BASE64_STANDARD, Engine};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map_err(D::Error::custom)
+    }
+}
+
+/// Where configurations are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Homes, each with the variables that move parts of it; one home can stand here several times.
+    homes: BTreeSet<(PathBuf, BTreeMap<String, String>)>,
+    projects: BTreeSet<PathBuf>,
+    roots: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Places {
+    /// The whole host: every user's home and the system's places.
+    #[must_use]
+    pub fn of_host() -> Self {
+        let mut places = Self::default();
+        places.add_root(Path::new("/"));
+        places
+    }
+
+    /// Adds what lies below a root directory (`/`, or `/proc/PID/root` of a container): the system's
+    /// places and the homes of its users.
+    pub fn add_root(&mut self, root: &Path) {
+        if self.roots.len() >= MAX_DIRECTORIES || !self.roots.insert(root.to_owned()) {
+            return;
+        }
+        for (_, home) in passwd(root) {
+            let relative = home.strip_prefix("/").unwrap_or(&home);
+            self.add_home(&root.join(relative), BTreeMap::new());
+        }
+    }
+
+    /// Adds a home; `environment` may move parts of it.
+    pub fn add_home(&mut self, home: &Path, environment: BTreeMap<String, String>) {
+        // Service accounts have `/`, or nothing, for a home.
+        if home.is_absolute() && home != Path::new("/") && self.homes.len() < MAX_DIRECTORIES {
+            self.homes.insert((home.to_owned(), environment));
+        }
+    }
+
+    /// Adds a directory a client or server works in.
+    pub fn add_project(&mut self, directory: &Path) {
+        if directory.is_absolute() && self.projects.len() < MAX_DIRECTORIES {
+            self.projects.insert(directory.to_owned());
+        }
+    }
+
+    /// Adds a file the settings name. Its format is told by its name, servers may stand anywhere in it.
+    pub fn add_file(&mut self, file: &Path) {
+        if self.files.len() < MAX_FILES {
+            self.files.insert(file.to_owned());
+        }
+    }
+
+    /// Adds the homes of a process: its user's, and the one its environment names. With `project`,
+    /// also its working directory.
+    pub fn add_process(&mut self, process: &ProcessSnapshot, project: bool) {
+        let mut environment = environment(process.pid);
+        if let Some(home) = environment.remove("HOME") {
+            self.add_home(Path::new(&home), environment.clone());
+        }
+        if let Some((_, home)) =
+            passwd(Path::new("/")).into_iter().find(|(uid, _)| *uid == process.uid)
+        {
+            self.add_home(&home, environment);
+        }
+        if project {
+            self.add_project(Path::new(&process.cwd));
+        }
+    }
+
+    /// Directories that are there but may not be looked into.
+    #[must_use]
+    pub fn closed(&self) -> Vec<ConfigError> {
+        let homes = self.homes.iter().map(|(home, _)| home);
+        let directories: BTreeSet<&PathBuf> = homes.chain(&self.projects).collect();
+        directories
+            .into_iter()
+            .filter_map(|directory| {
+                let error = std::fs::metadata(directory.join(".")).err()?;
+                (error.kind() == ErrorKind::PermissionDenied).then(|| unread(directory, &error))
+            })
+            .collect()
+    }
+
+    /// Every file that is there, with the row it fits.
+    fn present(&self) -> BTreeMap<PathBuf, Kind> {
+        let homes = self.homes.iter().flat_map(|(home, env)| locations::of_home(home, env));
+        let projects = self.projects.iter().flat_map(|project| locations::of_project(project));
+        let roots = self.roots.iter().flat_map(|root| locations::of_system(root));
+        let mut found: BTreeMap<PathBuf, Kind> =
+            self.files.iter().map(|file| (file.clone(), Kind::Named)).collect();
+        for place in homes.chain(projects).chain(roots) {
+            for path in expand(&place) {
+                if found.len() >= MAX_FILES {
+                    return found;
+                }
+                found.entry(path).or_insert(Kind::Known(place.location));
+            }
+        }
+        found
+    }
+}
+
+/// Why a file is looked at.
+#[derive(Clone, Copy)]
+enum Kind {
+    Known(&'static locations::Location),
+    Named,
+}
+
+/// Users' ids and homes in `/etc/passwd` below `root`.
+fn passwd(root: &Path) -> Vec<(u32, PathBuf)> {
+    let text = open(&root.join("etc/passwd")).and_then(|(file, _)| read(file)).unwrap_or_default();
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let uid = fields.nth(2)?.parse().ok()?;
+            Some((uid, PathBuf::from(fields.nth(2)?)))
+        })
+        .filter(|(_, home)| home.is_absolute())
+        .take(MAX_DIRECTORIES)
+        .collect()
+}
+
+/// The variables of a process that say where its user's configurations are; empty when not readable.
+fn environment(pid: u32) -> BTreeMap<String, String> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(format!("/proc/{pid}/environ")) {
+        // What was read before an error still counts.
+        let _ = file.take(MAX_ENVIRONMENT).read_to_end(&mut bytes);
+    }
+    bytes
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('='))
+        .filter(|(name, _)| *name == "HOME" || locations::variables().any(|known| known == *name))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The files a place stands for, as far as they are there.
+fn expand(place: &Place) -> Vec<PathBuf> {
+    let parts: Vec<&std::ffi::OsStr> =
+        place.pattern.components().map(std::path::Component::as_os_str).collect();
+    let literal: PathBuf = parts.iter().take(place.literal).collect();
+    let rest: Vec<String> =
+        parts.iter().skip(place.literal).map(|part| part.to_string_lossy().into_owned()).collect();
+    if rest.is_empty() {
+        return if present(&literal) { vec![literal] } else { Vec::new() };
+    }
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let mut found = Vec::new();
+    walk(&literal, &rest, MAX_GLOB_DEPTH, &mut found);
+    found
+}
+
+/// Present, or possibly so: what may not be seen is reported when it is read.
+fn present(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| !file.is_dir())
+}
+
+fn walk(directory: &Path, pattern: &[&str], depth: usize, found: &mut Vec<PathBuf>) {
+    if found.len() >= MAX_ENTRIES {
+        return;
+    }
+    let Some((first, rest)) = pattern.split_first() else { return };
+    if *first == "**" {
+        walk(directory, rest, depth, found);
+        if depth > 0 {
+            // A symbolic link could lead around in circles.
+            for (path, kind) in entries(directory) {
+                if kind.is_dir() {
+                    walk(&path, pattern, depth - 1, found);
+                }
+            }
+        }
+        return;
+    }
+    if !first.contains('*') {
+        let next = directory.join(first);
+        if !rest.is_empty() {
+            walk(&next, rest, depth, found);
+        } else if present(&next) {
+            found.push(next);
+        }
+        return;
+    }
+    for (path, kind) in entries(directory) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        if !name.is_some_and(|name| component_matches(first, &name)) {
+            continue;
+        }
+        if !rest.is_empty() {
+            walk(&path, rest, depth, found);
+        } else if !kind.is_dir() && found.len() < MAX_ENTRIES {
+            found.push(path);
+        }
+    }
+}
+
+fn entries(directory: &Path) -> Vec<(PathBuf, std::fs::FileType)> {
+    let Ok(listing) = std::fs::read_dir(directory) else { return Vec::new() };
+    listing
+        .take(MAX_ENTRIES)
+        .flatten()
+        .filter_map(|entry| Some((entry.path(), entry.file_type().ok()?)))
+        .collect()
+}
+
+/// Opens a regular file. The path belongs to a user: a FIFO, a device or a terminal in its place must
+/// neither block nor be touched.
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        Ok((file, metadata))
+    } else {
+        Err(io::Error::other("not a regular file"))
+    }
+}
+
+/// One byte more than the limit, so that the parser can tell.
+fn read(file: File) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn unread(path: &Path, error: &io::Error) -> ConfigError {
+    ConfigError {
+        path: path.to_string_lossy().into_owned(),
+        line: 0,
+        column: 0,
+        message: match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "cannot be read: permission denied; root sees every user's files".to_owned()
+            }
+            _ => format!("cannot be read: {error}"),
+        },
+    }
+}
+
+/// What became of a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new, or changed.
+    Read(ConfigFile),
+    /// It is there but cannot be read. Said once, until it changes.
+    Unread(ConfigError),
+    /// It is gone.
+    Removed(String),
+}
+
+/// What tells one state of a file from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: (i64, i64),
+    changed: (i64, i64),
+    size: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.size(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// Follows the configurations at some places.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    /// Where it looks; more can be added at any time.
+    pub places: Places,
+    seen: BTreeMap<PathBuf, Stamp>,
+}
+
+impl Watcher {
+    /// Nothing has been seen yet: the first [`Self::poll`] gives every file there is.
+    #[must_use]
+    pub fn new(places: Places) -> Self {
+        Self { places, seen: BTreeMap::new() }
+    }
+
+    /// What is new, changed or gone since the last time, in the order of paths.
+    pub fn poll(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let present = self.places.present();
+        self.seen.retain(|path, _| {
+            let stays = present.contains_key(path);
+            if !stays {
+                changes.push(Change::Removed(path.to_string_lossy().into_owned()));
+            }
+            stays
+        });
+        for (path, kind) in present {
+            let stamp = match std::fs::metadata(&path) {
+                Ok(metadata) => Stamp::of(&metadata),
+                // A file the settings name that is not there yet.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    if self.seen.remove(&path).is_some() {
+                        changes.push(Change::Removed(path.to_string_lossy().into_owned()));
+                    }
+                    continue;
+                }
+                Err(_) => Stamp { modified: (0, 0), changed: (0, 0), size: 0, inode: 0 },
+            };
+            if self.seen.get(&path) == Some(&stamp) {
+                continue;
+            }
+            changes.push(load(&path, kind));
+            self.seen.insert(path, stamp);
+        }
+        changes
+    }
+}
+
+fn load(path: &Path, kind: Kind) -> Change {
+    let text = match open(path).and_then(|(file, _)| read(file)) {
+        Ok(text) => text,
+        Err(error) => return Change::Unread(unread(path, &error)),
+    };
+    let (client, format, keys) = match kind {
+        Kind::Known(location) => (location.client, location.format, location.keys),
+        Kind::Named => ("settings", Format::of(path), ANY_KEY),
+    };
+    Change::Read(ConfigFile {
+        path: path.to_string_lossy().into_owned(),
+        client: client.to_owned(),
+        format,
+        keys: keys.iter().map(|&key| key.to_owned()).collect(),
+        text,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const SERVER: &str = r#"{"mcpServers": {"a": {"command": "x"}}}"#;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn watch(home: &Path) -> Watcher {
+        let mut places = Places::default();
+        places.add_home(home, BTreeMap::new());
+        Watcher::new(places)
+    }
+
+    /// `+` read, `-` removed, `!` unread, with the path below `home`.
+    fn shown(changes: &[Change], home: &Path) -> Vec<String> {
+        let home = format!("{}/", home.display());
+        changes
+            .iter()
+            .map(|change| match change {
+                Change::Read(file) => format!("+{}", file.path.replace(&home, "")),
+                Change::Removed(path) => format!("-{}", path.replace(&home, "")),
+                Change::Unread(error) => format!("!{}", error.path.replace(&home, "")),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_place_below_a_home_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        let mut expected = BTreeSet::new();
+        for location in locations::LOCATIONS {
+            if location.base == locations::Base::Home {
+                let path = location.path.replace("**", "m/p/1").replace('*', "x");
+                write(&home.join(&path), "");
+                expected.insert(format!("+{path}"));
+            }
+        }
+        let found: BTreeSet<String> = shown(&watch(home).poll(), home).into_iter().collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn new_changed_replaced_and_removed_files_are_noticed_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        let mut watcher = watch(home);
+        assert_eq!(watcher.poll(), []);
+        write(&home.join(".cursor/mcp.json"), "{}");
+        assert_eq!(shown(&watcher.poll(), home), ["+.cursor/mcp.json"]);
+        assert_eq!(watcher.poll(), []);
+        write(&home.join(".cursor/mcp.json"), SERVER);
+        let changes = watcher.poll();
+        let [Change::Read(file)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(file.client, "cursor");
+        assert_eq!(file.parse().unwrap().servers.len(), 1);
+        // Replaced by rename, same size.
+        write(&home.join("new"), SERVER);
+        std::fs::rename(home.join("new"), home.join(".cursor/mcp.json")).unwrap();
+        assert_eq!(shown(&watcher.poll(), home), ["+.cursor/mcp.json"]);
+        std::fs::remove_file(home.join(".cursor/mcp.json")).unwrap();
+        assert_eq!(shown(&watcher.poll(), home), ["-.cursor/mcp.json"]);
+        assert_eq!(watcher.poll(), []);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_neither_blocks_nor_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        std::fs::create_dir_all(home.join(".cursor/mcp.json")).unwrap();
+        std::fs::create_dir_all(home.join(".gemini")).unwrap();
+        let fifo = home.join(".gemini/settings.json");
+        assert!(std::process::Command::new("mkfifo").arg(fifo).status().unwrap().success());
+        std::os::unix::fs::symlink("/dev/zero", home.join(".claude.json")).unwrap();
+        std::os::unix::fs::symlink(home, home.join(".codeium")).unwrap();
+        std::fs::create_dir_all(home.join(".codex/plugins")).unwrap();
+        std::os::unix::fs::symlink(home, home.join(".codex/plugins/loop")).unwrap();
+        let mut watcher = watch(home);
+        assert_eq!(shown(&watcher.poll(), home), ["!.claude.json", "!.gemini/settings.json"]);
+        assert_eq!(watcher.poll(), []);
+    }
+
+    #[test]
+    fn an_endless_file_is_cut_and_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        write(&home.join(".claude.json"), "");
+        File::options()
+            .write(true)
+            .open(home.join(".claude.json"))
+            .unwrap()
+            .set_len(1 << 40)
+            .unwrap();
+        let changes = watch(home).poll();
+        let [Change::Read(file)] = changes.as_slice() else { panic!() };
+        assert_eq!(file.text.len(), MAX_BYTES + 1);
+        assert!(file.parse().unwrap_err().message.contains("at most"));
+    }
+
+    #[test]
+    fn closed_homes_are_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o000)).unwrap();
+        let closed = watch(&home).places.closed();
+        // Root may look into everything.
+        let root = std::fs::read_dir(&home).is_ok();
+        assert_eq!(closed.len(), usize::from(!root));
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[test]
+    fn a_root_brings_its_users_and_its_system_places() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        write(
+            &root.join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\nbad line\nx:x:5:5::/home/x:/bin/sh\nd:x:6:6::/:/bin/sh\n",
+        );
+        write(&root.join("etc/codex/config.toml"), "");
+        write(&root.join("root/.claude.json"), "{}");
+        write(&root.join("home/x/.cursor/mcp.json"), "{}");
+        let mut places = Places::default();
+        places.add_root(root);
+        assert_eq!(
+            shown(&Watcher::new(places).poll(), root),
+            ["+etc/codex/config.toml", "+home/x/.cursor/mcp.json", "+root/.claude.json"]
+        );
+    }
+
+    #[test]
+    fn named_files_may_come_later_and_processes_bring_homes() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        let mut places = Places::default();
+        places.add_file(&home.join("extra.yaml"));
+        let mut watcher = Watcher::new(places);
+        assert_eq!(watcher.poll(), []);
+        write(&home.join("extra.yaml"), "extensions: {x: {cmd: y}}");
+        let changes = watcher.poll();
+        let [Change::Read(file)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!((file.client.as_str(), file.format), ("settings", Format::Yaml));
+        assert_eq!(file.parse().unwrap().servers.len(), 1);
+        let text = serde_json::to_string(file).unwrap();
+        assert_eq!(&serde_json::from_str::<ConfigFile>(&text).unwrap(), file);
+        write(&home.join(".mcp.json"), SERVER);
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .env("HOME", home)
+            .env("CODEX_HOME", home.join("moved"))
+            .current_dir(home)
+            .spawn()
+            .unwrap();
+        write(&home.join("moved/config.toml"), "");
+        let process = crate::host::snapshot::read(child.id()).unwrap();
+        watcher.places.add_process(&process, true);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = shown(&watcher.poll(), home);
+        assert!(found.contains(&"+.mcp.json".to_owned()), "{found:?}");
+        assert!(found.contains(&"+moved/config.toml".to_owned()), "{found:?}");
+    }
+}

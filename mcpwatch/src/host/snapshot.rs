@@ -102,10 +102,7 @@ pub fn read(pid: u32) -> Option<ProcessSnapshot> {
         start: stat.starttime,
         exe: process.exe().map(|path| without_deleted(&path.to_string_lossy())).unwrap_or_default(),
         argv: argv(&process),
-        cwd: process
-            .cwd()
-            .map(|path| without_deleted(&path.to_string_lossy()))
-            .unwrap_or_default(),
+        cwd: process.cwd().map(|path| without_deleted(&path.to_string_lossy())).unwrap_or_default(),
         uid: process.status().ok()?.ruid,
         cgroup: cgroup(&process),
         stdin,
