@@ -1,10 +1,22 @@
 //! Rules → findings. A rule is one file with one type; it sees one attributed effect at a time and
 //! never touches I/O.
 
+pub mod allow;
+pub mod dedupe;
+pub mod destination;
+pub mod paths;
+pub mod programs;
+pub mod reason;
+pub mod rules;
+
 use crate::attribute::Attribution;
-use crate::config::Allow;
+use crate::config;
 use crate::event::{Exec, Net, Open};
-use crate::record::{AlertEvidence, Process, Server, Severity};
+use crate::record::{self, AlertEvidence, Process, Relation, Server, Severity, Tags};
+
+pub use allow::Policy;
+pub use programs::Programs;
+pub use rules::RULES;
 
 /// What a process of a server did.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +41,14 @@ pub struct Given {
     /// Addresses of the host's own name servers.
     pub resolvers: Vec<std::net::IpAddr>,
     /// What the settings allow this server.
-    pub allow: Allow,
+    pub allow: config::Allow,
 }
 
 /// One effect with all that a rule may look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Effect<'a> {
+    /// When, nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
     /// What was done.
     pub action: Action<'a>,
     /// Who did it: the process as it was before this effect (for an exec: the one that executed).
@@ -45,6 +59,8 @@ pub struct Effect<'a> {
     pub server: &'a Server,
     /// The process is a launcher (`npx`, `uvx`, …) or its helper, still on the way to the server.
     pub launching: bool,
+    /// Names the destination's address is known by; empty for other effects.
+    pub names: &'a [String],
     /// Why it was done.
     pub attribution: &'a Attribution,
     /// What the server was given.
@@ -58,10 +74,264 @@ pub struct Finding {
     pub rule: &'static str,
     /// How much it matters.
     pub severity: Severity,
-    /// Why it fired, in one sentence a person can act on.
+    /// Why it fired, in one sentence a person can act on. Holds text of the watched process as it is,
+    /// in bounded length: outputs mask and escape it.
     pub reason: String,
-    /// What it rests on, verbatim.
+    /// What it rests on, verbatim but bounded.
     pub evidence: Vec<AlertEvidence>,
     /// What it is about: findings of one call, rule and object are one alert with a count.
     pub object: String,
 }
+
+/// How much a rule's finding matters, by the relation of the effect to the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Severities {
+    /// The call's arguments name the object.
+    pub requested: Severity,
+    /// A call was in flight that does not.
+    pub covert: Severity,
+    /// No call was in flight.
+    pub background: Severity,
+    /// Before the first request; `None` when the rule is silent then.
+    pub startup: Option<Severity>,
+    /// The system refused (`EACCES`, `EPERM`, …); `None` when that makes no difference.
+    pub refused: Option<Severity>,
+    /// There was nothing there (`ENOENT`, `ENOTDIR`); `None` when that makes no difference.
+    pub absent: Option<Severity>,
+}
+
+impl Severities {
+    /// The same for every relation.
+    #[must_use]
+    pub const fn always(severity: Severity) -> Self {
+        Self {
+            requested: severity,
+            covert: severity,
+            background: severity,
+            startup: Some(severity),
+            refused: None,
+            absent: None,
+        }
+    }
+
+    /// That of an effect that happened.
+    #[must_use]
+    pub const fn of(&self, relation: Relation) -> Option<Severity> {
+        match relation {
+            Relation::Requested => Some(self.requested),
+            Relation::Covert => Some(self.covert),
+            Relation::Background => Some(self.background),
+            Relation::Startup => self.startup,
+        }
+    }
+
+    /// That of an effect with the result of its system call: an attempt matters no more than success.
+    #[must_use]
+    pub fn of_result<T>(&self, relation: Relation, result: Result<T, i32>) -> Option<Severity> {
+        let done = self.of(relation)?;
+        let instead = match result {
+            Ok(_) => None,
+            Err(libc::ENOENT | libc::ENOTDIR) => self.absent,
+            Err(_) => self.refused,
+        };
+        Some(instead.map_or(done, |severity| severity.min(done)))
+    }
+
+    /// Every case that differs, with its name, in the order a person reads them.
+    #[must_use]
+    pub fn cases(&self) -> Vec<(&'static str, Option<Severity>)> {
+        let mut cases = vec![
+            ("requested", Some(self.requested)),
+            ("covert", Some(self.covert)),
+            ("background", Some(self.background)),
+            ("startup", self.startup),
+        ];
+        cases.extend(self.refused.map(|severity| ("refused", Some(severity))));
+        cases.extend(self.absent.map(|severity| ("absent", Some(severity))));
+        cases
+    }
+}
+
+/// What a person and the event stream need to know of a rule.
+#[derive(Clone, Debug)]
+pub struct RuleInfo {
+    /// Its id: a contract.
+    pub id: &'static str,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// How much it matters.
+    pub severities: Severities,
+    /// Technique ids.
+    pub tags: Tags,
+    /// Version of the ATLAS matrix the ids are of: they drift.
+    pub atlas_version: &'static str,
+    /// What it means.
+    pub description: &'static str,
+    /// When exactly it fires.
+    pub trigger: &'static str,
+    /// What explains an effect, so that it does not fire.
+    pub explained_by: &'static [&'static str],
+    /// What to check first and what to do.
+    pub playbook: &'static str,
+    /// Rules that say the same more precisely: when one of them fired on the effect, this one is
+    /// silent. `*` stands for all.
+    pub yields_to: &'static [&'static str],
+}
+
+/// A detection.
+pub trait Rule: Send {
+    /// What it is.
+    fn info(&self) -> &'static RuleInfo;
+
+    /// Looks at one effect.
+    fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding>;
+}
+
+/// A line of [`RULES`].
+#[derive(Clone, Copy, Debug)]
+pub struct RuleEntry {
+    /// What it is.
+    pub info: &'static RuleInfo,
+    /// Makes it from the data compiled in.
+    pub build: fn(&Knowledge) -> Result<Box<dyn Rule>, DetectError>,
+}
+
+/// Tells which client a path is the configuration of.
+pub type ClientConfigOf = fn(&str) -> Option<&'static str>;
+
+/// What the rules share.
+#[derive(Debug)]
+pub struct Knowledge {
+    /// Shells and interpreters.
+    pub programs: Programs,
+    /// What settings and launch explain.
+    pub policy: Policy,
+    /// Home directories beyond the usual places.
+    pub homes: Vec<String>,
+    /// Tells which client a path is the configuration of.
+    pub client_config_of: ClientConfigOf,
+}
+
+/// Why no detector could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectError {
+    /// The settings switch off a rule that does not exist.
+    #[error("rules.disable: there is no rule {id:?}; the rules are {known}")]
+    UnknownRule {
+        /// What the settings say.
+        id: String,
+        /// Every id.
+        known: String,
+    },
+    /// Nothing would be detected, which would look like nothing happening.
+    #[error("rules.disable: no rule is left; leave at least one, or do not run mcpwatch")]
+    NoRules,
+    /// Data compiled in is broken.
+    #[error("rules/{file}: {message}")]
+    Data {
+        /// Its name below `rules/`.
+        file: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Runs the rules.
+pub struct Detector {
+    rules: Vec<Box<dyn Rule>>,
+    knowledge: Knowledge,
+}
+
+impl std::fmt::Debug for Detector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.rules.iter().map(|rule| rule.info().id)).finish()
+    }
+}
+
+impl Detector {
+    /// All rules that `config` leaves on. `homes` are home directories beyond the usual places (those
+    /// of the user database); `client_config_of` tells which client a path is the configuration of.
+    pub fn new(
+        config: &config::Rules,
+        homes: Vec<String>,
+        client_config_of: ClientConfigOf,
+    ) -> Result<Self, DetectError> {
+        check_disabled(config)?;
+        let knowledge = Knowledge {
+            programs: Programs::new()?,
+            policy: Policy::new(homes.clone()),
+            homes,
+            client_config_of,
+        };
+        let rules = RULES
+            .iter()
+            .filter(|entry| !config.disable.iter().any(|id| id == entry.info.id))
+            .map(|entry| (entry.build)(&knowledge))
+            .collect::<Result<Vec<_>, _>>()?;
+        if rules.is_empty() {
+            return Err(DetectError::NoRules);
+        }
+        Ok(Self { rules, knowledge })
+    }
+
+    /// Adds what the rules find in one effect to `out`.
+    pub fn check(&mut self, effect: &Effect<'_>, out: &mut Vec<Finding>) {
+        let first = out.len();
+        for rule in &mut self.rules {
+            let fired = out.get(first..).unwrap_or_default();
+            if !yields(rule.info(), fired) {
+                out.extend(rule.check(effect, &mut self.knowledge));
+            }
+        }
+    }
+}
+
+/// Whether a rule of this kind has nothing to add to what has fired on the effect.
+fn yields(info: &RuleInfo, fired: &[Finding]) -> bool {
+    fired.iter().any(|finding| info.yields_to.iter().any(|id| *id == "*" || *id == finding.rule))
+}
+
+/// Whether every rule the settings switch off exists, and one is left.
+pub fn check_disabled(config: &config::Rules) -> Result<(), DetectError> {
+    if let Some(id) = config.disable.iter().find(|id| find(id).is_none()) {
+        let known: Vec<_> = RULES.iter().map(|entry| entry.info.id).collect();
+        return Err(DetectError::UnknownRule { id: id.clone(), known: known.join(", ") });
+    }
+    if RULES.iter().all(|entry| config.disable.iter().any(|id| id == entry.info.id)) {
+        return Err(DetectError::NoRules);
+    }
+    Ok(())
+}
+
+/// The rule with this id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static RuleInfo> {
+    RULES.iter().map(|entry| entry.info).find(|info| info.id == id)
+}
+
+/// The alert a finding becomes; `count` is how often it occurred so far.
+#[must_use]
+pub fn alert(finding: &Finding, count: u64) -> record::Alert {
+    let info = find(finding.rule);
+    record::Alert {
+        rule: finding.rule,
+        title: info.map_or("", |info| info.title),
+        severity: finding.severity,
+        reason: finding.reason.clone(),
+        evidence: finding.evidence.clone(),
+        tags: info.map(|info| info.tags.clone()).unwrap_or_default(),
+        playbook: info.map_or("", |info| info.playbook),
+        count,
+    }
+}
+
+/// Parses a table of `rules/` that is compiled in.
+pub(crate) fn data<T: serde::de::DeserializeOwned>(
+    file: &'static str,
+    text: &str,
+) -> Result<T, DetectError> {
+    toml::from_str(text).map_err(|error| DetectError::Data { file, message: error.to_string() })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -75,6 +75,10 @@ pub struct Exec {
     pub stdin_inode: Option<u64>,
     /// Inode of the pipe or socket on fd 1.
     pub stdout_inode: Option<u64>,
+    /// `AF_*` of the socket on fd 0; `None` when there is none, or the kernel side did not say.
+    pub stdin_family: Option<u16>,
+    /// `AF_*` of the socket on fd 1; `None` when there is none, or the kernel side did not say.
+    pub stdout_family: Option<u16>,
     /// Id of the cgroup in the v2 hierarchy.
     pub cgroup: u64,
     /// Resolved path of the executed file.

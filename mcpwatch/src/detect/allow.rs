@@ -1,0 +1,118 @@
+//! What the settings of a server allow: globs over programs and files, compiled once.
+
+use std::collections::HashMap;
+
+use globset::GlobSet;
+
+use super::destination;
+use super::paths;
+use super::programs;
+use crate::config::Allow;
+use crate::event::Exec;
+
+/// Most lists that are kept compiled. There are two a server named in the settings; when there are
+/// more, all are compiled anew.
+const COMPILED_LISTS: usize = 256;
+
+/// Answers what a server may do.
+#[derive(Debug)]
+pub struct Policy {
+    homes: Vec<String>,
+    compiled: HashMap<Vec<String>, GlobSet>,
+}
+
+impl Policy {
+    /// `homes` are home directories beyond the usual places.
+    #[must_use]
+    pub fn new(homes: Vec<String>) -> Self {
+        Self { homes, compiled: HashMap::new() }
+    }
+
+    /// Whether the server may execute this program.
+    pub fn allows_exec(&mut self, allow: &Allow, exec: &Exec) -> bool {
+        !allow.exec.is_empty()
+            && programs::names_of_file(exec).iter().any(|path| self.matches(&allow.exec, path))
+    }
+
+    /// Whether the server may read this file.
+    pub fn allows_read(&mut self, allow: &Allow, path: &str) -> bool {
+        self.matches(&allow.read, path)
+    }
+
+    fn matches(&mut self, patterns: &[String], path: &str) -> bool {
+        if patterns.is_empty() {
+            return false;
+        }
+        if let Some(set) = self.compiled.get(patterns) {
+            return set.is_match(path);
+        }
+        if self.compiled.len() >= COMPILED_LISTS {
+            self.compiled.clear();
+        }
+        // A pattern that is none allows nothing; `problems` tells the user about it.
+        let valid = patterns.iter().filter(|p| paths::expand(p, &self.homes).is_ok());
+        let set = paths::set(valid.map(String::as_str), &self.homes).unwrap_or_default();
+        let matches = set.is_match(path);
+        self.compiled.insert(patterns.to_vec(), set);
+        matches
+    }
+}
+
+/// What is wrong with a server's `allow` lists: the key and why.
+#[must_use]
+pub fn problems(allow: &Allow) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    for (key, patterns) in [("exec", &allow.exec), ("read", &allow.read)] {
+        for pattern in patterns {
+            if let Err(error) = paths::expand(pattern, &[]) {
+                problems.push((key, error.to_string()));
+            } else if !pattern.starts_with(['/', '*', '{', '~']) {
+                problems.push((key, format!("{pattern:?} matches no absolute path")));
+            }
+        }
+    }
+    for pattern in &allow.egress {
+        if let Err(error) = pattern.parse::<destination::Pattern>() {
+            problems.push(("egress", error.to_string()));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broken_pattern_is_named() {
+        let allow = Allow {
+            exec: vec!["/usr/bin/git".into(), "[".into()],
+            read: vec!["~/.aws/*".into(), "relative".into()],
+            egress: vec!["*.example.com".into(), "https://x/".into()],
+        };
+        let problems = problems(&allow);
+        let keys: Vec<_> = problems.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, ["exec", "read", "egress"]);
+    }
+
+    #[test]
+    fn a_broken_pattern_does_not_disarm_its_neighbours() {
+        let mut policy = Policy::new(Vec::new());
+        let allow =
+            Allow { read: vec!["[".into(), "~/.aws/credentials".into()], ..Allow::default() };
+        for _ in 0..2 {
+            assert!(policy.allows_read(&allow, "/tmp/home/.aws/credentials"));
+            assert!(!policy.allows_read(&allow, "/tmp/home/.aws/config"));
+        }
+    }
+
+    #[test]
+    fn compiled_lists_are_bounded() {
+        let mut policy = Policy::new(Vec::new());
+        for number in 0..10 * COMPILED_LISTS {
+            let allow = Allow { read: vec![format!("/{number}")], ..Allow::default() };
+            assert!(policy.allows_read(&allow, &format!("/{number}")));
+            assert!(policy.compiled.len() <= COMPILED_LISTS);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The table of all rules. A new detection is a file here, a line below and a section in
+//! `docs/detections.md`.
+
+pub mod background_activity;
+pub mod mcp_config_read;
+pub mod mcp_config_write;
+pub mod metadata_access;
+pub mod reverse_shell;
+pub mod sensitive_file_read;
+pub mod shell_spawn;
+pub mod unexpected_egress;
+
+use super::RuleEntry;
+
+/// Every rule. One that yields to another stands behind it.
+pub const RULES: &[RuleEntry] = &[
+    RuleEntry { info: &reverse_shell::INFO, build: reverse_shell::build },
+    RuleEntry { info: &shell_spawn::INFO, build: shell_spawn::build },
+    RuleEntry { info: &mcp_config_write::INFO, build: mcp_config_write::build },
+    RuleEntry { info: &mcp_config_read::INFO, build: mcp_config_read::build },
+    RuleEntry { info: &sensitive_file_read::INFO, build: sensitive_file_read::build },
+    RuleEntry { info: &metadata_access::INFO, build: metadata_access::build },
+    RuleEntry { info: &unexpected_egress::INFO, build: unexpected_egress::build },
+    RuleEntry { info: &background_activity::INFO, build: background_activity::build },
+];
+
+/// Version of the ATLAS matrix the ids of the rules are of.
+pub const ATLAS_VERSION: &str = "5.6.0";

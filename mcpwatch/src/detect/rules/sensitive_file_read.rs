@@ -1,0 +1,301 @@
+//! `sensitive_file_read`: a file that holds credentials, or is private to a person, was opened to read.
+
+use globset::GlobSet;
+use serde::Deserialize;
+
+use super::ATLAS_VERSION;
+use crate::detect::paths::{self, file_name, is_broad, is_within, normal, parent};
+use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
+use crate::detect::{
+    Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
+};
+use crate::event::Open;
+use crate::record::{Relation, Severity, Tags};
+
+/// What it is.
+pub static INFO: RuleInfo = RuleInfo {
+    id: "sensitive_file_read",
+    title: "Sensitive file read by an MCP server",
+    severities: Severities {
+        requested: Severity::High,
+        covert: Severity::Critical,
+        background: Severity::Critical,
+        startup: Some(Severity::Critical),
+        refused: Some(Severity::Medium),
+        absent: Some(Severity::Low),
+    },
+    tags: Tags {
+        attack: &["T1552.001", "T1552.004", "T1003.008"],
+        atlas: &["AML.T0055", "AML.T0037"],
+        owasp_mcp: &["MCP01"],
+        owasp_llm: &["LLM02"],
+    },
+    atlas_version: ATLAS_VERSION,
+    description: "What a server reads can reach the model, and from there anyone: a key, token, password \
+        or history that a server opens must be taken as disclosed.",
+    trigger: "A process of the server's tree opens a file of rules/sensitive-files.toml for reading, or \
+        tries to. The path is that of the opened file, whatever link or `..` led to it; an argument that \
+        names such a file counts too.",
+    explained_by: &[
+        "a launcher that is still on the way to the server",
+        "`allow.read` of the server's settings",
+        "a path the server was given that is the file or its own folder (`~/.ssh`, not `~`)",
+        "files of a project (`.env`): a folder the server was given, when the call's arguments name the \
+         file; at start-up also the server's own, in its working directory or one above",
+        "the program the file is made for, from a system folder (`ssh` and its keys)",
+        "a server package the file is made for, named in its own launch",
+        "a process's own `/proc/self/environ`",
+    ],
+    playbook: "Check first: did the user ask for this file (relation `requested`), and did the content \
+        leave: look at the call's result and at connections after the read. A covert read is an incident: \
+        stop the server, change the secret, and look for the instruction that led to it in what the \
+        model had read. A requested read may be the model following injected text: see who wrote the \
+        request. If the server needs the file, name it in `allow.read` of its settings.",
+    yields_to: &["mcp_config_read", "mcp_config_write"],
+};
+
+const FILE: &str = "sensitive-files.toml";
+const TEXT: &str = include_str!("../../../../rules/sensitive-files.toml");
+
+/// Folders in which programs count as what their name says: only root writes there.
+const SYSTEM_FOLDERS: &[&str] =
+    &["/bin", "/sbin", "/lib", "/usr", "/opt", "/snap", "/nix/store", "/gnu/store"];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    category: Vec<Category>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Category {
+    name: String,
+    title: String,
+    paths: Vec<String>,
+    #[serde(default)]
+    except: Vec<String>,
+    #[serde(default)]
+    owners: Vec<String>,
+    #[serde(default)]
+    packages: Vec<String>,
+    #[serde(default)]
+    scope: Scope,
+    #[serde(default)]
+    own: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Scope {
+    /// The file belongs to a person or to the system.
+    #[default]
+    Home,
+    /// The file belongs to the folder it lies in.
+    Project,
+}
+
+/// What one glob of the set stands for.
+#[derive(Clone, Copy, Debug)]
+struct Meaning {
+    /// Number of the category.
+    category: usize,
+    /// How many last components of a matching path lie below the pattern's own folder.
+    below_own_folder: usize,
+}
+
+/// The rule.
+struct SensitiveFileRead {
+    categories: Vec<Category>,
+    files: GlobSet,
+    meanings: Vec<Meaning>,
+    /// Exceptions, by category.
+    except: Vec<GlobSet>,
+    packages: Vec<GlobSet>,
+}
+
+/// Makes the rule.
+pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
+    let broken =
+        |error: globset::Error| DetectError::Data { file: FILE, message: error.to_string() };
+    let Tables { category: categories } = data(FILE, TEXT)?;
+    if categories.is_empty() || categories.iter().any(|category| category.paths.is_empty()) {
+        let message = "no categories, or one without paths".to_owned();
+        return Err(DetectError::Data { file: FILE, message });
+    }
+    let homes = &knowledge.homes;
+    let mut files = globset::GlobSetBuilder::new();
+    let mut meanings = Vec::new();
+    for (number, category) in categories.iter().enumerate() {
+        for pattern in &category.paths {
+            for glob in paths::expand(pattern, homes).map_err(broken)? {
+                files.add(glob);
+                meanings.push(Meaning {
+                    category: number,
+                    below_own_folder: below_own_folder(pattern),
+                });
+            }
+        }
+    }
+    let sets = |lists: fn(&Category) -> &Vec<String>| {
+        categories
+            .iter()
+            .map(|category| paths::set(lists(category).iter().map(String::as_str), homes))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(broken)
+    };
+    Ok(Box::new(SensitiveFileRead {
+        files: files.build().map_err(broken)?,
+        meanings,
+        except: sets(|category| &category.except)?,
+        packages: sets(|category| &category.packages)?,
+        categories,
+    }))
+}
+
+impl Rule for SensitiveFileRead {
+    fn info(&self) -> &'static RuleInfo {
+        &INFO
+    }
+
+    fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
+        let Action::Open(open) = effect.action else { return None };
+        if !open.reads() || is_directory(open) {
+            return None;
+        }
+        let path = normal(&open.path);
+        let argument = normal(&open.argument);
+        // A link elsewhere is still the file it stands for; relative arguments are in the path.
+        let named = (argument != path && argument.starts_with('/')).then_some(&argument);
+        let (path, meaning) = [Some(&path), named]
+            .into_iter()
+            .flatten()
+            .find_map(|path| Some((path, self.meaning(path)?)))?;
+        let category = self.categories.get(meaning.category)?;
+        if self.is_explained(effect, open, path, meaning, category, knowledge) {
+            return None;
+        }
+        let severity = INFO.severities.of_result(effect.attribution.relation, open.result)?;
+        let verb = if open.result.is_ok() { "read" } else { "tried to read" };
+        let mut found = vec![evidence("path", &open.path)];
+        if open.argument != open.path {
+            found.push(evidence("open_argument", &open.argument));
+        }
+        found.push(evidence("category", &category.name));
+        circumstances(effect, &mut found);
+        Some(Finding {
+            rule: INFO.id,
+            severity,
+            reason: format!(
+                "Server {} {verb} {} ({}) {}.",
+                server(effect),
+                category.title,
+                quote(path),
+                cause(effect)
+            ),
+            evidence: found,
+            object: clip(path, OBJECT).into_owned(),
+        })
+    }
+}
+
+impl SensitiveFileRead {
+    /// What the path is, when it is sensitive.
+    fn meaning(&self, path: &str) -> Option<Meaning> {
+        // Nearly every open ends here.
+        if !self.files.is_match(path) {
+            return None;
+        }
+        self.files.matches(path).into_iter().find_map(|number| {
+            let meaning = *self.meanings.get(number)?;
+            let excepted = self.except.get(meaning.category)?.is_match(path);
+            (!excepted).then_some(meaning)
+        })
+    }
+
+    fn is_explained(
+        &self,
+        effect: &Effect<'_>,
+        open: &Open,
+        path: &str,
+        meaning: Meaning,
+        category: &Category,
+        knowledge: &mut Knowledge,
+    ) -> bool {
+        let given = effect.given;
+        let relation = effect.attribution.relation;
+        effect.launching
+            || (category.own && is_own(effect, open))
+            || is_owner(category, &effect.process.exe)
+            || given.paths.iter().any(|given| {
+                let given = normal(given);
+                let depth = components(path).saturating_sub(components(&given));
+                is_within(path, &given)
+                    && match category.scope {
+                        Scope::Home => depth <= meaning.below_own_folder,
+                        Scope::Project => {
+                            depth == 0
+                                || (relation == Relation::Requested
+                                    && !is_broad(&given, &knowledge.homes))
+                        }
+                    }
+            })
+            || (category.scope == Scope::Project
+                && relation == Relation::Startup
+                && is_servers_own(effect, path, &knowledge.homes))
+            || self
+                .packages
+                .get(meaning.category)
+                .is_some_and(|packages| given.argv.iter().any(|word| packages.is_match(word)))
+            || knowledge.policy.allows_read(&given.allow, path)
+            || (path != open.path && knowledge.policy.allows_read(&given.allow, &open.path))
+    }
+}
+
+fn is_directory(open: &Open) -> bool {
+    open.mode & libc::S_IFMT == libc::S_IFDIR
+        || (open.result.is_err() && open.flags.cast_signed() & libc::O_DIRECTORY != 0)
+}
+
+/// Whether a file of /proc is the process's own.
+fn is_own(effect: &Effect<'_>, open: &Open) -> bool {
+    // In a container the number in the path is that of the container's pid namespace.
+    let by_name = effect.process.container.is_some()
+        && ["/proc/self/", "/proc/thread-self/"].iter().any(|own| open.argument.starts_with(own));
+    by_name
+        || open
+            .path
+            .strip_prefix("/proc/")
+            .and_then(|rest| rest.split('/').next())
+            .is_some_and(|pid| pid.parse() == Ok(effect.process.pid))
+}
+
+/// Whether the program is one the files are made for.
+fn is_owner(category: &Category, exe: &str) -> bool {
+    category.owners.iter().any(|owner| owner == file_name(exe))
+        && SYSTEM_FOLDERS.iter().any(|folder| is_within(exe, folder))
+}
+
+/// Whether a project's file lies where programs look for their own: in the working directory or above,
+/// or beside what the launch names. Not in a home, which is nobody's project.
+fn is_servers_own(effect: &Effect<'_>, path: &str, homes: &[String]) -> bool {
+    let folder = parent(path);
+    let places = effect.process.cwd.iter().chain(&effect.given.argv).chain(&effect.given.paths);
+    !is_broad(folder, homes) && places.into_iter().any(|place| is_within(place, folder))
+}
+
+/// Length of the rest of a pattern from its first component with a wildcard, or of its last component:
+/// what lies above is the pattern's own folder.
+fn below_own_folder(pattern: &str) -> usize {
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let wild = |part: &&str| part.contains(['*', '?', '[', '{']);
+    let fixed = parts.iter().skip(1).position(wild).map_or(parts.len(), |at| at + 1);
+    if pattern.starts_with("**/") { 1 } else { (parts.len() - fixed).max(1) }
+}
+
+fn components(path: &str) -> usize {
+    path.split('/').filter(|part| !part.is_empty()).count()
+}
+
+#[cfg(test)]
+mod tests;
