@@ -18,8 +18,7 @@ pub fn collect(
     names: &Names,
     allow: Allow,
 ) -> Given {
-    let mut given =
-        Given { resolvers: names.resolvers().to_vec(), allow, ..Given::default() };
+    let mut given = empty(names, allow);
     for program in programs {
         given.argv.extend(program.argv.iter().take(ENTRIES).cloned());
         for word in program.argv.iter().skip(1) {
@@ -39,6 +38,12 @@ pub fn collect(
     given.hosts.dedup();
     given.hosts.truncate(ENTRIES);
     given
+}
+
+/// Nothing but what the host and the settings give to every server.
+#[must_use]
+pub fn empty(names: &Names, allow: Allow) -> Given {
+    Given { resolvers: names.resolvers().to_vec(), allow, ..Given::default() }
 }
 
 fn add(given: &mut Given, word: &str, cwd: &str) {

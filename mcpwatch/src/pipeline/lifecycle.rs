@@ -1,0 +1,220 @@
+//! Fork, exec and exit: the process tree, and the birth and end of instances.
+
+use std::sync::Arc;
+
+use crate::event::{Event, Exec, Exit, Fork, ProcessKey};
+use crate::host::processes::{Entry, entity_id};
+use crate::record::{ExecDetail, ExitDetail, Process, RecordType};
+use crate::session::Said;
+
+use super::instance::{OwnedProgram, Role};
+use super::{Action, Pipeline};
+
+impl Pipeline {
+    pub(super) fn forked(&mut self, event: &Event, fork: Fork) {
+        let parent = self.processes.get(event.process);
+        // A process that is forked in a call belongs to it; one whose parent was is the parent's heir.
+        let inherited = parent.map(|entry| Arc::clone(&entry.lineage));
+        let lineage = match inherited {
+            Some(lineage) if !lineage.is_empty() => lineage,
+            _ => match self.owner(event.instance).and_then(|id| self.serving(id)) {
+                Some(serving) => Arc::from(serving.in_flight.as_slice()),
+                None => Arc::from([]),
+            },
+        };
+        let shown = parent.map(|entry| Arc::clone(&entry.shown));
+        let start_time = self.clock.time(fork.child_start_time);
+        let shown = Process {
+            entity_id: entity_id(fork.child),
+            pid: fork.child.pid,
+            ppid: event.process.pid,
+            start_time,
+            ..shown.map_or_else(|| unknown(fork.child), |shown| (*shown).clone())
+        };
+        self.processes.insert(
+            fork.child,
+            Entry {
+                parent: Some(event.process),
+                shown: Arc::new(shown),
+                instance: event.instance,
+                lineage,
+                ended: false,
+            },
+        );
+        if let Some(instance) = self.instances.get_mut(&event.instance) {
+            instance.members.insert(fork.child);
+        }
+    }
+
+    pub(super) fn executed(&mut self, event: &Event, exec: &Exec) {
+        let before = self.processes.get(event.process).cloned();
+        let lineage = before.as_ref().map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
+        let shown = Arc::new(Process {
+            entity_id: entity_id(event.process),
+            pid: event.process.pid,
+            ppid: exec.parent.pid,
+            start_time: self.clock.time(event.start_time),
+            exe: exec.path.clone(),
+            argv: self.masked(&exec.argv),
+            cwd: Some(exec.cwd.clone()),
+            uid: exec.uid,
+            container: None,
+        });
+        self.processes.insert(
+            event.process,
+            Entry {
+                parent: Some(exec.parent),
+                shown: Arc::clone(&shown),
+                instance: event.instance,
+                lineage,
+                ended: false,
+            },
+        );
+        if exec.watch_full {
+            self.losses.add("kernel", "watch", "table_full", 1);
+        }
+        if event.instance == 0 {
+            self.consider_unwatched(event, exec);
+            return;
+        }
+        let Some(owner) = self.owner(event.instance) else { return };
+        if let Some(instance) = self.instances.get_mut(&event.instance) {
+            instance.members.insert(event.process);
+            let on_channel = instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
+            if on_channel && instance.conversation.first_request().is_none() && !exec.candidate {
+                instance.add_program(OwnedProgram {
+                    exe: exec.path.clone(),
+                    argv: exec.argv.clone(),
+                    cwd: exec.cwd.clone(),
+                });
+                self.given_grew(event.instance);
+            }
+        }
+        let acting = before.map_or_else(|| Arc::clone(&shown), |entry| entry.shown);
+        self.exec_effect(event, exec, owner, &acting, &shown);
+    }
+
+    /// The detail of an exec as records show it.
+    pub(super) fn exec_detail(&self, exec: &Exec) -> ExecDetail {
+        let socket = |stdio: Option<bool>| stdio == Some(true);
+        ExecDetail {
+            path: exec.path.clone(),
+            argv: self.masked(&exec.argv),
+            cwd: exec.cwd.clone(),
+            parent_exe: self.processes.get(exec.parent).map(|parent| parent.shown.exe.clone()),
+            socket_stdio: match (socket(exec.stdin_is_socket), socket(exec.stdout_is_socket)) {
+                (true, true) => Some("both"),
+                (true, false) => Some("stdin"),
+                (false, true) => Some("stdout"),
+                (false, false) => None,
+            },
+        }
+    }
+
+    pub(super) fn exited(&mut self, event: &Event, exit: Exit) {
+        let detail = ExitDetail { code: exit.code, signal: exit.signal };
+        if let Some(owner) = self.owner(event.instance)
+            && let Some(serving) = self.serving(owner)
+        {
+            let mut record = self.record(RecordType::ProcessExit, event.time);
+            record.server = Some(Arc::clone(&serving.shown));
+            record.process = self.processes.get(event.process).map(|entry| Arc::clone(&entry.shown));
+            record.exit = Some(detail);
+            self.records.push(record);
+        }
+        self.processes.end(event.process);
+        // The kernel has forgotten the process already; its own word on the instance may be older than a
+        // change made here.
+        let instances: Vec<u64> = self
+            .instances
+            .values()
+            .filter(|instance| instance.members.contains(&event.process))
+            .map(|instance| instance.id)
+            .collect();
+        for id in instances {
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.members.remove(&event.process);
+                if instance.founder == event.process {
+                    instance.exit = Some(detail);
+                }
+            }
+            self.close_if_empty(id, event.time);
+        }
+    }
+
+    /// Ends an instance without living processes, and then perhaps the one around it.
+    fn close_if_empty(&mut self, id: u64, time: u64) {
+        let Some(instance) = self.instances.get(&id) else { return };
+        let inner = self.instances.values().any(|one| one.outer == id);
+        if !instance.members.is_empty() || inner {
+            return;
+        }
+        let outer = instance.outer;
+        if matches!(instance.role, Role::Candidate(_)) {
+            // All it did is known now: a last look at the evidence.
+            self.judge(id);
+        }
+        self.close(id, time);
+        self.close_if_empty(outer, time);
+    }
+
+    fn close(&mut self, id: u64, time: u64) {
+        let mut said: Vec<Said> = Vec::new();
+        if let Some(instance) = self.instances.get_mut(&id)
+            && matches!(instance.role, Role::Server(_))
+        {
+            instance.conversation.end(time, &mut said);
+        }
+        self.spoken(id, time, said);
+        let Some(instance) = self.instances.remove(&id) else { return };
+        self.actions.push(Action::Forget { instance: id, pids: Vec::new() });
+        if let Role::Server(serving) = instance.role {
+            for due in self.dedupe.close_server(&serving.shown.id) {
+                self.publish_alert(due);
+            }
+            let mut record = self.record(RecordType::ServerExited, time);
+            record.process =
+                self.processes.get(instance.founder).map(|entry| Arc::clone(&entry.shown));
+            record.server = Some(serving.shown);
+            record.exit = instance.exit;
+            self.records.push(record);
+        }
+    }
+
+    /// Argument vector with secrets masked.
+    pub(super) fn masked(&self, argv: &[String]) -> Vec<String> {
+        self.redactor.argv(argv).0
+    }
+
+    /// The server an instance's effects belong to: itself, or the nearest one around it.
+    pub(super) fn owner(&self, instance: u64) -> Option<u64> {
+        let mut id = instance;
+        // Nesting is shallow; the bound is against a ring made by reused ids.
+        for _ in 0..16 {
+            let one = self.instances.get(&id)?;
+            if matches!(one.role, Role::Server(_)) {
+                return Some(id);
+            }
+            id = one.outer;
+        }
+        None
+    }
+
+    pub(super) fn serving(&self, id: u64) -> Option<&super::instance::Serving> {
+        self.instances.get(&id)?.serving()
+    }
+}
+
+fn unknown(key: ProcessKey) -> Process {
+    Process {
+        entity_id: entity_id(key),
+        pid: key.pid,
+        ppid: 0,
+        start_time: crate::record::Time(0),
+        exe: String::new(),
+        argv: Vec::new(),
+        cwd: None,
+        uid: 0,
+        container: None,
+    }
+}

@@ -1,0 +1,397 @@
+//! Input → records: pure, synchronous, single-threaded; time comes from events. A replay of the same
+//! input gives the same records.
+//!
+//! [`Pipeline`] owns all state and is fed here; what it does with each kind of event stands in a file of
+//! its own.
+
+mod candidates;
+mod effects;
+mod given;
+pub mod input;
+mod instance;
+mod lifecycle;
+mod losses;
+mod speech;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{Config, Sniff};
+use crate::detect::dedupe::Dedupe;
+use crate::detect::{DetectError, Detector, Finding};
+use crate::discover::ConfiguredServer;
+use crate::discover::explicit::{Clients, Explicit};
+use crate::discover::locations;
+use crate::event::decode;
+use crate::event::{Event, EventKind};
+use crate::host::clock::Clock;
+use crate::host::names::Names;
+use crate::host::processes::Processes;
+use crate::record::{self, Host, ProbeCounters, Record, RecordType, Status};
+use crate::redact::Redactor;
+use crate::wire;
+
+pub use input::{Action, Input};
+use instance::{Instance, Role};
+use losses::Losses;
+
+/// Most processes that are known at a time.
+const PROCESSES: usize = 32_768;
+
+/// What a pipeline starts with, beside the settings.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Origin {
+    /// Name of the host.
+    pub host: String,
+    /// Its boot id.
+    pub boot_id: String,
+    /// Text of `/etc/hosts`.
+    pub hosts_file: String,
+    /// Text of `/etc/resolv.conf`.
+    pub resolv_conf: String,
+    /// Homes of the user database.
+    pub homes: Vec<PathBuf>,
+}
+
+/// Why no pipeline could be made from the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The rules.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// The redaction rules.
+    #[error(transparent)]
+    Redact(#[from] crate::redact::RedactError),
+    /// A glob of `[[server]]` or `[[discovery.client]]`.
+    #[error("the settings hold a glob that is none: {0}")]
+    Glob(#[from] globset::Error),
+}
+
+/// What is known for metrics only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Servers watched now.
+    pub servers: usize,
+    /// Candidates watched now.
+    pub candidates: usize,
+    /// Processes known now.
+    pub processes: usize,
+}
+
+/// The state of the agent between kernel and outputs.
+pub struct Pipeline {
+    config: Config,
+    host: Arc<Host>,
+    clock: Clock,
+    names: Names,
+    processes: Processes,
+    instances: BTreeMap<u64, Instance>,
+    /// What clients' configurations say, by file.
+    configs: BTreeMap<String, Vec<ConfiguredServer>>,
+    /// The same in one row, as discovery wants it.
+    configured: Vec<ConfiguredServer>,
+    explicit: Explicit,
+    clients: Clients,
+    detector: Detector,
+    dedupe: Dedupe<Record>,
+    redactor: Redactor,
+    limits: wire::Limits,
+    losses: Losses,
+    counters: Vec<ProbeCounters>,
+    now: u64,
+    watching: bool,
+    /// Since when there has been nothing to watch.
+    idle_since: Option<u64>,
+    records: Vec<Record>,
+    actions: Vec<Action>,
+    /// Kept to be filled again: findings of one effect.
+    findings: Vec<Finding>,
+}
+
+impl Pipeline {
+    /// A pipeline that has seen nothing.
+    pub fn new(config: Config, origin: &Origin) -> Result<Self, PipelineError> {
+        let homes = origin.homes.iter().map(|home| home.to_string_lossy().into_owned()).collect();
+        Ok(Self {
+            host: Arc::new(Host { name: origin.host.clone(), boot_id: origin.boot_id.clone() }),
+            clock: Clock::default(),
+            names: Names::new(&origin.hosts_file, &origin.resolv_conf),
+            processes: Processes::new(PROCESSES),
+            instances: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            configured: Vec::new(),
+            explicit: Explicit::new(&config.servers)?,
+            clients: Clients::new(&config.discovery.clients)?,
+            detector: Detector::new(&config.rules, homes, locations::is_client_config)?,
+            dedupe: Dedupe::default(),
+            redactor: Redactor::new(&config.redact)?,
+            limits: wire::Limits::default(),
+            losses: Losses::default(),
+            counters: Vec::new(),
+            now: 0,
+            watching: false,
+            idle_since: None,
+            records: Vec::new(),
+            actions: Vec::new(),
+            findings: Vec::new(),
+            config,
+        })
+    }
+
+    /// Takes the records made so far.
+    pub fn take_records(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// Takes what the shell is to do.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Numbers for metrics.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let servers =
+            self.instances.values().filter(|one| matches!(one.role, Role::Server(_))).count();
+        let candidates =
+            self.instances.values().filter(|one| matches!(one.role, Role::Candidate(_))).count();
+        Standing { servers, candidates, processes: self.processes.len() }
+    }
+
+    /// A batch of kernel events, back to back as the ring buffer had them.
+    pub fn events(&mut self, mut batch: &[u8]) {
+        while let Some(event) = decode::next(&mut batch) {
+            match event {
+                Ok(event) => self.event(event),
+                Err(error) => {
+                    tracing::error!(%error, "the kernel programs sent an event this agent cannot read");
+                    self.losses.add("decode", "events", "malformed", 1);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// Anything that is no kernel event.
+    pub fn input(&mut self, input: Input) {
+        match input {
+            Input::Clock { boot, calendar } => self.clock.anchor(boot, calendar),
+            Input::Processes { time, processes } => {
+                self.now = self.now.max(time);
+                self.survey(processes);
+            }
+            Input::Config(file) => {
+                let path = file.path.clone();
+                let servers = match file.parse() {
+                    Ok(parsed) => {
+                        for warning in &parsed.warnings {
+                            self.warn(&warning.to_string());
+                        }
+                        parsed.servers
+                    }
+                    Err(error) => {
+                        self.warn(&error.to_string());
+                        Vec::new()
+                    }
+                };
+                self.configs.insert(path, servers);
+                self.configs_changed();
+            }
+            Input::ConfigGone { path } => {
+                self.configs.remove(&path);
+                self.configs_changed();
+            }
+            Input::Warning { time, message } => {
+                self.now = self.now.max(time);
+                self.warn(&message);
+            }
+            Input::Hooks { time, state, hooks } => self.hooks(time, &state, hooks),
+            Input::Counters { time, probes } => self.kernel_counters(time, &probes),
+            Input::OutputLoss { time, output, reason, total } => {
+                self.now = self.now.max(time);
+                let reason = match reason.as_str() {
+                    "queue_full" => "queue_full",
+                    "no_space" => "no_space",
+                    "closed" => "closed",
+                    _ => "write_error",
+                };
+                self.losses.set("output", &output, reason, total);
+            }
+            Input::Tick { time } => {
+                self.now = self.now.max(time);
+                self.tick();
+            }
+            Input::Stop { time, reason } => self.stop(time, &reason),
+        }
+        self.settle();
+    }
+
+    fn event(&mut self, event: Event) {
+        self.now = self.now.max(event.time);
+        if self.hold(&event) {
+            return;
+        }
+        self.admit(event);
+    }
+
+    /// An event that is not held: of a server, of its helper, or of nobody.
+    fn admit(&mut self, event: Event) {
+        match &event.kind {
+            EventKind::Fork(fork) => self.forked(&event, *fork),
+            EventKind::Exec(exec) => self.executed(&event, exec),
+            EventKind::Exit(exit) => self.exited(&event, *exit),
+            EventKind::Open(_) | EventKind::Net(_) => self.effect(&event),
+            EventKind::Payload(payload) => self.said(&event, payload),
+        }
+    }
+
+    /// After each input: tells what was lost, and whether the system-call program is needed.
+    fn settle(&mut self) {
+        self.losses.set("pipeline", "processes", "table_full", self.processes.refused());
+        for loss in self.losses.take() {
+            let mut record = self.record(RecordType::Loss, self.now);
+            record.loss = Some(loss);
+            self.records.push(record);
+        }
+        let needed = !self.instances.is_empty();
+        if needed {
+            self.idle_since = None;
+            if !self.watching {
+                self.watching = true;
+                self.actions.push(Action::SetWatching(true));
+            }
+        } else if self.watching {
+            let since = *self.idle_since.get_or_insert(self.now);
+            // Churn must not flap: attaching and detaching cost every processor of the host a moment.
+            let delay = self.config.capture.detach_delay_ms.saturating_mul(1_000_000);
+            if self.now.saturating_sub(since) >= delay {
+                self.watching = false;
+                self.idle_since = None;
+                self.actions.push(Action::SetWatching(false));
+            }
+        }
+    }
+
+    fn record(&self, kind: RecordType, time: u64) -> Record {
+        Record::new(kind, self.clock.time(time), Arc::clone(&self.host))
+    }
+
+    fn warn(&mut self, message: &str) {
+        let mut record = self.record(RecordType::Status, self.now);
+        record.status = Some(Status {
+            state: "warning",
+            message: message.to_owned(),
+            hooks: Vec::new(),
+            counters: Vec::new(),
+        });
+        self.records.push(record);
+    }
+
+    fn hooks(&mut self, time: u64, state: &str, hooks: Vec<input::HookState>) {
+        self.now = self.now.max(time);
+        let hooks: Vec<record::Hook> = hooks.into_iter().filter_map(hook_of).collect();
+        let missing: Vec<&str> =
+            hooks.iter().filter(|hook| hook.state == "missing").map(|hook| hook.name).collect();
+        let state = match state {
+            "attached" => "attached",
+            "detached" => "detached",
+            _ if missing.is_empty() => "started",
+            _ => "degraded",
+        };
+        let mut record = self.record(RecordType::Status, time);
+        record.status = Some(Status {
+            message: self.describe(state, time, &missing),
+            state,
+            hooks,
+            counters: Vec::new(),
+        });
+        // `started` is what a reader waits for, whatever else is to be said.
+        if state == "degraded" {
+            let mut started = record.clone();
+            if let Some(status) = &mut started.status {
+                status.state = "started";
+            }
+            self.records.push(started);
+        }
+        self.records.push(record);
+    }
+
+    fn describe(&self, state: &str, time: u64, missing: &[&str]) -> String {
+        match state {
+            // The gap between the exec of the first candidate and the attaching: blind, not quiet.
+            "attached" => match self.instances.values().map(|one| one.born).min() {
+                Some(born) if born > 0 && born < time => format!(
+                    "system calls are watched from now on; those of the first {} µs after the start of what is \
+                     watched were not seen",
+                    (time - born) / 1_000
+                ),
+                _ => "system calls are watched from now on".into(),
+            },
+            "detached" => "there is nothing to watch: system calls are not looked at".into(),
+            "degraded" => format!("some hooks are missing: {}", missing.join(", ")),
+            _ => "mcpwatch is watching".into(),
+        }
+    }
+
+    fn kernel_counters(&mut self, time: u64, probes: &[(String, [u64; 6])]) {
+        self.now = self.now.max(time);
+        self.counters.clear();
+        for (name, counts) in probes {
+            let Some(probe) =
+                mcpwatch_common::control::Probe::ALL.into_iter().find(|probe| probe.name() == name)
+            else {
+                continue;
+            };
+            let [seen, sent, ring_full, too_big, truncated, filtered] = *counts;
+            self.losses.set("kernel", name, "ring_full", ring_full);
+            self.losses.set("kernel", name, "too_big", too_big);
+            let probe = probe.name();
+            self.counters.push(ProbeCounters {
+                probe,
+                seen,
+                sent,
+                ring_full,
+                too_big,
+                truncated,
+                filtered,
+            });
+        }
+    }
+
+    fn stop(&mut self, time: u64, reason: &str) {
+        self.now = self.now.max(time);
+        for due in self.dedupe.close_all() {
+            self.publish_alert(due);
+        }
+        let mut record = self.record(RecordType::Status, self.now);
+        record.status = Some(Status {
+            state: "stopped",
+            message: format!("mcpwatch stopped: {reason}"),
+            hooks: Vec::new(),
+            counters: self.counters.clone(),
+        });
+        // Losses stand before the last record.
+        self.settle();
+        self.records.push(record);
+    }
+
+    /// Candidates are found, and kept for a time only.
+    fn sniffs(&self) -> bool {
+        self.config.discovery.sniff != Sniff::Off
+    }
+}
+
+fn hook_of(state: input::HookState) -> Option<record::Hook> {
+    let hook = crate::kernel::hooks::HOOKS.iter().find(|hook| hook.name == state.name)?;
+    Some(record::Hook {
+        name: hook.name,
+        tier: hook.tier,
+        state: match state.state.as_str() {
+            "attached" => "attached",
+            "ready" => "ready",
+            _ => "missing",
+        },
+        reason: state.reason,
+    })
+}
