@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::flight::{Flight, Flights, Gone, weight};
 use super::methods::{self, Method, Revision, Shape};
@@ -299,7 +299,7 @@ impl Conversation {
         // What begins in the middle of a line is no beginning of a message.
         let beginning = if clipped.start == Start::Known { head } else { "" };
         let messages = match salvage(beginning, &tail) {
-            Some(Salvaged::Message(message)) => vec![message],
+            Some(Salvaged::Message(message)) => untangle(message),
             Some(Salvaged::Two { first, last }) => {
                 self.hole(origin, clipped.lost, out);
                 vec![first, last]
@@ -329,13 +329,13 @@ impl Conversation {
 
     /// The end of a response may be all there is: `"jsonrpc":"2.0","id":3}`. From the server, with the
     /// id of a call in flight, it can hardly be anything else.
-    fn guess_response(&self, direction: Direction, message: &mut serde_json::Map<String, Value>) {
+    fn guess_response(&self, direction: Direction, message: &mut Map<String, Value>) {
         let told = ["method", "result", "error"].iter().any(|key| message.contains_key(*key));
         let awaited = message
             .get("id")
             .is_some_and(|id| self.flights.contains(Direction::ClientToServer, id));
         if !told && awaited && direction == Direction::ServerToClient {
-            message.insert("result".to_owned(), Value::Object(serde_json::Map::new()));
+            message.insert("result".to_owned(), Value::Object(Map::new()));
         }
     }
 
@@ -610,6 +610,23 @@ fn opposite(direction: Direction) -> Direction {
     match direction {
         Direction::ClientToServer => Direction::ServerToClient,
         Direction::ServerToClient => Direction::ClientToServer,
+    }
+}
+
+/// A notification has no id: one that seems to is the beginning of it and the end of another message.
+fn untangle(mut message: Map<String, Value>) -> Vec<Map<String, Value>> {
+    let notification = message
+        .get("method")
+        .and_then(Value::as_str)
+        .and_then(methods::find)
+        .is_some_and(|method| method.shape == Shape::Notification);
+    match message.shift_remove_entry("id") {
+        Some(id) if notification => vec![message, Map::from_iter([id])],
+        Some((key, id)) => {
+            message.insert(key, id);
+            vec![message]
+        }
+        None => vec![message],
     }
 }
 
