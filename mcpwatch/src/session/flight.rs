@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Call;
+use super::{Call, methods};
 use crate::event::Direction;
 
 /// Ids of calls that are over are remembered for this many calls: a late or second response to one of
@@ -34,6 +34,8 @@ pub(super) struct Flight {
     pub(super) call: Arc<Call>,
     /// When its sender cancelled it.
     pub(super) cancelled: Option<u64>,
+    /// It asks for nothing to be done ([`Method::standing`](super::methods::Method::standing)).
+    pub(super) standing: bool,
     weight: usize,
 }
 
@@ -62,9 +64,9 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    /// The calls, the oldest first.
-    pub(super) fn calls(&self) -> impl Iterator<Item = &Arc<Call>> {
-        self.calls.values().map(|flight| &flight.call)
+    /// The calls of that direction, the oldest first.
+    pub(super) fn calls(&self, direction: Direction) -> impl Iterator<Item = &Flight> {
+        self.calls.values().filter(move |flight| flight.call.direction == direction)
     }
 
     /// How many there are.
@@ -82,17 +84,19 @@ impl Flights {
         self.numbers.contains_key(&Key::new(direction, id))
     }
 
-    /// The call with that id; of several, the newest.
-    pub(super) fn get(&self, direction: Direction, id: &Value) -> Option<&Arc<Call>> {
-        let number = self.numbers.get(&Key::new(direction, id))?.last()?;
-        self.calls.get(number).map(|flight| &flight.call)
+    /// Whether the call with that id asks for nothing to be done.
+    pub(super) fn is_standing(&self, direction: Direction, id: &Value) -> bool {
+        let numbers = self.numbers.get(&Key::new(direction, id));
+        let number = numbers.and_then(|numbers| numbers.last());
+        number.and_then(|number| self.calls.get(number)).is_some_and(|flight| flight.standing)
     }
 
     /// A new call. `weight` is what its arguments take.
     pub(super) fn insert(&mut self, call: Arc<Call>, weight: usize) {
         self.numbers.entry(Key::new(call.direction, &call.id)).or_default().push(call.number);
         self.bytes += weight;
-        self.calls.insert(call.number, Flight { call, cancelled: None, weight });
+        let standing = methods::find(&call.method).is_some_and(|method| method.standing);
+        self.calls.insert(call.number, Flight { call, cancelled: None, standing, weight });
     }
 
     /// The response to a request of `direction` has come: its call leaves.
