@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::flight::{Flight, Flights};
+use super::messages::opposite;
 use super::methods::{self, Revision, Shape};
 use super::sessions::Sessions;
 use super::{Call, Catalogue, Ended, Problem, Said, Session, arguments};
@@ -131,11 +132,11 @@ impl Conversation {
         }
     }
 
-    /// Time has come to `time`: cancelled calls that were not answered in their grace end. Bytes do
-    /// this too; a channel that has fallen silent needs it.
+    /// Time has come to `time`: calls end that were cancelled, or whose answer may have been lost, and
+    /// that were not answered in the grace given. Bytes do this too; a channel that has fallen silent
+    /// needs it.
     pub fn tick(&mut self, time: u64, out: &mut Vec<Said>) {
-        let before = time.saturating_sub(self.limits.cancel_grace);
-        while let Some(flight) = self.flights.cancelled_before(before) {
+        while let Some(flight) = self.flights.expired(time) {
             unanswered(flight, time, out);
         }
     }
@@ -236,9 +237,16 @@ impl Conversation {
         }
     }
 
+    /// Messages may have been lost: requests of this side, and answers to the other's.
+    fn missed(&mut self, origin: &Origin) {
+        self.side_mut(origin.direction).missed = true;
+        let deadline = origin.time.saturating_add(self.limits.loss_grace);
+        self.flights.doubt(opposite(origin.direction), deadline);
+    }
+
     fn hole(&mut self, origin: &Origin, bytes: u64, out: &mut Vec<Said>) {
         self.counters.lost_bytes += bytes;
-        self.side_mut(origin.direction).missed = true;
+        self.missed(origin);
         let detail = format!("{bytes} bytes were not captured; reading goes on at the next line");
         origin.problem(Fault::Hole, detail, out);
     }
@@ -330,7 +338,7 @@ impl Conversation {
         if understood {
             return;
         }
-        self.side_mut(origin.direction).missed = true;
+        self.missed(origin);
         let (fault, detail) = match clipped.start {
             Start::Joined => (Fault::JoinedMidStream, "the end of a line begun before the watch"),
             _ => (Fault::Clipped, "what is left of the message does not tell what it was"),

@@ -163,7 +163,7 @@ impl Conversation {
         out: &mut Vec<Said>,
     ) {
         let method = methods::find(&name).filter(|method| method.shape == Shape::Notification);
-        let revision = self.sessions.current().and_then(Session::revision);
+        let revision = self.sessions.revision();
         judge(origin, &name, method, revision, out);
         self.spoke_mcp |= method.is_some_and(|method| method.may_go(origin.direction, None));
         match name.as_str() {
@@ -189,12 +189,13 @@ impl Conversation {
             .and_then(|id| serde_json::from_str::<Value>(id.get()).ok());
         // Without an id it cancels a task (2025-11-25), or nothing.
         let Some(id) = id.filter(|id| id.is_string() || id.is_number()) else { return };
-        if self.flights.cancel(origin.direction, &id, origin.time) {
+        let deadline = origin.time.saturating_add(self.limits.cancel_grace);
+        if self.flights.cancel(origin.direction, &id, origin.time, deadline) {
             return;
         }
         let other = opposite(origin.direction);
         if self.flights.is_standing(other, &id) {
-            self.flights.cancel(other, &id, origin.time);
+            self.flights.cancel(other, &id, origin.time, deadline);
             return;
         }
         // The answer may have crossed it on the way.
@@ -281,7 +282,7 @@ impl Conversation {
     }
 }
 
-fn opposite(direction: Direction) -> Direction {
+pub(super) fn opposite(direction: Direction) -> Direction {
     match direction {
         Direction::ClientToServer => Direction::ServerToClient,
         Direction::ServerToClient => Direction::ClientToServer,
