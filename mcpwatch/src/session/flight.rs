@@ -1,13 +1,14 @@
 //! The calls of a channel that wait for a response, by direction and id. There is no time to live: a
-//! call waits until it is answered, given up by its sender, or the channel ends.
+//! call waits until it is answered, given up by its sender, or the channel ends; only where the answer
+//! may have been lost is there a deadline.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::mem::size_of;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Call;
+use super::{Call, methods};
 use crate::event::Direction;
 
 /// Ids of calls that are over are remembered for this many calls: a late or second response to one of
@@ -34,6 +35,10 @@ pub(super) struct Flight {
     pub(super) call: Arc<Call>,
     /// When its sender cancelled it.
     pub(super) cancelled: Option<u64>,
+    /// When it is given up, if it is not answered before.
+    deadline: Option<u64>,
+    /// It asks for nothing to be done ([`Method::standing`](super::methods::Method::standing)).
+    pub(super) standing: bool,
     weight: usize,
 }
 
@@ -42,7 +47,7 @@ pub(super) struct Flight {
 pub(super) enum Gone {
     /// It was answered.
     Answered,
-    /// It was given up: cancelled and not answered in time, or pushed out of the table.
+    /// It was given up: not answered by its deadline, or pushed out of the table.
     GivenUp,
 }
 
@@ -54,17 +59,17 @@ pub(super) struct Flights {
     /// Numbers of the calls with an id, the oldest first. More than one when an id was used again
     /// before its response.
     numbers: HashMap<Key, Vec<u64>>,
-    /// Numbers of the cancelled ones with the time of it, in that order.
-    cancelled: VecDeque<(u64, u64)>,
+    /// Deadlines, each with the number of its call.
+    deadlines: BTreeSet<(u64, u64)>,
     /// Sum of the weights.
     bytes: usize,
     remembered: VecDeque<(Key, Gone)>,
 }
 
 impl Flights {
-    /// The calls, the oldest first.
-    pub(super) fn calls(&self) -> impl Iterator<Item = &Arc<Call>> {
-        self.calls.values().map(|flight| &flight.call)
+    /// The calls of that direction, the oldest first.
+    pub(super) fn calls(&self, direction: Direction) -> impl Iterator<Item = &Flight> {
+        self.calls.values().filter(move |flight| flight.call.direction == direction)
     }
 
     /// How many there are.
@@ -82,17 +87,21 @@ impl Flights {
         self.numbers.contains_key(&Key::new(direction, id))
     }
 
-    /// The call with that id; of several, the newest.
-    pub(super) fn get(&self, direction: Direction, id: &Value) -> Option<&Arc<Call>> {
-        let number = self.numbers.get(&Key::new(direction, id))?.last()?;
-        self.calls.get(number).map(|flight| &flight.call)
+    /// Whether the call with that id asks for nothing to be done.
+    pub(super) fn is_standing(&self, direction: Direction, id: &Value) -> bool {
+        let numbers = self.numbers.get(&Key::new(direction, id));
+        let number = numbers.and_then(|numbers| numbers.last());
+        number.and_then(|number| self.calls.get(number)).is_some_and(|flight| flight.standing)
     }
 
     /// A new call. `weight` is what its arguments take.
     pub(super) fn insert(&mut self, call: Arc<Call>, weight: usize) {
         self.numbers.entry(Key::new(call.direction, &call.id)).or_default().push(call.number);
         self.bytes += weight;
-        self.calls.insert(call.number, Flight { call, cancelled: None, weight });
+        let standing = methods::find(&call.method).is_some_and(|method| method.standing);
+        let number = call.number;
+        let flight = Flight { call, cancelled: None, deadline: None, standing, weight };
+        self.calls.insert(number, flight);
     }
 
     /// The response to a request of `direction` has come: its call leaves.
@@ -104,31 +113,40 @@ impl Flights {
         self.remove(number, Gone::Answered)
     }
 
-    /// The sender gave up on a call; it stays, for the answer may be on its way.
-    pub(super) fn cancel(&mut self, direction: Direction, id: &Value, time: u64) -> bool {
+    /// At `time` the sender gave up on a call. It stays until `deadline`, for the answer may be on its
+    /// way.
+    pub(super) fn cancel(
+        &mut self,
+        direction: Direction,
+        id: &Value,
+        time: u64,
+        deadline: u64,
+    ) -> bool {
         let number = self.numbers.get(&Key::new(direction, id)).and_then(|numbers| numbers.last());
         let Some(flight) = number.and_then(|number| self.calls.get_mut(number)) else {
             return false;
         };
         if flight.cancelled.is_none() {
             flight.cancelled = Some(time);
-            self.cancelled.push_back((flight.call.number, time));
+            set_deadline(flight, deadline, &mut self.deadlines);
         }
         true
     }
 
-    /// The next call that was cancelled before `time` and not answered leaves.
-    pub(super) fn cancelled_before(&mut self, time: u64) -> Option<Flight> {
-        while let Some((number, cancelled)) = self.cancelled.front().copied() {
-            if cancelled >= time {
-                return None;
-            }
-            self.cancelled.pop_front();
-            if let Some(flight) = self.remove(number, Gone::GivenUp) {
-                return Some(flight);
+    /// The answers to the calls of that direction may have been among bytes that were lost: they stay
+    /// until `deadline`.
+    pub(super) fn doubt(&mut self, direction: Direction, deadline: u64) {
+        for flight in self.calls.values_mut() {
+            if flight.call.direction == direction && flight.deadline.is_none() {
+                set_deadline(flight, deadline, &mut self.deadlines);
             }
         }
-        None
+    }
+
+    /// The next call whose deadline is before `time` leaves.
+    pub(super) fn expired(&mut self, time: u64) -> Option<Flight> {
+        let (deadline, number) = *self.deadlines.first()?;
+        if deadline < time { self.remove(number, Gone::GivenUp) } else { None }
     }
 
     /// The oldest call leaves.
@@ -146,8 +164,8 @@ impl Flights {
     fn remove(&mut self, number: u64, gone: Gone) -> Option<Flight> {
         let flight = self.calls.remove(&number)?;
         self.bytes = self.bytes.saturating_sub(flight.weight);
-        if flight.cancelled.is_some() {
-            self.cancelled.retain(|(other, _)| *other != number);
+        if let Some(deadline) = flight.deadline {
+            self.deadlines.remove(&(deadline, number));
         }
         let key = Key::new(flight.call.direction, &flight.call.id);
         if let Some(numbers) = self.numbers.get_mut(&key) {
@@ -162,6 +180,20 @@ impl Flights {
         self.remembered.push_back((key, gone));
         Some(flight)
     }
+}
+
+/// Gives a call a deadline; an earlier one stays.
+fn set_deadline(flight: &mut Flight, deadline: u64, deadlines: &mut BTreeSet<(u64, u64)>) {
+    let number = flight.call.number;
+    match flight.deadline {
+        Some(earlier) if earlier <= deadline => return,
+        Some(later) => {
+            deadlines.remove(&(later, number));
+        }
+        None => {}
+    }
+    flight.deadline = Some(deadline);
+    deadlines.insert((deadline, number));
 }
 
 /// About what a value takes in memory, in bytes.

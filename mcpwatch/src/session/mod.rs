@@ -5,6 +5,7 @@ mod arguments;
 mod catalogue;
 mod conversation;
 mod flight;
+mod messages;
 pub mod methods;
 mod sessions;
 #[cfg(test)]

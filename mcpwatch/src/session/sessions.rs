@@ -65,6 +65,15 @@ impl Sessions {
         if self.stateless_last { self.stateless.as_ref() } else { self.handshake.as_ref() }
     }
 
+    /// The revision in use, as far as a message that does not name its own can be judged by it: with
+    /// both eras on the channel, it cannot.
+    pub(super) fn revision(&self) -> Option<Revision> {
+        match (&self.handshake, &self.stateless) {
+            (Some(only), None) | (None, Some(only)) => only.revision(),
+            _ => None,
+        }
+    }
+
     /// The session of the handshake era.
     pub(super) fn handshake(&self) -> Option<&Session> {
         self.handshake.as_ref()

@@ -108,7 +108,7 @@ pub fn line(text: &str) -> Result<Line<'_>, Complaint> {
     Ok(Line::One(text))
 }
 
-/// Reads one message. `text` is valid JSON of an allowed depth, see [`line`].
+/// Reads one message. `text` is valid JSON of an allowed depth, see [`line()`].
 pub fn message(text: &str) -> Result<Message<'_>, Complaint> {
     let not_jsonrpc =
         |why: &str| Complaint::new(Fault::NotJsonrpc, format!("{} {why}", excerpt(text)));

@@ -222,6 +222,7 @@ mod tests {
         tools: 4,
         catalogue_bytes: 4096,
         cancel_grace: 1,
+        loss_grace: 1,
     };
 
     fn frames(limits: Limits, chunks: &[(u64, &[u8])]) -> Vec<Frame> {

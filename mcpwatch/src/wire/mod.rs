@@ -45,6 +45,9 @@ pub struct Limits {
     pub catalogue_bytes: usize,
     /// How long a cancelled call may still be answered, in nanoseconds.
     pub cancel_grace: u64,
+    /// How long a call is taken to be in flight after bytes were lost that may have been its answer, in
+    /// nanoseconds. Without a loss there is no such limit.
+    pub loss_grace: u64,
 }
 
 impl Default for Limits {
@@ -58,6 +61,7 @@ impl Default for Limits {
             tools: 4096,
             catalogue_bytes: 4 << 20,
             cancel_grace: 30_000_000_000,
+            loss_grace: 600_000_000_000,
         }
     }
 }

@@ -288,6 +288,8 @@ fn both_eras_share_a_channel() {
     channel.request(2, "ping", &json!({}));
     channel.request(3, "tools/call", &json!({"name": "t", "_meta": meta}));
     let said = channel.take();
+    channel.client(&json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}));
+    assert_eq!(channel.words(), [""; 0]);
     let of: Vec<_> = started(&said).iter().map(|call| call.session.clone().unwrap()).collect();
     assert_eq!(of, ["s2", "s1", "s2"]);
     assert_eq!(words(&said), [""; 0]);
@@ -310,7 +312,7 @@ fn batches_belong_to_one_revision() {
     }
     let mut channel = Channel::opened("2025-03-26");
     channel.line(ClientToServer, &format!("[{}1]", "7,".repeat(1000)));
-    assert_eq!(channel.words(), ["not_jsonrpc"]);
+    assert_eq!(channel.words(), ["not_jsonrpc"; 8]);
 }
 
 #[test]
@@ -460,6 +462,24 @@ fn a_hole_between_lines_is_told_and_reading_goes_on() {
     let said = channel.take();
     assert_eq!(words(&said), ["hole", "clipped"]);
     assert_eq!(ended(&said), [(json!(3), CallStatus::Ok)]);
+}
+
+#[test]
+fn an_answer_that_may_be_lost_is_not_awaited_for_ever() {
+    let mut channel = Channel::opened("2025-11-25");
+    channel.call(1, "lost", &json!({}));
+    channel.call(2, "slow", &json!({}));
+    channel.skip(ServerToClient, 100);
+    channel.bytes(ServerToClient, b"\n");
+    channel.call(3, "later", &json!({}));
+    channel.time += 599_000_000_000;
+    channel.answer(2, &json!({}));
+    assert_eq!(channel.in_flight(), [json!(1), json!(3)]);
+    channel.take();
+    channel.time += 2_000_000_000;
+    channel.request(4, "ping", &json!({}));
+    assert_eq!(ended(&channel.take()), [(json!(1), CallStatus::NoResponse)]);
+    assert_eq!(channel.in_flight(), [json!(3), json!(4)]);
 }
 
 #[test]

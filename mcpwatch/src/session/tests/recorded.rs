@@ -148,11 +148,11 @@ fn the_lines_are_the_same_wherever_the_stream_is_cut() {
             let stream: String = reads.map(|(_, text)| text).collect();
             let expected: Vec<_> = stream.lines().map(str::as_bytes).collect();
             for cut in 0..=stream.len() {
-                let (mut framer, mut frames) = (Framer::new(Limits::default()), Vec::new());
-                framer.push(0, &stream.as_bytes()[..cut], &mut frames);
-                framer.push(cut as u64, &stream.as_bytes()[cut..], &mut frames);
-                assert_eq!(frames.len(), expected.len());
-                for (frame, line) in frames.iter().zip(&expected) {
+                let (mut framer, mut out) = (Framer::new(Limits::default()), Vec::new());
+                framer.push(0, &stream.as_bytes()[..cut], &mut out);
+                framer.push(cut as u64, &stream.as_bytes()[cut..], &mut out);
+                assert_eq!(out.len(), expected.len());
+                for (frame, line) in out.iter().zip(&expected) {
                     assert!(matches!(frame, Frame::Line { bytes, .. } if bytes == line));
                 }
             }
