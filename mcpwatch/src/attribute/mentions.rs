@@ -448,6 +448,8 @@ mod tests {
             watch_full: false,
             stdin_inode: None,
             stdout_inode: None,
+            stdin_family: None,
+            stdout_family: None,
             cgroup: 0,
             path: path.into(),
             cwd: "/".into(),
