@@ -153,8 +153,12 @@ pub struct Exec {
     pub cwd_len: u16,
     /// `EXEC_*`.
     pub flags: u16,
+    /// `AF_*` of the socket on file descriptor 0; 0 when there is none.
+    pub stdin_family: u16,
+    /// `AF_*` of the socket on file descriptor 1; 0 when there is none.
+    pub stdout_family: u16,
     /// Zero.
-    pub padding: u16,
+    pub padding: [u16; 3],
 }
 
 /// Body of [`Kind::Exit`].
@@ -247,7 +251,7 @@ pub struct Payload {
 const _: () = {
     assert!(size_of::<Header>() == 56);
     assert!(size_of::<Fork>() == 16);
-    assert!(size_of::<Exec>() == 64);
+    assert!(size_of::<Exec>() == 72);
     assert!(size_of::<Exit>() == 8);
     assert!(size_of::<Open>() == 32);
     assert!(size_of::<Net>() == 32);

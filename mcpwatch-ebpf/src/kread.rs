@@ -109,3 +109,10 @@ pub fn task_socket(task: Address, fd: i32) -> Address {
         0
     }
 }
+
+/// `AF_*` of the socket behind a file descriptor of a task; 0 when it is none.
+#[inline(always)]
+pub fn socket_family(task: Address, fd: i32) -> u16 {
+    let sock = follow(task_socket(task, fd), offset!(socket_sk));
+    read(sock, offset!(sock_family)).unwrap_or(0)
+}

@@ -114,7 +114,9 @@ pub fn on_exec(current: Address) {
         path_len: exe.len as u16,
         cwd_len: cwd.len as u16,
         flags: exec_flags,
-        padding: 0,
+        stdin_family: kread::socket_family(current, 0),
+        stdout_family: kread::socket_family(current, 1),
+        padding: [0; 3],
     });
     draft.send::<Exec>(Probe::Exec, Kind::Exec, &task, 0, flags, argv_at + argv_len, wake);
 }

@@ -168,9 +168,9 @@ fn decode_exec(exec: &wire::Exec, mut tail: &[u8]) -> Option<Exec> {
         watch_full: exec.flags & wire::EXEC_WATCH_FULL != 0,
         stdin_inode: inode(exec.stdin_inode),
         stdout_inode: inode(exec.stdout_inode),
+        stdin_family: (exec.stdin_family != 0).then_some(exec.stdin_family),
+        stdout_family: (exec.stdout_family != 0).then_some(exec.stdout_family),
         // The wire does not carry them yet.
-        stdin_family: None,
-        stdout_family: None,
         cgroup: exec.cgroup,
         path: path_text(path, true),
         cwd: path_text(cwd, true),

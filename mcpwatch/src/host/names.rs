@@ -25,7 +25,11 @@ impl Names {
             let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {
                 continue;
             };
-            names.by_address.entry(address.to_canonical()).or_default().extend(words.map(str::to_owned));
+            names
+                .by_address
+                .entry(address.to_canonical())
+                .or_default()
+                .extend(words.map(str::to_owned));
         }
         for line in resolv_conf.lines().take(ENTRIES) {
             let mut words = line.split_whitespace();

@@ -53,6 +53,7 @@ impl Pipeline {
                 instance.members.insert(event.process);
                 let on_channel = exec.candidate
                     || (instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0));
+                held.push(event.clone());
                 if on_channel {
                     instance.add_program(OwnedProgram {
                         exe: exec.path.clone(),
@@ -60,7 +61,6 @@ impl Pipeline {
                         cwd: exec.cwd.clone(),
                     });
                 }
-                held.push(event.clone());
                 self.remember(event, exec);
                 self.judge(id);
                 true
@@ -145,11 +145,8 @@ impl Pipeline {
         if self.clients.name_of(&exec.path, &exec.argv).is_some() {
             self.actions.push(Action::LookForConfigs { pid: event.process.pid });
         }
-        let program = OwnedProgram {
-            exe: exec.path.clone(),
-            argv: exec.argv.clone(),
-            cwd: exec.cwd.clone(),
-        };
+        let program =
+            OwnedProgram { exe: exec.path.clone(), argv: exec.argv.clone(), cwd: exec.cwd.clone() };
         let client = self.client_of(exec.parent);
         let subject = Subject {
             exe: &exec.path,
@@ -223,11 +220,8 @@ impl Pipeline {
                 self.processes.insert(snapshot.key(), self.entry_of(snapshot, &snapshots));
             }
         }
-        let known = Known {
-            configs: &self.configured,
-            explicit: &self.explicit,
-            clients: &self.clients,
-        };
+        let known =
+            Known { configs: &self.configured, explicit: &self.explicit, clients: &self.clients };
         let found = survey(&snapshots, known);
         for found in found {
             let Some(root) = snapshots.get(found.root) else { continue };
@@ -252,7 +246,9 @@ impl Pipeline {
             for member in found.members.iter().filter_map(|&member| snapshots.get(member)) {
                 let start_time = member.start.saturating_mul(TICK);
                 let Some(instance) = self.instances.get_mut(&id) else { break };
-                if fresh && member.stdin == root.stdin && root.stdin.is_some() || member.pid == root.pid {
+                if fresh && member.stdin == root.stdin && root.stdin.is_some()
+                    || member.pid == root.pid
+                {
                     instance.add_program(OwnedProgram {
                         exe: member.exe.clone(),
                         argv: member.argv.clone(),
@@ -280,10 +276,7 @@ impl Pipeline {
 
     fn entry_of(&self, snapshot: &ProcessSnapshot, all: &[ProcessSnapshot]) -> Entry {
         Entry {
-            parent: all
-                .iter()
-                .find(|other| other.pid == snapshot.ppid)
-                .map(ProcessSnapshot::key),
+            parent: all.iter().find(|other| other.pid == snapshot.ppid).map(ProcessSnapshot::key),
             shown: Arc::new(Process {
                 entity_id: entity_id(snapshot.key()),
                 pid: snapshot.pid,
@@ -421,7 +414,9 @@ impl Pipeline {
 
     fn given(&self, id: u64, name: &str) -> crate::detect::Given {
         let allow = self.explicit.allow(name);
-        let Some(instance) = self.instances.get(&id) else { return given::empty(&self.names, allow) };
+        let Some(instance) = self.instances.get(&id) else {
+            return given::empty(&self.names, allow);
+        };
         let programs: Vec<Program<'_>> =
             instance.programs.iter().map(OwnedProgram::borrow).collect();
         let config = config_of(&programs, &self.configured, None);

@@ -81,10 +81,24 @@ fn is_host_name(word: &str) -> bool {
         && labels.iter().all(|label| {
             !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         })
-        && labels.last().is_some_and(|top| top.len() >= 2 && top.chars().all(|c| c.is_ascii_alphabetic()))
+        && labels
+            .last()
+            .is_some_and(|top| top.len() >= 2 && top.chars().all(|c| c.is_ascii_alphabetic()))
         && !matches!(
             labels.last(),
-            Some(&("js" | "mjs" | "cjs" | "ts" | "py" | "json" | "toml" | "yaml" | "yml" | "sh" | "txt"))
+            Some(
+                &("js"
+                    | "mjs"
+                    | "cjs"
+                    | "ts"
+                    | "py"
+                    | "json"
+                    | "toml"
+                    | "yaml"
+                    | "yml"
+                    | "sh"
+                    | "txt")
+            )
         )
 }
 
@@ -96,9 +110,19 @@ mod tests {
     fn paths_and_hosts_of_a_launch() {
         let program = OwnedProgram {
             exe: "/usr/bin/node".into(),
-            argv: ["node", "./server.js", "/srv/data/", "--root=/srv/more", "--api=https://api.example.com/v1",
-                "db.internal:5432", "@scope/pkg@1.2", "read-only", "203.0.113.9"]
-                .map(str::to_owned).to_vec(),
+            argv: [
+                "node",
+                "./server.js",
+                "/srv/data/",
+                "--root=/srv/more",
+                "--api=https://api.example.com/v1",
+                "db.internal:5432",
+                "@scope/pkg@1.2",
+                "read-only",
+                "203.0.113.9",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             cwd: "/work".into(),
         };
         let given = collect(&[program], None, &Names::default(), Allow::default());

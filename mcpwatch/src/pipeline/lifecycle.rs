@@ -1,5 +1,6 @@
 //! Fork, exec and exit: the process tree, and the birth and end of instances.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::event::{Event, Exec, Exit, Fork, ProcessKey};
@@ -48,7 +49,8 @@ impl Pipeline {
 
     pub(super) fn executed(&mut self, event: &Event, exec: &Exec) {
         let before = self.processes.get(event.process).cloned();
-        let lineage = before.as_ref().map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
+        let lineage =
+            before.as_ref().map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
         let shown = Arc::new(Process {
             entity_id: entity_id(event.process),
             pid: event.process.pid,
@@ -80,7 +82,8 @@ impl Pipeline {
         let Some(owner) = self.owner(event.instance) else { return };
         if let Some(instance) = self.instances.get_mut(&event.instance) {
             instance.members.insert(event.process);
-            let on_channel = instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
+            let on_channel =
+                instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
             if on_channel && instance.conversation.first_request().is_none() && !exec.candidate {
                 instance.add_program(OwnedProgram {
                     exe: exec.path.clone(),
@@ -96,13 +99,12 @@ impl Pipeline {
 
     /// The detail of an exec as records show it.
     pub(super) fn exec_detail(&self, exec: &Exec) -> ExecDetail {
-        let socket = |stdio: Option<bool>| stdio == Some(true);
         ExecDetail {
             path: exec.path.clone(),
             argv: self.masked(&exec.argv),
             cwd: exec.cwd.clone(),
             parent_exe: self.processes.get(exec.parent).map(|parent| parent.shown.exe.clone()),
-            socket_stdio: match (socket(exec.stdin_is_socket), socket(exec.stdout_is_socket)) {
+            socket_stdio: match (exec.stdin_family.is_some(), exec.stdout_family.is_some()) {
                 (true, true) => Some("both"),
                 (true, false) => Some("stdin"),
                 (false, true) => Some("stdout"),
@@ -118,7 +120,8 @@ impl Pipeline {
         {
             let mut record = self.record(RecordType::ProcessExit, event.time);
             record.server = Some(Arc::clone(&serving.shown));
-            record.process = self.processes.get(event.process).map(|entry| Arc::clone(&entry.shown));
+            record.process =
+                self.processes.get(event.process).map(|entry| Arc::clone(&entry.shown));
             record.exit = Some(detail);
             self.records.push(record);
         }
@@ -183,7 +186,7 @@ impl Pipeline {
 
     /// Argument vector with secrets masked.
     pub(super) fn masked(&self, argv: &[String]) -> Vec<String> {
-        self.redactor.argv(argv).0
+        self.redactor.argv(argv).0.into_iter().map(Cow::into_owned).collect()
     }
 
     /// The server an instance's effects belong to: itself, or the nearest one around it.

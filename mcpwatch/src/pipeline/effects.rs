@@ -1,0 +1,351 @@
+//! Effects of servers: attributed, held against the rules, and turned into records.
+
+use std::sync::Arc;
+
+use crate::attribute::{Attribution, Circumstances, Object, attribute};
+use crate::detect::dedupe::{Due, Key, Scope};
+use crate::detect::{self, Action, Effect};
+use crate::event::{Event, EventKind, Exec, Net, NetOperation, Open, ProcessKey};
+use crate::record::{
+    self, Candidate, FileDetail, NetDetail, Process, Record, RecordType, Relation,
+};
+use crate::session::Call;
+
+use super::Pipeline;
+
+/// Most calls that are named beside the likeliest.
+const CANDIDATES: usize = 8;
+
+impl Pipeline {
+    /// An open or a use of the network by a process of a server.
+    pub(super) fn effect(&mut self, event: &Event) {
+        let Some(owner) = self.owner(event.instance) else { return };
+        let Some(process) = self.shown_process(event.process) else { return };
+        match &event.kind {
+            EventKind::Open(open) => {
+                let attribution = self.attribute(event.process, owner, Object::File(open));
+                self.detect(event, owner, &process, Action::Open(open), &attribution);
+                let mut record =
+                    self.effect_record(RecordType::FileOpen, event, owner, &attribution);
+                record.process = Some(process);
+                record.file = Some(file_detail(open));
+                if event.truncated {
+                    record.truncated.push("file.path");
+                }
+                self.records.push(record);
+            }
+            EventKind::Net(net) => {
+                let names =
+                    net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec();
+                let attribution =
+                    self.attribute(event.process, owner, Object::Endpoint(net, &names));
+                self.detect(event, owner, &process, Action::Net(net), &attribution);
+                let kind = match net.operation {
+                    NetOperation::Connect => RecordType::NetConnect,
+                    NetOperation::Send => RecordType::NetSend,
+                    NetOperation::Bind => RecordType::NetBind,
+                    NetOperation::Listen => RecordType::NetListen,
+                    NetOperation::Accept => RecordType::NetAccept,
+                };
+                let mut record = self.effect_record(kind, event, owner, &attribution);
+                record.process = Some(process);
+                record.net = Some(net_detail(net, names));
+                self.records.push(record);
+            }
+            _ => {}
+        }
+    }
+
+    /// An exec by a process of a server. `acting` is the process as it was, `shown` as it is now.
+    pub(super) fn exec_effect(
+        &mut self,
+        event: &Event,
+        exec: &Exec,
+        owner: u64,
+        acting: &Arc<Process>,
+        shown: &Arc<Process>,
+    ) {
+        let attribution = self.attribute(event.process, owner, Object::Program(exec));
+        // The exec that founded the server is its client's doing.
+        let own_launch = exec.candidate && owner == event.instance;
+        if !own_launch {
+            self.detect(event, owner, acting, Action::Exec(exec), &attribution);
+        }
+        let mut record = self.effect_record(RecordType::ProcessExec, event, owner, &attribution);
+        record.process = Some(Arc::clone(shown));
+        record.exec = Some(self.exec_detail(exec));
+        if event.truncated {
+            record.truncated.push("exec.argv");
+        }
+        self.records.push(record);
+    }
+
+    fn shown_process(&self, key: ProcessKey) -> Option<Arc<Process>> {
+        self.processes.get(key).map(|entry| Arc::clone(&entry.shown))
+    }
+
+    fn attribute(&self, process: ProcessKey, owner: u64, object: Object<'_>) -> Attribution {
+        let Some(instance) = self.instances.get(&owner) else {
+            return Attribution::without_call(Relation::Startup);
+        };
+        let in_flight = instance.serving().map_or(&[][..], |serving| &serving.in_flight);
+        let lineage = self
+            .processes
+            .get(process)
+            .map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
+        let asked = instance.conversation.first_request().is_some();
+        attribute(object, Circumstances { in_flight, lineage: &lineage, asked })
+    }
+
+    fn effect_record(
+        &self,
+        kind: RecordType,
+        event: &Event,
+        owner: u64,
+        attribution: &Attribution,
+    ) -> Record {
+        let mut record = self.record(kind, event.time);
+        if let Some(serving) = self.serving(owner) {
+            record.call = reference(&serving.shown.id, attribution);
+            record.server = Some(Arc::clone(&serving.shown));
+        }
+        record.relation = Some(attribution.relation);
+        record
+    }
+
+    /// Runs the rules over an effect and publishes what they find.
+    fn detect(
+        &mut self,
+        event: &Event,
+        owner: u64,
+        process: &Arc<Process>,
+        action: Action<'_>,
+        attribution: &Attribution,
+    ) {
+        let Some(instance) = self.instances.get(&owner) else { return };
+        let Some(serving) = instance.serving() else { return };
+        let ancestors: Vec<String> = self
+            .processes
+            .ancestors(event.process)
+            .map(|(_, entry)| entry.shown.exe.clone())
+            .collect();
+        let names = match action {
+            Action::Net(net) => {
+                net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec()
+            }
+            _ => Vec::new(),
+        };
+        let launching = attribution.relation == Relation::Startup
+            && instance.launch().is_some_and(|launch| launch.is_wrapper);
+        let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));
+        let effect = Effect {
+            time: event.time,
+            action,
+            process,
+            ancestors: &ancestors,
+            server: &shown,
+            launching,
+            names: &names,
+            attribution,
+            given: &given,
+        };
+        let mut findings = std::mem::take(&mut self.findings);
+        self.detector.check(&effect, &mut findings);
+        for finding in findings.drain(..) {
+            let scope = match attribution.call() {
+                Some(call) if attribution.outlived => Scope::AfterCall(call_uid(&shown.id, call)),
+                Some(call) => Scope::Call(call_uid(&shown.id, call)),
+                None => Scope::Ongoing(attribution.relation),
+            };
+            let key = Key {
+                server: shown.id.clone(),
+                scope,
+                rule: finding.rule,
+                object: finding.object.clone(),
+            };
+            let mut alert = self.effect_record(RecordType::Alert, event, owner, attribution);
+            alert.process = Some(Arc::clone(process));
+            match action {
+                Action::Exec(exec) => alert.exec = Some(self.exec_detail(exec)),
+                Action::Open(open) => alert.file = Some(file_detail(open)),
+                Action::Net(net) => alert.net = Some(net_detail(net, names.clone())),
+            }
+            alert.alert = Some(self.masked_alert(detect::alert(&finding, 1)));
+            let mut due = Vec::new();
+            self.dedupe.admit(key, || alert, &mut due);
+            for due in due {
+                self.publish_alert(due);
+            }
+        }
+        self.findings = findings;
+    }
+
+    pub(super) fn publish_alert(&mut self, due: Due<Record>) {
+        let mut record = due.alert;
+        if let Some(alert) = &mut record.alert {
+            alert.count = due.count;
+        }
+        self.records.push(record);
+    }
+
+    fn masked_alert(&self, mut alert: record::Alert) -> record::Alert {
+        alert.reason = self.redactor.text(&alert.reason).0.into_owned();
+        for evidence in &mut alert.evidence {
+            evidence.value = self.redactor.text(&evidence.value).0.into_owned();
+        }
+        alert
+    }
+}
+
+/// The name a call has in records.
+pub(super) fn call_uid(server: &str, call: &Call) -> String {
+    format!("{server}/{}", call.number)
+}
+
+/// The call of an effect, with the others it may belong to.
+fn reference(server: &str, attribution: &Attribution) -> Option<record::Call> {
+    let (call, confidence) = attribution.candidates.first()?;
+    let candidates = if attribution.candidates.len() > 1 {
+        attribution
+            .candidates
+            .iter()
+            .take(CANDIDATES)
+            .map(|(call, confidence)| Candidate {
+                uid: call_uid(server, call),
+                id: call.id.clone(),
+                tool: call.tool.clone(),
+                confidence: *confidence,
+            })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    Some(record::Call {
+        uid: call_uid(server, call),
+        id: call.id.clone(),
+        method: call.method.clone(),
+        tool: call.tool.clone(),
+        session: call.session.clone(),
+        confidence: Some(*confidence),
+        candidates,
+        outcome: None,
+    })
+}
+
+/// `O_*` flags beyond the access mode that are shown, with their names.
+const OPEN_FLAGS: &[(i32, &str)] = &[
+    (libc::O_CREAT, "O_CREAT"),
+    (libc::O_EXCL, "O_EXCL"),
+    (libc::O_TRUNC, "O_TRUNC"),
+    (libc::O_APPEND, "O_APPEND"),
+    (libc::O_DIRECTORY, "O_DIRECTORY"),
+    (libc::O_NOFOLLOW, "O_NOFOLLOW"),
+];
+
+fn file_detail(open: &Open) -> FileDetail {
+    let flags = open.flags.cast_signed();
+    let access = if flags & libc::O_PATH != 0 {
+        "path"
+    } else {
+        match flags & libc::O_ACCMODE {
+            libc::O_WRONLY => "write",
+            libc::O_RDWR => "read_write",
+            _ => "read",
+        }
+    };
+    FileDetail {
+        path: open.path.clone(),
+        argument: open.argument.clone(),
+        access,
+        flags: OPEN_FLAGS
+            .iter()
+            .filter(|(flag, _)| flags & flag == *flag)
+            .map(|(_, name)| *name)
+            .collect(),
+        result: match open.result {
+            Ok(_) => "ok".into(),
+            Err(error) => errno_name(error),
+        },
+        inode: open.result.is_ok().then_some(open.inode),
+    }
+}
+
+fn net_detail(net: &Net, names: Vec<String>) -> NetDetail {
+    let stream = net.socket_type == 1;
+    let datagram = net.socket_type == 2;
+    NetDetail {
+        family: match i32::from(net.family) {
+            libc::AF_UNIX => "unix".into(),
+            libc::AF_INET => "inet".into(),
+            libc::AF_INET6 => "inet6".into(),
+            other => format!("af_{other}"),
+        },
+        protocol: match i32::from(net.protocol) {
+            libc::IPPROTO_TCP => Some("tcp"),
+            libc::IPPROTO_UDP => Some("udp"),
+            libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => Some("icmp"),
+            _ if stream => Some("stream"),
+            _ if datagram => Some("datagram"),
+            _ => None,
+        },
+        address: net.endpoint.map(|endpoint| endpoint.ip()),
+        port: net.endpoint.map(|endpoint| endpoint.port()),
+        path: net.unix_path.clone(),
+        result: match net.result {
+            None => "unknown".into(),
+            Some(Ok(_)) => "ok".into(),
+            Some(Err(libc::EINPROGRESS)) => "in_progress".into(),
+            Some(Err(error)) => errno_name(error),
+        },
+        names,
+    }
+}
+
+/// Names of the errors opens and connects end with; any other keeps its number.
+fn errno_name(error: i32) -> String {
+    let name = match error {
+        libc::EPERM => "EPERM",
+        libc::ENOENT => "ENOENT",
+        libc::EINTR => "EINTR",
+        libc::ENXIO => "ENXIO",
+        libc::EBADF => "EBADF",
+        libc::EAGAIN => "EAGAIN",
+        libc::ENOMEM => "ENOMEM",
+        libc::EACCES => "EACCES",
+        libc::EFAULT => "EFAULT",
+        libc::EBUSY => "EBUSY",
+        libc::EEXIST => "EEXIST",
+        libc::ENOTDIR => "ENOTDIR",
+        libc::EISDIR => "EISDIR",
+        libc::EINVAL => "EINVAL",
+        libc::ENFILE => "ENFILE",
+        libc::EMFILE => "EMFILE",
+        libc::ETXTBSY => "ETXTBSY",
+        libc::ENOSPC => "ENOSPC",
+        libc::EROFS => "EROFS",
+        libc::ELOOP => "ELOOP",
+        libc::ENAMETOOLONG => "ENAMETOOLONG",
+        libc::ENODEV => "ENODEV",
+        libc::ENOTSOCK => "ENOTSOCK",
+        libc::EPROTOTYPE => "EPROTOTYPE",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+        libc::EADDRINUSE => "EADDRINUSE",
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        libc::ENETDOWN => "ENETDOWN",
+        libc::ENETUNREACH => "ENETUNREACH",
+        libc::ECONNABORTED => "ECONNABORTED",
+        libc::ECONNRESET => "ECONNRESET",
+        libc::EISCONN => "EISCONN",
+        libc::ENOTCONN => "ENOTCONN",
+        libc::ETIMEDOUT => "ETIMEDOUT",
+        libc::ECONNREFUSED => "ECONNREFUSED",
+        libc::EHOSTUNREACH => "EHOSTUNREACH",
+        libc::EALREADY => "EALREADY",
+        libc::EINPROGRESS => "EINPROGRESS",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        // ERESTARTSYS and its kin: the call was interrupted by a signal and is begun again.
+        512..=516 => "EINTR",
+        other => return format!("E{other}"),
+    };
+    name.to_owned()
+}

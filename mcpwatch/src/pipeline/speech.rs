@@ -1,0 +1,169 @@
+//! What was said on a channel: sessions, calls, notifications and problems become records, and calls
+//! become what effects can be attributed to.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::event::{Direction, Event, Payload};
+use crate::record::{self, CallOutcome, McpDetail, RecordType};
+use crate::session::{Call, Ended, Problem, Said, Session};
+
+use super::Pipeline;
+use super::effects::call_uid;
+use super::instance::{Instance, Role};
+
+impl Pipeline {
+    /// Bytes on the channel of a server.
+    pub(super) fn said(&mut self, event: &Event, payload: &Payload) {
+        let id = event.instance;
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        if !matches!(instance.role, Role::Server(_)) {
+            return;
+        }
+        let mut said = Vec::new();
+        instance.conversation.bytes(event.time, payload, &mut said);
+        self.spoken(id, event.time, said);
+    }
+
+    /// What a conversation brought forth.
+    pub(super) fn spoken(&mut self, id: u64, time: u64, said: Vec<Said>) {
+        for said in said {
+            match said {
+                Said::Session(session) => {
+                    self.session(id, time, &session);
+                    // `serverInfo` is evidence, a name and a version.
+                    self.judge(id);
+                }
+                Said::Started(call) => {
+                    if let Some(serving) =
+                        self.instances.get_mut(&id).and_then(Instance::serving_mut)
+                    {
+                        serving.started(&call);
+                    }
+                }
+                Said::Ended(ended) => self.ended(id, &ended),
+                Said::Notification { direction, method, bytes } => {
+                    let mut detail = empty();
+                    detail.direction = Some(direction.name());
+                    detail.method = Some(method);
+                    detail.bytes = Some(bytes);
+                    self.message(id, time, detail);
+                }
+                Said::Problem(problem) => self.problem(id, time, problem),
+                Said::Catalogue { tools } => {
+                    tracing::debug!(tools, "the tool catalogue is complete")
+                }
+            }
+        }
+    }
+
+    fn session(&mut self, id: u64, time: u64, session: &Session) {
+        let mut detail = empty();
+        detail.session = Some(session.id.clone());
+        detail.era = Some(session.era);
+        detail.protocol_version.clone_from(&session.protocol_version);
+        detail.client_info.clone_from(&session.client);
+        detail.server_info.clone_from(&session.server);
+        let Some(serving) = self.serving(id) else { return };
+        let mut record = self.record(RecordType::McpSession, time);
+        record.server = Some(Arc::clone(&serving.shown));
+        record.mcp = Some(detail);
+        self.records.push(record);
+    }
+
+    fn ended(&mut self, id: u64, ended: &Ended) {
+        let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) else {
+            return;
+        };
+        serving.ended(&ended.call);
+        let shown = Arc::clone(&serving.shown);
+        for due in self.dedupe.close_call(&shown.id, &call_uid(&shown.id, &ended.call)) {
+            self.publish_alert(due);
+        }
+        let call = &ended.call;
+        let mut record = self.record(RecordType::McpCall, ended.time);
+        let arguments = self.masked_arguments(call, &mut record);
+        if ended.clipped {
+            record.truncated.push("call.response");
+        }
+        record.call = Some(record::Call {
+            uid: call_uid(&shown.id, call),
+            id: call.id.clone(),
+            method: call.method.clone(),
+            tool: call.tool.clone(),
+            session: call.session.clone(),
+            confidence: None,
+            candidates: Vec::new(),
+            outcome: Some(CallOutcome {
+                to: match call.direction {
+                    Direction::ClientToServer => "server",
+                    Direction::ServerToClient => "client",
+                },
+                arguments,
+                status: ended.status,
+                duration_ns: ended.response_bytes.map(|_| ended.time.saturating_sub(call.started)),
+                request_bytes: call.request_bytes,
+                response_bytes: ended.response_bytes,
+                error: ended.error.clone().map(|mut error| {
+                    error.message = self.redactor.text(&error.message).0.into_owned();
+                    error
+                }),
+            }),
+        });
+        record.server = Some(shown);
+        self.records.push(record);
+    }
+
+    fn masked_arguments(&self, call: &Call, record: &mut record::Record) -> Option<Value> {
+        let (value, cut) =
+            self.redactor.value(call.arguments.as_ref()?, "call.arguments", &mut record.redacted);
+        if cut || call.clipped.is_some() {
+            record.truncated.push("call.arguments");
+        }
+        Some(value)
+    }
+
+    fn problem(&mut self, id: u64, time: u64, problem: Problem) {
+        let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) else {
+            return;
+        };
+        let Some(held_back) = serving.problems.admit(time) else {
+            self.losses.add("pipeline", "mcp.message", "flood", 1);
+            return;
+        };
+        let mut detail = empty();
+        detail.direction = Some(problem.direction.name());
+        detail.problem = Some(problem.word);
+        detail.bytes = Some(problem.bytes);
+        let text = self.redactor.text(&problem.detail).0.into_owned();
+        detail.detail = Some(match held_back {
+            0 => text,
+            more => format!("{text} (and {more} more problems before it)"),
+        });
+        self.message(id, time, detail);
+    }
+
+    fn message(&mut self, id: u64, time: u64, detail: McpDetail) {
+        let Some(serving) = self.serving(id) else { return };
+        let mut record = self.record(RecordType::McpMessage, time);
+        record.server = Some(Arc::clone(&serving.shown));
+        record.mcp = Some(detail);
+        self.records.push(record);
+    }
+}
+
+fn empty() -> McpDetail {
+    McpDetail {
+        session: None,
+        era: None,
+        protocol_version: None,
+        client_info: None,
+        server_info: None,
+        direction: None,
+        method: None,
+        problem: None,
+        detail: None,
+        bytes: None,
+    }
+}
