@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what watching costs, measured against the budgets.
 
+use crate::build;
 use crate::failure::{Failure, Fix, Missing};
 use crate::process::{self, Step};
 use crate::system;
@@ -18,8 +19,8 @@ pub fn bench(arguments: &[String]) -> Result<(), Failure> {
     let toolchain = Toolchain::ensure()?;
     let deps = test_deps::ensure()?;
 
-    let step = Step::start("Building the agent, its kernel object and the bench");
-    process::run(toolchain.cargo().args(["build", "--release", "--package=mcpwatch"]))?;
+    build::release(&toolchain)?;
+    let step = Step::start("Building the bench");
     process::run(toolchain.cargo().args([
         "build",
         "--release",

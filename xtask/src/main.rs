@@ -1,6 +1,7 @@
 //! `cargo xtask`: all set-up, building, testing and running of mcpwatch.
 
 mod bench;
+mod build;
 mod check;
 mod doctor;
 mod failure;
@@ -34,6 +35,12 @@ const TASKS: &[Task] = &[
             "(with sudo when not root); ARGS go to it",
         ],
         act: run::run,
+    },
+    Task {
+        name: "build",
+        arguments: "",
+        about: &["build the agent as it is shipped, and say where it is"],
+        act: build::build,
     },
     Task {
         name: "test",

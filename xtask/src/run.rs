@@ -3,8 +3,9 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use crate::build;
 use crate::failure::{Failure, Fix, Missing};
-use crate::process::{self, Step};
+use crate::process;
 use crate::system;
 use crate::toolchain::Toolchain;
 use crate::workspace;
@@ -13,10 +14,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let toolchain = Toolchain::ensure()?;
     let sudo = if system::is_root() { None } else { Some(find_sudo("watching the kernel")?) };
 
-    let step =
-        Step::start("Building the agent and its kernel object (a few minutes the first time)");
-    process::run(toolchain.cargo().args(["build", "--release", "--package", "mcpwatch"]))?;
-    step.done();
+    build::release(&toolchain)?;
 
     let agent = workspace::agent("release");
     let mut command = match sudo {
