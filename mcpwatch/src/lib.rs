@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod output;
 pub mod pipeline;
 pub mod record;
+pub mod recording;
 pub mod redact;
 pub mod session;
 pub mod telemetry;

@@ -136,6 +136,29 @@ pub enum Sniff {
     Off,
 }
 
+impl Sniff {
+    /// The word in the settings and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl std::str::FromStr for Sniff {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        [Self::Auto, Self::Always, Self::Off]
+            .into_iter()
+            .find(|sniff| sniff.name() == word)
+            .ok_or_else(|| "expected one of auto, always, off".into())
+    }
+}
+
 /// How servers are found.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

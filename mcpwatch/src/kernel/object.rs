@@ -91,7 +91,7 @@ impl Object {
             ebpf,
         };
         if let Some(scope) = &options.scope {
-            object.fill_scope(scope)?;
+            object.extend_scope(scope)?;
         }
         for hook in HOOKS {
             object.prepare(hook)?;
@@ -99,7 +99,8 @@ impl Object {
         Ok((object, ring))
     }
 
-    fn fill_scope(&mut self, scope: &[u32]) -> Result<(), KernelError> {
+    /// Takes further processes into the scope.
+    pub fn extend_scope(&mut self, scope: &[u32]) -> Result<(), KernelError> {
         let map = self.ebpf.map_mut("SCOPE").ok_or_else(|| absent("SCOPE"))?;
         let mut map: HashMap<&mut MapData, u32, u8> =
             map.try_into().map_err(|error| map_error("SCOPE", &error))?;
@@ -201,10 +202,21 @@ impl Object {
         }
     }
 
-    /// The hooks that come and go are attached now.
-    #[must_use]
-    pub fn is_watching(&self) -> bool {
-        !self.watching.is_empty()
+    /// Detaches everything; the counters can still be read.
+    pub fn close(&mut self) {
+        let names: Vec<&'static str> = HOOKS.iter().map(|hook| hook.name).collect();
+        for name in names {
+            // A program that is unloaded takes its links with it; one that was never loaded has none.
+            let _ = match self.ebpf.program_mut(name) {
+                Some(Program::RawTracePoint(program)) => program.unload(),
+                Some(Program::CgroupSockAddr(program)) => program.unload(),
+                _ => Ok(()),
+            };
+            if let Some(state) = self.states.get_mut(name) {
+                *state = State::Ready;
+            }
+        }
+        self.watching.clear();
     }
 
     /// State of every hook, for `status` records and metrics.

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
-use bytemuck::Zeroable;
-use mcpwatch_common::control::{ABSENT, Offsets};
+use mcpwatch_common::control::Offsets;
 
 use super::KernelError;
 
@@ -157,6 +156,9 @@ fn one_struct(types: &TypeInformation, name: &'static str) -> Result<u32, Kernel
 
 #[cfg(test)]
 mod tests {
+    use bytemuck::Zeroable;
+    use mcpwatch_common::control::ABSENT;
+
     use super::*;
 
     #[test]

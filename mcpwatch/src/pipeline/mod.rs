@@ -37,7 +37,7 @@ use instance::{Instance, Role};
 use losses::Losses;
 
 /// Most processes that are known at a time.
-const PROCESSES: usize = 32_768;
+pub const PROCESSES: usize = 32_768;
 
 /// What a pipeline starts with, beside the settings.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]

@@ -1,0 +1,64 @@
+//! Follows clients' configurations on a thread of its own: a dead network file system must not hold up
+//! anything else.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+
+use anyhow::Context;
+
+use super::Message;
+use super::origin::boot_time;
+use crate::config::Config;
+use crate::discover::scan::{Change, INTERVAL, Places, Watcher};
+use crate::host::snapshot;
+use crate::pipeline::Input;
+
+/// Starts the thread. `looking` brings processes whose homes and directories are to be looked at, too. With
+/// `scoped`, places outside of those are left alone.
+pub fn start(
+    config: &Config,
+    scoped: bool,
+    looking: Receiver<u32>,
+    messages: SyncSender<Message>,
+) -> anyhow::Result<()> {
+    let mut places = if scoped { Places::default() } else { Places::of_host() };
+    for home in &config.discovery.homes {
+        places.add_home(home, std::collections::BTreeMap::new());
+    }
+    for file in &config.discovery.config_files {
+        places.add_file(file);
+    }
+    std::thread::Builder::new()
+        .name("configs".into())
+        .spawn(move || follow(Watcher::new(places), &looking, &messages))
+        .context("cannot start the thread that follows configurations")?;
+    Ok(())
+}
+
+fn follow(mut watcher: Watcher, looking: &Receiver<u32>, messages: &SyncSender<Message>) {
+    loop {
+        for change in watcher.poll() {
+            let input = match change {
+                Change::Read(file) => Input::Config(file),
+                Change::Removed(path) => Input::ConfigGone { path },
+                Change::Unread(error) => {
+                    Input::Warning { time: boot_time(), message: error.to_string() }
+                }
+            };
+            if messages.send(Message::Input(Box::new(input))).is_err() {
+                return;
+            }
+        }
+        match looking.recv_timeout(INTERVAL) {
+            Ok(pid) => {
+                let mut pids = vec![pid];
+                pids.extend(looking.try_iter());
+                pids.dedup();
+                for process in pids.into_iter().filter_map(snapshot::read) {
+                    watcher.places.add_process(&process, true);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

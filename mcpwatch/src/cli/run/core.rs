@@ -1,0 +1,323 @@
+//! The pipeline's thread: feeds the pipeline, does what it asks of the kernel, and publishes its records.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use mcpwatch_common::control::{Instance, Watch};
+
+use super::origin::{boot_time, calendar_time};
+use super::reader::Reader;
+use super::{FINISH, LookFor, Message};
+use crate::host::snapshot::{self, ProcessSnapshot};
+use crate::kernel::object::Object;
+use crate::output::Fanout;
+use crate::pipeline::input::HookState;
+use crate::pipeline::{Action, Input, Pipeline};
+use crate::record::ProbeCounters;
+use crate::recording::Writer;
+use crate::telemetry::{Health, Heartbeat, Metrics};
+
+/// How often time is told to the pipeline when nothing happens.
+const TICK: Duration = Duration::from_millis(250);
+/// How often the kernel's counters are read and the clocks compared.
+const ACCOUNT: Duration = Duration::from_secs(1);
+/// Longest wait for the reader at the end of a run.
+const DRAIN: Duration = Duration::from_millis(500);
+/// How often processes are looked at again because new ones were added that may have forked meanwhile.
+const LOOKS: usize = 5;
+
+/// Everything the thread owns.
+pub struct Core {
+    pub pipeline: Pipeline,
+    pub object: Object,
+    pub fanout: Fanout,
+    pub recording: Option<Writer>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub look_for: LookFor,
+    pub scope: Option<u32>,
+    pub reader: Reader,
+}
+
+impl Core {
+    /// Runs until it is told to stop, or an output is gone.
+    pub fn run(
+        mut self,
+        inbox: &Receiver<Message>,
+        processes: Vec<ProcessSnapshot>,
+        beat: &Heartbeat,
+    ) -> anyhow::Result<()> {
+        self.begin(processes)?;
+        let mut accounted = Instant::now();
+        loop {
+            match inbox.recv_timeout(TICK) {
+                Ok(Message::Events(batch)) => self.events(&batch)?,
+                Ok(Message::Input(input)) => self.input(*input)?,
+                Ok(Message::Stop(reason)) => return self.end(inbox, beat, &reason),
+                Ok(Message::Reopen) => self.fanout.reopen(),
+                Ok(Message::Drained) => bail!("the reader of the ring buffer has ended by itself"),
+                Err(RecvTimeoutError::Timeout) => self.input(Input::Tick { time: boot_time() })?,
+                Err(RecvTimeoutError::Disconnected) => bail!("the agent's threads are gone"),
+            }
+            beat.touch();
+            if accounted.elapsed() >= ACCOUNT {
+                accounted = Instant::now();
+                self.account()?;
+            }
+            if let Some(failure) = self.fanout.failed() {
+                bail!(failure.message);
+            }
+        }
+    }
+
+    /// What was there before the start: processes, then the word that all is attached.
+    fn begin(&mut self, processes: Vec<ProcessSnapshot>) -> anyhow::Result<()> {
+        self.clock()?;
+        for process in &processes {
+            // Homes and directories of what runs already; the follower reads them in its own time.
+            let _ = self.look_for.send(process.pid);
+        }
+        self.input(Input::Processes { time: boot_time(), processes })?;
+        // Between the snapshot and the attaching of the fork hook, processes may have forked.
+        self.look_again(1)?;
+        self.hooks("started")?;
+        // Not under systemd this does nothing.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(())
+    }
+
+    fn events(&mut self, batch: &[u8]) -> anyhow::Result<()> {
+        if let Some(recording) = &mut self.recording {
+            recording.events(batch)?;
+        }
+        self.pipeline.events(batch);
+        self.publish()
+    }
+
+    fn input(&mut self, input: Input) -> anyhow::Result<()> {
+        if let Some(recording) = &mut self.recording {
+            recording.input(&input)?;
+        }
+        self.pipeline.input(input);
+        self.publish()
+    }
+
+    /// Does what the pipeline asks for, then hands its records to the outputs.
+    fn publish(&mut self) -> anyhow::Result<()> {
+        let mut look_again = false;
+        for action in self.pipeline.take_actions() {
+            look_again |= self.act(action)?;
+        }
+        let records = self.pipeline.take_records();
+        if !records.is_empty() {
+            for record in &records {
+                self.metrics.observe(record);
+            }
+            if let Some(last) = records.last() {
+                let age = calendar_time().saturating_sub(last.time.0);
+                self.metrics.processed(Duration::from_nanos(age.try_into().unwrap_or(0)));
+            }
+            self.fanout.publish(records);
+        }
+        if look_again {
+            self.look_again(LOOKS)?;
+        }
+        Ok(())
+    }
+
+    /// True when processes are to be looked at again.
+    fn act(&mut self, action: Action) -> anyhow::Result<bool> {
+        match action {
+            Action::SetInstance { id, stdin_inode, stdout_inode } => {
+                let instance = Instance { stdin_inode, stdout_inode, in_offset: 0, out_offset: 0 };
+                if let Err(error) = self.object.add_instance(id, instance) {
+                    self.warn(&error.to_string())?;
+                }
+            }
+            Action::Watch { pid, start_time, instance } => {
+                if let Err(error) = self.object.watch(pid, Watch { instance, start_time }) {
+                    self.warn(&error.to_string())?;
+                }
+            }
+            Action::Forget { instance, pids } => self.object.drop_instance(instance, &pids),
+            Action::SetWatching(watching) => match self.object.set_watching(watching) {
+                Ok(()) => self.hooks(if watching { "attached" } else { "detached" })?,
+                Err(error) => self.warn(&error.to_string())?,
+            },
+            Action::LookAgain => return Ok(true),
+            // The follower lives as long as this thread.
+            Action::LookForConfigs { pid } => {
+                let _ = self.look_for.send(pid);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks at the processes until nothing new is found: what is added may just have forked.
+    fn look_again(&mut self, most: usize) -> anyhow::Result<()> {
+        for _ in 0..most {
+            let processes = snapshot::read_all(self.scope);
+            if self.scope.is_some() {
+                let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
+                self.object.extend_scope(&pids)?;
+            }
+            let input = Input::Processes { time: boot_time(), processes };
+            if let Some(recording) = &mut self.recording {
+                recording.input(&input)?;
+            }
+            self.pipeline.input(input);
+            let mut again = false;
+            for action in self.pipeline.take_actions() {
+                again |= self.act(action)?;
+            }
+            if !again {
+                break;
+            }
+        }
+        self.publish_records();
+        Ok(())
+    }
+
+    fn publish_records(&mut self) {
+        let records = self.pipeline.take_records();
+        for record in &records {
+            self.metrics.observe(record);
+        }
+        self.fanout.publish(records);
+    }
+
+    fn warn(&mut self, message: &str) -> anyhow::Result<()> {
+        self.feed(Input::Warning { time: boot_time(), message: message.to_owned() })
+    }
+
+    /// An input whose actions the caller's loop takes up.
+    fn feed(&mut self, input: Input) -> anyhow::Result<()> {
+        if let Some(recording) = &mut self.recording {
+            recording.input(&input)?;
+        }
+        self.pipeline.input(input);
+        Ok(())
+    }
+
+    fn hooks(&mut self, state: &str) -> anyhow::Result<()> {
+        let hooks = self.object.hooks();
+        let missing = hooks.iter().filter(|hook| hook.state == "missing");
+        let required = |name: &str| {
+            crate::kernel::hooks::HOOKS.iter().any(|hook| hook.name == name && hook.required)
+        };
+        self.health.set_missing(
+            missing
+                .filter(|hook| required(hook.name))
+                .map(|hook| format!("the hook {} is missing", hook.name))
+                .collect(),
+        );
+        let hooks = hooks
+            .into_iter()
+            .map(|hook| HookState {
+                name: hook.name.to_owned(),
+                tier: hook.tier.to_owned(),
+                state: hook.state.to_owned(),
+                reason: hook.reason,
+            })
+            .collect();
+        self.feed(Input::Hooks { time: boot_time(), state: state.to_owned(), hooks })?;
+        self.publish_records();
+        Ok(())
+    }
+
+    fn clock(&mut self) -> anyhow::Result<()> {
+        self.feed(Input::Clock { boot: boot_time(), calendar: calendar_time() })
+    }
+
+    /// Reads the kernel's counters, and brings metrics and losses up to date.
+    fn account(&mut self) -> anyhow::Result<()> {
+        self.clock()?;
+        self.counters()?;
+        for loss in self.fanout.losses() {
+            let reason = loss.reason.name().to_owned();
+            let (output, total) = (loss.output, loss.lost);
+            self.feed(Input::OutputLoss { time: boot_time(), output, reason, total })?;
+        }
+        let standing = self.pipeline.standing();
+        self.metrics.set_candidates(standing.candidates);
+        self.metrics.set_map("processes", standing.processes, crate::pipeline::PROCESSES);
+        for (map, entries, capacity) in self.object.map_fill() {
+            self.metrics.set_map(map, entries, capacity);
+        }
+        for (program, runs, nanoseconds) in self.object.program_runs() {
+            self.metrics.set_program(program, runs, Duration::from_nanos(nanoseconds));
+        }
+        self.metrics.set_outputs(&self.fanout.states());
+        if let Some(recording) = &mut self.recording {
+            recording.flush()?;
+        }
+        if self.health.stuck().is_empty() {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        self.input(Input::Tick { time: boot_time() })
+    }
+
+    fn counters(&mut self) -> anyhow::Result<()> {
+        let counters = self.object.counters()?;
+        let shown: Vec<ProbeCounters> = counters
+            .iter()
+            .map(|(probe, counters)| ProbeCounters {
+                probe: probe.name(),
+                seen: counters.seen,
+                sent: counters.sent,
+                ring_full: counters.ring_full,
+                too_big: counters.too_big,
+                truncated: counters.truncated,
+                filtered: counters.filtered,
+            })
+            .collect();
+        self.metrics.probes(&shown);
+        let probes = shown
+            .into_iter()
+            .map(|one| {
+                let counts =
+                    [one.seen, one.sent, one.ring_full, one.too_big, one.truncated, one.filtered];
+                (one.probe.to_owned(), counts)
+            })
+            .collect();
+        self.feed(Input::Counters { time: boot_time(), probes })
+    }
+
+    /// Takes out what is in flight, tells the last counters, and detaches.
+    fn end(
+        mut self,
+        inbox: &Receiver<Message>,
+        beat: &Heartbeat,
+        reason: &str,
+    ) -> anyhow::Result<()> {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.object.close();
+        self.reader.stop();
+        let deadline = Instant::now() + DRAIN;
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            match inbox.recv_timeout(left) {
+                Ok(Message::Events(batch)) => self.events(&batch)?,
+                Ok(Message::Drained) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        self.counters()?;
+        self.input(Input::Stop { time: boot_time(), reason: reason.to_owned() })?;
+        if let Some(recording) = &mut self.recording {
+            recording.flush()?;
+        }
+        beat.retire();
+        let lost = self.fanout.finish(FINISH);
+        for loss in &lost {
+            tracing::warn!(
+                output = %loss.output,
+                reason = loss.reason.name(),
+                lost = loss.lost,
+                "records were lost"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! `mcpwatch run`: the shell around the pipeline. Four threads: the ring's reader, the pipeline with the
+//! kernel's control, the follower of client configurations, and this one with signals and the endpoint.
+
+mod configs;
+mod core;
+mod origin;
+mod reader;
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::UsageError;
+use crate::config::{Config, Sniff};
+use crate::host::snapshot;
+use crate::kernel::object::{Object, Options};
+use crate::output::{Colour, DEFAULT_QUEUE_BYTES, Destination, Fanout, Format, Output};
+use crate::pipeline::{Input, Pipeline};
+use crate::recording::{Beginning, Writer};
+use crate::telemetry::{self, Health, Metrics};
+
+/// Batches between the ring's reader and the pipeline: the ring buffer itself is the reserve, and counts
+/// what it cannot take.
+const BATCHES: usize = 8;
+
+/// Arguments of `mcpwatch run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Settings file [default: /etc/mcpwatch/mcpwatch.toml, when it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write the event stream to FILE; `-` is stdout
+    #[arg(long, value_name = "FILE|-")]
+    pub events: Option<PathBuf>,
+    /// Form of what goes to stdout: json, pretty or ocsf
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// Address of the metrics endpoint, or `off`
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<MetricsAddress>,
+    /// Capture nothing but this process and its descendants
+    #[arg(long, value_name = "PID")]
+    pub descendants_of: Option<u32>,
+    /// Record everything that goes into the pipeline, for `mcpwatch replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// What becomes of processes that may be servers: auto, always or off
+    #[arg(long)]
+    pub sniff: Option<Sniff>,
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsAddress(Option<SocketAddr>);
+
+impl std::str::FromStr for MetricsAddress {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        if word == "off" {
+            return Ok(Self(None));
+        }
+        word.parse()
+            .map(|address| Self(Some(address)))
+            .map_err(|_| "expected ADDRESS:PORT, as in 127.0.0.1:9464, or `off`".into())
+    }
+}
+
+/// What the pipeline's thread is told.
+enum Message {
+    /// A batch of kernel events.
+    Events(Vec<u8>),
+    /// Anything else for the pipeline.
+    Input(Box<Input>),
+    /// The run is to end, for this reason.
+    Stop(String),
+    /// Open the event files again, for log rotation.
+    Reopen,
+    /// The reader has handed over everything.
+    Drained,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    log();
+    let mut config = super::settings(args.config.as_deref())?;
+    if let Some(sniff) = args.sniff {
+        config.discovery.sniff = sniff;
+    }
+    let processes = snapshot::read_all(args.descendants_of);
+    if let Some(pid) = args.descendants_of
+        && !processes.iter().any(|process| process.pid == pid)
+    {
+        return Err(UsageError(format!(
+            "--descendants-of {pid}: there is no such process; name one that is running"
+        ))
+        .into());
+    }
+    let origin = origin::of_this_host();
+    let pipeline = Pipeline::new(config.clone(), &origin)?;
+    let listener = match args.metrics.map_or(config.metrics.listen, |address| address.0) {
+        Some(address) => Some(telemetry::bind(address)?),
+        None => None,
+    };
+    let options = Options {
+        ring_bytes: config.capture.ring_bytes,
+        payload_limit: config.capture.payload_limit,
+        sniff: config.discovery.sniff != Sniff::Off,
+        scope: args
+            .descendants_of
+            .map(|_| processes.iter().map(|process| process.pid).collect()),
+    };
+    let recording = match &args.record {
+        Some(path) => {
+            let beginning = Beginning {
+                origin,
+                settings: settings_text(args)?,
+                sniff: args.sniff.map(|sniff| sniff.name().to_owned()),
+            };
+            let writer = Writer::create(path, &beginning)
+                .with_context(|| format!("cannot record to {}", path.display()))?;
+            Some(writer)
+        }
+        None => None,
+    };
+    let (object, ring) = Object::open(&options)?;
+    let fanout = Fanout::open(outputs(args, &config), DEFAULT_QUEUE_BYTES)?;
+
+    let metrics = Arc::new(Metrics::new()?);
+    let health = Arc::new(Health::new());
+    let (messages, inbox) = sync_channel(BATCHES);
+    let (look_for, looking) = channel();
+    let reader = reader::start(ring, messages.clone(), health.part("ring reader"))?;
+    configs::start(&config, args.descendants_of.is_some(), looking, messages.clone())?;
+    let core = core::Core {
+        pipeline,
+        object,
+        fanout,
+        recording,
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        look_for,
+        scope: args.descendants_of,
+        reader,
+    };
+    serve(core, inbox, messages, listener, metrics, health, processes)
+}
+
+/// Starts the pipeline's thread, and waits for signals, its end, and requests to the endpoint.
+fn serve(
+    core: core::Core,
+    inbox: Receiver<Message>,
+    messages: SyncSender<Message>,
+    listener: Option<std::net::TcpListener>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    processes: Vec<snapshot::ProcessSnapshot>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the agent's own runtime")?;
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let beat = health.part("pipeline");
+    let thread = std::thread::Builder::new()
+        .name("pipeline".into())
+        .spawn(move || {
+            // The receiver lives as long as this thread's caller.
+            let _ = ended.send(core.run(&inbox, processes, &beat));
+        })
+        .context("cannot start the pipeline's thread")?;
+    let result = runtime.block_on(async {
+        let endpoint = async {
+            match listener {
+                Some(listener) => {
+                    telemetry::serve(listener, metrics, health, std::future::pending()).await
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = end => result.context("the pipeline's thread is gone")?,
+            result = signals(messages) => result.map(|_: std::convert::Infallible| ()),
+            result = endpoint => result.context("the metrics endpoint failed"),
+        }
+    });
+    if result.is_ok() {
+        // Ended as asked, or told why: nothing is left to wait for but the thread's last steps.
+        let _ = thread.join();
+    }
+    result
+}
+
+/// Passes signals on; never ends by itself.
+async fn signals(messages: SyncSender<Message>) -> anyhow::Result<std::convert::Infallible> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        let message = tokio::select! {
+            _ = interrupt.recv() => Message::Stop("SIGINT".into()),
+            _ = terminate.recv() => Message::Stop("SIGTERM".into()),
+            _ = hangup.recv() => Message::Reopen,
+        };
+        let messages = messages.clone();
+        // The queue may be full for a moment: this thread must go on serving.
+        tokio::task::spawn_blocking(move || messages.send(message));
+    }
+}
+
+/// Where the event stream goes.
+fn outputs(args: &Args, config: &Config) -> Vec<Output> {
+    let file = args.events.clone().or_else(|| config.events.file.clone());
+    let to_stdout = file.as_deref().is_none_or(|file| file.as_os_str() == "-");
+    let colour =
+        Colour::detect(std::io::stdout().is_terminal(), |name| std::env::var(name).ok());
+    let format = args.format.unwrap_or_default();
+    let mut outputs = Vec::new();
+    if let Some(path) = file.filter(|_| !to_stdout) {
+        outputs.push(Output {
+            destination: Destination::File(path),
+            format: format.for_file(),
+            colour: Colour::detect(false, |_| None),
+        });
+    }
+    // Beside a file, stdout is used when somebody said what it should look like.
+    if to_stdout || args.format.is_some() {
+        outputs.push(Output { destination: Destination::Stdout, format, colour });
+    }
+    outputs
+}
+
+/// The settings file's text, for a recording.
+fn settings_text(args: &Args) -> anyhow::Result<String> {
+    let path = args.config.clone().unwrap_or_else(|| crate::config::DEFAULT_PATH.into());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        Err(_) if args.config.is_none() => Ok(String::new()),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// The agent's own log goes to stderr; `MCPWATCH_LOG` sets how much of it.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MCPWATCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// How long an ending run waits for its outputs.
+const FINISH: Duration = Duration::from_secs(1);
+
+/// Asks the follower of configurations to look around a process.
+type LookFor = Sender<u32>;
