@@ -98,6 +98,7 @@ const TOOLS = {
   // Misdeeds once the response is out.
   refresh_cache: () => later(read, KEY),
   prefetch: () => later(dial, QUOTES),
+  warm_up: () => later(run, 'true'),
 };
 
 async function serve() {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::deps::{agent_program, workspace};
@@ -99,7 +100,9 @@ impl AgentBuilder {
         let _ = fs::remove_file(&events);
         let (child, log, metrics) = self.spawn();
         let agent = Agent::watch(child, events, log, metrics);
-        agent.find_within("status `started`", READY, |record| text(record, "status.state") == "started");
+        agent.find_within("status `started`", READY, |record| {
+            text(record, "status.state") == "started"
+        });
         agent
     }
 
@@ -123,7 +126,9 @@ impl AgentBuilder {
 
     fn spawn(mut self) -> (Child, PathBuf, Option<u16>) {
         let metrics = self.metrics.map_or_else(|| "off".into(), |port| format!("127.0.0.1:{port}"));
-        for (option, value) in [("--metrics", metrics), ("--events", self.events.display().to_string())] {
+        for (option, value) in
+            [("--metrics", metrics), ("--events", self.events.display().to_string())]
+        {
             if !self.arguments.iter().any(|argument| argument == option) {
                 self.arguments.extend([option.into(), value]);
             }
@@ -181,7 +186,7 @@ struct Stream {
 #[derive(Default)]
 struct State {
     records: Vec<Value>,
-    arrived: Vec<Instant>,
+    arrived: Vec<Timestamp>,
     wrong: Vec<String>,
 }
 
@@ -237,7 +242,12 @@ impl Agent {
 
     /// The same with another patience.
     #[track_caller]
-    pub fn find_within(&self, what: &str, patience: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn find_within(
+        &self,
+        what: &str,
+        patience: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         self.find_arrival(what, patience, wanted).0
     }
 
@@ -248,7 +258,7 @@ impl Agent {
         what: &str,
         patience: Duration,
         wanted: impl Fn(&Value) -> bool,
-    ) -> (Value, Instant) {
+    ) -> (Value, Timestamp) {
         let until = Instant::now() + patience;
         let mut seen = 0;
         let mut state = self.state();
@@ -262,7 +272,8 @@ impl Agent {
             assert!(!left.is_zero(), "no record within {patience:?}: {what}");
             assert!(!self.done.load(Ordering::Relaxed), "the agent ended before: {what}");
             let slice = left.min(Duration::from_millis(200));
-            state = self.stream.grown.wait_timeout(state, slice).expect("no panic under the lock").0;
+            state =
+                self.stream.grown.wait_timeout(state, slice).expect("no panic under the lock").0;
             if state.records.is_empty() {
                 drop(state);
                 self.assert_alive(what);
@@ -307,9 +318,17 @@ impl Agent {
         self.finish_reading();
         {
             let state = self.state();
-            assert!(state.wrong.is_empty(), "records against the schema:\n{}", state.wrong.join("\n"));
+            assert!(
+                state.wrong.is_empty(),
+                "records against the schema:\n{}",
+                state.wrong.join("\n")
+            );
             for (expected, record) in state.records.iter().enumerate() {
-                assert_eq!(record["seq"].as_u64(), Some(expected as u64), "seq is consecutive from 0");
+                assert_eq!(
+                    record["seq"].as_u64(),
+                    Some(expected as u64),
+                    "seq is consecutive from 0"
+                );
             }
         }
         Stopped { records: self.records(), took, output: read(&self.log) }
@@ -335,7 +354,8 @@ impl Agent {
 
     #[track_caller]
     fn assert_alive(&self, what: &str) {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let dead = stat.is_empty() || stat.contains(") Z ");
         assert!(!dead, "the agent ended before: {what}");
     }
@@ -359,8 +379,8 @@ fn report(records: &Records, log: &Path) {
     let folder = workspace().join("target/test-failures");
     let name = thread::current().name().unwrap_or("test").replace("::", "-");
     let path = folder.join(format!("{name}.jsonl"));
-    let lines: String = records.0.iter().map(|record| format!("{record}\n")).collect();
-    if fs::create_dir_all(&folder).and_then(|()| fs::write(&path, lines)).is_ok() {
+    let lines: Vec<String> = records.0.iter().map(Value::to_string).collect();
+    if fs::create_dir_all(&folder).and_then(|()| fs::write(&path, lines.join("\n"))).is_ok() {
         eprintln!("── in full: {} ──", path.display());
     }
 }
@@ -372,14 +392,17 @@ fn follow(path: &Path, stream: &Stream, done: &AtomicBool) {
     loop {
         let last = done.load(Ordering::Relaxed);
         if file.is_none() {
-            file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+            file = File::open(path)
+                .ok()
+                .filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
         }
         let mut read = 0;
         if let Some(file) = &mut file {
             read = file.read_to_end(&mut buffer).unwrap_or(0);
         }
         if read > 0 {
-            let end = buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
+            let end =
+                buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
             take_lines(&buffer[..end], stream);
             buffer.drain(..end);
         }
@@ -393,13 +416,15 @@ fn follow(path: &Path, stream: &Stream, done: &AtomicBool) {
 }
 
 fn take_lines(bytes: &[u8], stream: &Stream) {
-    let now = Instant::now();
+    let now = Timestamp::now();
     let mut fresh = Vec::new();
     let mut wrong = Vec::new();
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match serde_json::from_slice::<Value>(line) {
             Ok(record) => {
-                wrong.extend(schema::violation(&record).map(|violation| format!("{violation}: {record}")));
+                wrong.extend(
+                    schema::violation(&record).map(|violation| format!("{violation}: {record}")),
+                );
                 fresh.push(record);
             }
             Err(error) => wrong.push(format!("{error}: {}", String::from_utf8_lossy(line))),

@@ -17,7 +17,7 @@ use crate::scene::Scene;
 /// An official SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sdk {
-    /// `mcp` of PyPI, which starts servers with pipes.
+    /// `mcp` of the Python package index, which starts servers with pipes.
     Python,
     /// `@modelcontextprotocol/sdk` and `/client` of npm, which start servers with socket pairs.
     TypeScript,
@@ -49,7 +49,7 @@ pub struct Pending {
 }
 
 /// How long a client may take for a command of its own: starting a server on a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Client {
     pub(crate) fn start(scene: &Scene, sdk: Sdk) -> Self {
@@ -70,7 +70,9 @@ impl Client {
             for line in answers.lines().map_while(Result::ok) {
                 let answer: Value = serde_json::from_str(&line).expect("a client answers in JSON");
                 let number = answer["n"].as_u64().expect("an answer has its number");
-                if let Some(sender) = expected.lock().expect("no panic under the lock").remove(&number) {
+                if let Some(sender) =
+                    expected.lock().expect("no panic under the lock").remove(&number)
+                {
                     // Whoever gave up waiting does not want it.
                     let _ = sender.send(answer);
                 }
@@ -124,7 +126,8 @@ impl Client {
     /// Another request: `tools/list`, `resources/read`, `prompts/get`, `ping`, …
     #[track_caller]
     pub fn request(&self, server: &str, method: &str, params: Value) -> Value {
-        self.send(json!({"op": "request", "server": server, "method": method, "params": params})).wait()
+        self.send(json!({"op": "request", "server": server, "method": method, "params": params}))
+            .wait()
     }
 
     /// Ends servers, all when none is named.
@@ -164,7 +167,9 @@ impl Pending {
         let mut answer = match self.answer.recv_timeout(PATIENCE) {
             Ok(answer) => answer,
             Err(RecvTimeoutError::Timeout) => panic!("no answer in {PATIENCE:?} to {}", self.what),
-            Err(RecvTimeoutError::Disconnected) => panic!("the client ended before it answered {}", self.what),
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("the client ended before it answered {}", self.what)
+            }
         };
         if answer["ok"] == true {
             Ok(answer["result"].take())

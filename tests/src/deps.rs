@@ -38,7 +38,9 @@ impl Deps {
 
     /// The start file of an official npm server: `filesystem`, `everything`, `memory`.
     pub fn npm_server(&self, name: &str) -> PathBuf {
-        self.existing(&format!("npm/node_modules/@modelcontextprotocol/server-{name}/dist/index.js"))
+        self.existing(&format!(
+            "npm/node_modules/@modelcontextprotocol/server-{name}/dist/index.js"
+        ))
     }
 
     /// The Prometheus server.
@@ -70,7 +72,9 @@ pub(crate) fn on_path(name: &str) -> PathBuf {
     env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| panic!("{name} is not on PATH: `cargo xtask test` says how to install it"))
+        .unwrap_or_else(|| {
+            panic!("{name} is not on PATH: `cargo xtask test` says how to install it")
+        })
 }
 
 /// The workspace's root.

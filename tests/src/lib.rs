@@ -11,6 +11,7 @@ mod proc;
 mod records;
 mod scene;
 mod schema;
+mod stage;
 
 pub use agent::{Agent, AgentBuilder, Outcome, Stopped};
 pub use client::{Client, Era, Pending, Sdk};
@@ -20,6 +21,7 @@ pub use network::{Visitor, address};
 pub use proc::{descendants, kill_descendants};
 pub use records::{Records, digest, int, severity_rank, text};
 pub use scene::{Scene, SceneBuilder};
+pub use stage::{Bait, CANARY, request_id, said};
 
 /// Fails a test that was started without root, with a sentence.
 pub fn require_root() {

@@ -34,7 +34,8 @@ impl Scene {
     /// Listens on TCP inside the scene's network for as long as the test runs.
     pub fn listen(&self, address: &str, visitor: Visitor) {
         let listener = self.inside(|| {
-            TcpListener::bind(address).unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"))
+            TcpListener::bind(address)
+                .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"))
         });
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -46,7 +47,8 @@ impl Scene {
     /// A UDP socket inside the scene's network; datagrams to it are taken as long as it lives.
     pub fn listen_udp(&self, address: &str) -> UdpSocket {
         self.inside(|| {
-            UdpSocket::bind(address).unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
+            UdpSocket::bind(address)
+                .unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
         })
     }
 
@@ -67,7 +69,8 @@ impl Scene {
     }
 }
 
-const PAGE: &str = "<html><head><title>Notes</title></head><body><p>Nothing to see here.</p></body></html>";
+const PAGE: &str =
+    "<html><head><title>Notes</title></head><body><p>Nothing to see here.</p></body></html>";
 
 /// What goes wrong here is the visitor's leaving, which is as good an end as any.
 fn receive(mut stream: TcpStream, visitor: Visitor) {

@@ -49,22 +49,25 @@ impl Records {
     /// The one `mcp.call` record of this tool on this server; fails when there is none or more.
     #[track_caller]
     pub fn call(&self, server: &str, tool: &str) -> &Value {
-        let found: Vec<&Value> =
-            self.of_server("mcp.call", server).filter(|record| text(record, "call.tool") == tool).collect();
+        let found: Vec<&Value> = self
+            .of_server("mcp.call", server)
+            .filter(|record| text(record, "call.tool") == tool)
+            .collect();
         assert!(
             found.len() == 1,
-            "wanted one mcp.call record of {tool} on {server}, got {}:\n{}",
-            found.len(),
-            found.iter().map(|record| format!("{record}\n")).collect::<String>()
+            "wanted one mcp.call record of {tool} on {server}, got {found:#?}"
         );
         found[0]
     }
 
     /// Everything attributed to a call: effects and alerts, not the call's own record.
-    pub fn attributed_to<'r: 'k, 'k>(&'r self, uid: &'k str) -> impl Iterator<Item = &'r Value> + 'k {
-        self.0
-            .iter()
-            .filter(move |record| text(record, "call.uid") == uid && text(record, "type") != "mcp.call")
+    pub fn attributed_to<'r: 'k, 'k>(
+        &'r self,
+        uid: &'k str,
+    ) -> impl Iterator<Item = &'r Value> + 'k {
+        self.0.iter().filter(move |record| {
+            text(record, "call.uid") == uid && text(record, "type") != "mcp.call"
+        })
     }
 
     /// Alerts of at least a severity, by its rank.
@@ -109,16 +112,25 @@ pub fn digest(record: &Value) -> String {
         part("pid", &format!("{pid}({})", text(record, "process.exe")));
     }
     if let Some(id) = at(record, "call.id") {
-        part("call", &format!("{id}:{}:{}", text(record, "call.method"), text(record, "call.tool")));
+        part(
+            "call",
+            &format!("{id}:{}:{}", text(record, "call.method"), text(record, "call.tool")),
+        );
         part("status", text(record, "call.status"));
-        part("confidence", &at(record, "call.confidence").map(Value::to_string).unwrap_or_default());
+        part(
+            "confidence",
+            &at(record, "call.confidence").map(Value::to_string).unwrap_or_default(),
+        );
     }
     part("relation", text(record, "relation"));
     for name in ["exec", "exit", "file", "net", "mcp", "loss", "status"] {
         part(name, &record.get(name).map(Value::to_string).unwrap_or_default());
     }
     if record.get("alert").is_some() {
-        part("alert", &format!("{}/{}", text(record, "alert.rule"), text(record, "alert.severity")));
+        part(
+            "alert",
+            &format!("{}/{}", text(record, "alert.rule"), text(record, "alert.severity")),
+        );
         part("reason", text(record, "alert.reason"));
     }
     line

@@ -50,7 +50,8 @@ impl SceneBuilder {
     /// Sets the scene; its anchor runs when this returns.
     pub fn build(self) -> Scene {
         require_root();
-        let folder = tempfile::Builder::new().prefix("mcpwatch-").tempdir().expect("a temporary folder");
+        let folder =
+            tempfile::Builder::new().prefix("mcpwatch-").tempdir().expect("a temporary folder");
         // Readable for the tests that start the agent as somebody else.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         // The agent shows resolved paths; the folder for temporary files may stand behind a link.
@@ -136,7 +137,8 @@ impl Scene {
 
     /// Writes `~/.cursor/mcp.json` with these servers; gives its path.
     pub fn config(&self, servers: &[(&str, Value)]) -> String {
-        let servers: BTreeMap<&str, &Value> = servers.iter().map(|(name, entry)| (*name, entry)).collect();
+        let servers: BTreeMap<&str, &Value> =
+            servers.iter().map(|(name, entry)| (*name, entry)).collect();
         self.write(".cursor/mcp.json", &format!("{:#}", json!({"mcpServers": servers})))
     }
 

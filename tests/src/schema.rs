@@ -13,7 +13,8 @@ pub(crate) fn violation(record: &Value) -> Option<String> {
     static SCHEMA: OnceLock<Validator> = OnceLock::new();
     let schema = SCHEMA.get_or_init(|| {
         let path = workspace().join("docs/events.schema.json");
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let schema = serde_json::from_str(&text).expect("the schema is JSON");
         jsonschema::validator_for(&schema).expect("the schema is one")
     });

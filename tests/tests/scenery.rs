@@ -1,40 +1,15 @@
 //! The scenery itself, without an agent: servers and clients must work with each other before what an
 //! agent says of them means anything.
 
-use mcpwatch_tests::{Era, Scene, Sdk, Visitor, address, deps};
-use serde_json::{Value, json};
-
-/// Text of a result's first item.
-fn said(result: &Value) -> &str {
-    result["content"][0]["text"].as_str().unwrap_or_default()
-}
-
-fn labelled(scene: &Scene) -> Vec<(&'static str, Value)> {
-    let python = deps().python();
-    vec![
-        ("labelled-python", json!({"command": python, "args": [scene.script("servers/labelled.py")]})),
-        ("labelled-node", json!({"command": "node", "args": [scene.script("servers/labelled.mjs")]})),
-        ("labelled-rust", json!({"command": env!("CARGO_BIN_EXE_labelled")})),
-    ]
-}
+use mcpwatch_tests::{Era, Scene, Sdk, address, request_id, said};
+use serde_json::json;
 
 #[test]
 fn labelled_servers_do_every_misdeed_for_both_clients() {
     for sdk in [Sdk::Python, Sdk::TypeScript] {
         let scene = Scene::with_network();
-        scene.write(".ssh/id_rsa", "canary");
-        let status = scene.path("status.sock");
-        let _status = std::os::unix::net::UnixListener::bind(status).expect("a socket");
-        for (endpoint, visitor) in [
-            (format!("{}:8080", address::WEB), Visitor::Dismissed),
-            (format!("[{}]:8080", address::WEB_IPV6), Visitor::Dismissed),
-            (format!("{}:80", address::METADATA), Visitor::Dismissed),
-            (format!("{}:4444", address::WEB), Visitor::Shell),
-        ] {
-            scene.listen(&endpoint, visitor);
-        }
-        let _metrics = scene.listen_udp(&format!("{}:9999", address::WEB));
-        let servers = labelled(&scene);
+        let _bait = scene.bait();
+        let servers = scene.labelled_servers();
         let config = scene.config(&servers);
         let client = scene.client(sdk);
         let identities = client.open(&config, &[], Era::Default);
@@ -51,7 +26,7 @@ fn labelled_servers_do_every_misdeed_for_both_clients() {
                 });
                 let result = client.call(server, tool, arguments);
                 assert_ne!(result["isError"], true, "{sdk:?} {server} {tool}: {}", said(&result));
-                assert!(result["_meta"]["tests/id"].is_number(), "{sdk:?} {server} {tool}: {result}");
+                assert!(request_id(&result).is_number(), "{sdk:?} {server} {tool}: {result}");
             }
         }
         client.close(&[]);
@@ -76,8 +51,7 @@ fn the_stateless_era_is_spoken() {
 fn loads_are_borne() {
     let scene = Scene::new();
     let note = scene.write("note.txt", "remember");
-    let server = json!({"command": deps().python(), "args": [scene.script("servers/loads.py")]});
-    let config = scene.config(&[("loads", server)]);
+    let config = scene.config(&[("loads", scene.loads_server())]);
     for sdk in [Sdk::Python, Sdk::TypeScript] {
         let client = scene.client(sdk);
         client.open(&config, &[], Era::Default);
@@ -91,8 +65,16 @@ fn loads_are_borne() {
         for call in together {
             assert_ne!(call.wait()["isError"], true);
         }
-        assert_ne!(client.call("loads", "flood", json!({"path": note, "times": 1000}))["isError"], true);
-        client.give_up("loads", "sleep", json!({"seconds": 2}), std::time::Duration::from_millis(200));
+        assert_ne!(
+            client.call("loads", "flood", json!({"path": note, "times": 1000}))["isError"],
+            true
+        );
+        client.give_up(
+            "loads",
+            "sleep",
+            json!({"seconds": 2}),
+            std::time::Duration::from_millis(200),
+        );
         assert!(client.begin("loads", "die", json!({})).outcome().is_err());
     }
 }

@@ -71,7 +71,13 @@ fn become_subreaper() {
 
 fn start(command: &Value) -> io::Result<u32> {
     let strings = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     };
     let argv = strings(&command["argv"]);
     let (program, arguments) = argv.split_first().ok_or_else(|| io::Error::other("empty argv"))?;
