@@ -102,7 +102,7 @@ pub(crate) fn own_program(name: &str) -> PathBuf {
 }
 
 /// The agent; the environment variable `MCPWATCH_BIN` overrides the workspace's own.
-pub(crate) fn agent_program() -> PathBuf {
+pub fn agent_program() -> PathBuf {
     let path = env::var_os("MCPWATCH_BIN").map_or_else(|| build().join("mcpwatch"), PathBuf::from);
     assert!(path.exists(), "{} is missing: run `cargo build -p mcpwatch`", path.display());
     path

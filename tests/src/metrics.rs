@@ -29,23 +29,22 @@ pub fn http_get(port: u16, path: &str) -> Result<(u16, String), std::io::Error> 
 pub struct Metrics(pub String);
 
 impl Metrics {
-    /// The sum of all series of a name whose labels contain every given `label="value"`.
-    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    /// The sum of all series of a name whose labels contain every given `label="value"`: they count.
+    #[track_caller]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
         self.series(name)
             .filter(|(found, _)| {
                 labels.iter().all(|(label, value)| found.contains(&format!("{label}=\"{value}\"")))
             })
-            .map(|(_, value)| value)
+            .map(|(_, value)| value.parse::<i64>().unwrap_or_else(|_| panic!("{name} is {value}")))
             .sum()
     }
 
     /// Labels and value of every series of a name.
-    pub fn series<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    pub fn series<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.lines().filter_map(move |line| {
-            let rest = line.strip_prefix(name)?;
-            let (labels, value) = rest.rsplit_once(' ')?;
-            (labels.is_empty() || labels.starts_with('{')).then_some(())?;
-            Some((labels, value.parse().ok()?))
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{')).then_some((labels, value))
         })
     }
 }
