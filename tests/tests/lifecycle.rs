@@ -87,27 +87,37 @@ fn a_killed_agent_leaves_nothing_attached() {
     }
 }
 
+/// Whether a process holds a link to the exit of all system calls, as the kernel says.
+fn hooks_system_calls(pid: u32) -> bool {
+    let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the agent lives");
+    folder.flatten().any(|entry| {
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        info.lines().any(|line| line.starts_with("tp_name:") && line.ends_with("sys_exit"))
+    })
+}
+
 #[test]
 fn system_calls_are_hooked_only_while_there_is_something_to_watch() {
     let scene = Scene::new();
     let config = scene.config(&[("loads", scene.loads_server())]);
-    let agent = scene.agent().metrics().settings("[capture]\ndetach_delay_ms = 300\n").start();
-    let attached = |agent: &mcpwatch_tests::Agent| {
-        agent.scrape().count("mcpwatch_probe_attached", &[("probe", "sys_exit")])
+    let agent = scene.agent().settings("[capture]\ndetach_delay_ms = 300\n").start();
+    assert!(!hooks_system_calls(agent.pid()), "nothing to watch yet");
+    let state = |from: usize, wanted: &str| {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !agent.since(from).of("status").any(|record| text(record, "status.state") == wanted) {
+            assert!(Instant::now() < until, "no status `{wanted}`");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     };
-    assert_eq!(attached(&agent), 0, "nothing to watch yet");
     for round in 1..=2 {
+        let from = agent.count();
         let client = scene.client(Sdk::Python);
         client.open(&config, &[], Era::Default);
         client.call("loads", "echo", json!({"text": "hello"}));
-        agent.find("the call", |record| text(record, "type") == "mcp.call");
-        assert_eq!(attached(&agent), 1, "round {round}: a server is watched");
+        state(from, "attached");
         client.close(&[]);
-        let until = Instant::now() + Duration::from_secs(10);
-        while attached(&agent) > 0 {
-            assert!(Instant::now() < until, "round {round}: still attached after the last server");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        state(from, "detached");
+        assert!(!hooks_system_calls(agent.pid()), "round {round}: the last server has gone");
     }
     let records = agent.stop().records;
     let states: Vec<&str> = records
