@@ -282,6 +282,11 @@ impl Agent {
         }
     }
 
+    /// Stdout and stderr so far.
+    pub fn output(&self) -> String {
+        read(&self.log)
+    }
+
     /// Waits until nothing has been written for a while.
     pub fn settle(&self, quiet: Duration) {
         let mut count = self.count();

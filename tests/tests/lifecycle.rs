@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{Era, Scene, Sdk, digest, int, text};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Ids of the kernel programs a process holds, itself or through links.
 fn programs_of(pid: u32) -> BTreeSet<u32> {
@@ -194,25 +194,4 @@ fn every_process_of_a_server_has_its_beginning_and_its_end() {
     assert_eq!(begun, ended, "the same processes, by pid and start time");
     let unique: BTreeSet<_> = begun.iter().map(|(_, entity)| entity).collect();
     assert_eq!(unique.len(), 20);
-}
-
-#[test]
-fn servers_are_shown_without_loading_anything() {
-    let scene = Scene::new();
-    let config = scene.config(&[("shown", scene.loads_server())]);
-    let client = scene.client(Sdk::Python);
-    client.open(&config, &[], Era::Default);
-    let shown = std::process::Command::new(mcpwatch_tests::agent_program())
-        .args(["servers", "--json"])
-        .output()
-        .expect("the agent can be started");
-    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-    let shown = String::from_utf8(shown.stdout).expect("UTF-8");
-    // One document or one a line: either way a program can read it.
-    let documents: Vec<Value> = serde_json::Deserializer::from_str(&shown)
-        .into_iter()
-        .collect::<Result<_, _>>()
-        .expect("JSON");
-    let all = Value::from(documents).to_string();
-    assert!(all.contains("\"shown\"") && all.contains("mcp.json"), "{all}");
 }

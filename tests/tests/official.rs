@@ -123,10 +123,11 @@ const WORK: &[Work] = &[
     },
     Work {
         key: "web",
-        // Where it finds node it would install packages in the middle of a call.
+        // Addresses for documentation are not public to it. Where it finds node, it would install
+        // packages in the middle of a call.
         entry: |_| {
             json!({
-                "command": deps().python(), "args": ["-m", "mcp_server_fetch"],
+                "command": deps().python(), "args": ["-m", "mcp_server_fetch", "--allow-private-ips"],
                 "env": {"PATH": deps().python().parent()},
             })
         },
@@ -401,4 +402,21 @@ fn called_by_the_python_sdk() {
 #[test]
 fn called_by_the_typescript_sdk() {
     work_with(Sdk::TypeScript);
+}
+
+/// When this fails, it is not the agent.
+#[test]
+fn the_work_is_done_without_an_agent() {
+    for sdk in [Sdk::Python, Sdk::TypeScript] {
+        let scene = Scene::with_network();
+        let config = furnish(&scene);
+        let client = scene.client(sdk);
+        for work in WORK {
+            client.open(&config, &[work.key], work.era);
+            for call in work.calls {
+                ask(&scene, &client, work.key, call);
+            }
+        }
+        client.close(&[]);
+    }
 }
