@@ -58,7 +58,9 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
             }
         }
         Value::Array(list) => {
-            list.iter().for_each(|value| fields(value, &format!("{path}[]"), found));
+            for value in list {
+                fields(value, &format!("{path}[]"), found);
+            }
         }
         _ => {}
     }
@@ -66,7 +68,9 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 fn sample_fields() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    samples().iter().for_each(|sample| fields(sample, "", &mut found));
+    for sample in samples() {
+        fields(&sample, "", &mut found);
+    }
     found
 }
 

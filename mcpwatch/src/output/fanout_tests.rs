@@ -86,7 +86,7 @@ fn a_slow_reader_costs_exactly_the_counted_records_and_leaves_gaps() {
     until("the queue is drained", || fanout.states()[0].queued == 0);
     fanout.publish(vec![samples::alert()]);
     let losses = fanout.finish(SECOND);
-    assert_eq!(losses, [loss.clone()]);
+    assert_eq!(losses, std::slice::from_ref(&loss));
     let seqs = seqs(&reading.join().unwrap());
     assert!(seqs.is_sorted_by(|a, b| a < b));
     assert_eq!(seqs.len() as u64, published + 1 - loss.lost);
@@ -183,7 +183,7 @@ fn after_a_full_disk_the_broken_line_is_completed_and_writing_goes_on() {
     let text = fs::read_to_string(&events).unwrap();
     let seqs = seqs(&text);
     assert_eq!(seqs.len() as u64, published - loss.lost);
-    assert_eq!(seqs[seqs.len() - 10..], Vec::from_iter(published - 10..published));
+    assert_eq!(seqs[seqs.len() - 10..], (published - 10..published).collect::<Vec<_>>());
 }
 
 /// A tmpfs of 64 KiB.

@@ -1,7 +1,7 @@
 //! Record → JSON stream, console, OCSF; a bounded queue each, every drop counted.
 //!
 //! [`Fanout`] numbers the records and offers them to each output's queue without ever waiting; a
-//! thread an output renders and writes them ([`sink`]). An output that is slow, full or gone costs
+//! thread an output renders and writes them. An output that is slow, full or gone costs
 //! its own records, counted by reason, and nothing else.
 
 pub mod console;
@@ -11,6 +11,7 @@ pub mod json;
 pub mod ocsf;
 mod sink;
 mod stream;
+mod writer;
 
 #[cfg(test)]
 mod contract_tests;
