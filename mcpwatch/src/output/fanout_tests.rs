@@ -94,6 +94,21 @@ fn a_slow_reader_costs_exactly_the_counted_records_and_leaves_gaps() {
 }
 
 #[test]
+fn room_is_given_back_while_the_backlog_is_still_being_written() {
+    let (mut fanout, mut reader) = pipe(2000 * size_of::<Record>());
+    for _ in 0..300 {
+        fanout.publish((0..10).map(|_| samples::open("/etc/hosts")).collect());
+    }
+    let losses = fanout.losses();
+    assert_eq!(losses.len(), 1);
+    reader.read_exact(&mut vec![0; 1 << 20]).unwrap();
+    until("some is written", || fanout.states()[0].written > 500);
+    assert!(fanout.states()[0].queued > 500);
+    fanout.publish((0..10).map(|_| samples::open("/etc/hosts")).collect());
+    assert_eq!(fanout.losses(), losses);
+}
+
+#[test]
 fn a_flood_of_effects_does_not_push_out_the_alert_it_would_hide() {
     let (mut fanout, reader) = pipe(200 * size_of::<Record>());
     for _ in 0..100 {

@@ -26,6 +26,8 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Where in `buffer` the text of each record ends.
     ends: Vec<usize>,
+    /// Weight in the queue of the batches that are rendered, but not written yet.
+    weight: usize,
     /// Rest of a record whose beginning is written already: it goes out before anything else, so
     /// that no line stays broken.
     rest: Vec<u8>,
@@ -47,6 +49,7 @@ impl Writer {
             shared,
             buffer: Vec::with_capacity(WRITE_BYTES),
             ends: Vec::new(),
+            weight: 0,
             rest,
             trouble: None,
         }
@@ -64,7 +67,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.release(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.shared.abandoned.load(Ordering::Acquire) {
+            if self.is_abandoned() {
                 return;
             }
         }
@@ -76,30 +79,33 @@ impl Writer {
         self.flush();
     }
 
-    /// Renders a job and what has queued up behind it, up to a buffer's fill, and writes it at once.
+    /// Renders a job and what has queued up behind it, and writes it in as few calls as possible.
     fn take(&mut self, first: Job, jobs: &Receiver<Job>) {
         let mut next = Some(first);
-        let mut weight = 0;
         while let Some(job) = next {
             match job {
-                Job::Batch { records, taken, weight: batch_weight } => {
-                    weight += batch_weight;
+                Job::Batch { records, taken, weight } => {
                     match taken {
                         Selection::All => self.render(records.iter()),
                         Selection::Some(indices) => {
                             self.render(indices.iter().filter_map(|index| records.get(*index)));
                         }
                     }
+                    self.weight += weight;
                 }
                 Job::Reopen => {
                     self.flush();
                     self.reopen();
                 }
             }
-            next = if self.buffer.len() < WRITE_BYTES { jobs.try_recv().ok() } else { None };
+            let more = self.buffer.len() < WRITE_BYTES && !self.is_abandoned();
+            next = if more { jobs.try_recv().ok() } else { None };
         }
         self.flush();
-        self.shared.queued_bytes.fetch_sub(weight, Ordering::AcqRel);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.shared.abandoned.load(Ordering::Acquire)
     }
 
     fn render<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
@@ -127,6 +133,7 @@ impl Writer {
             self.write();
         }
         self.shared.settle(self.ends.len());
+        self.shared.queued_bytes.fetch_sub(std::mem::take(&mut self.weight), Ordering::AcqRel);
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER_BYTES);
         self.ends.clear();
