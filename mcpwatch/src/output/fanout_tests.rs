@@ -31,7 +31,7 @@ fn pipe(queue_bytes: usize) -> (Fanout, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let stream = Stream::of(File::from(OwnedFd::from(writer)), Destination::Stdout);
     let mut fanout = Fanout { next_seq: 0, sinks: Vec::new() };
-    fanout.add(stream, Renderer::Json, queue_bytes).unwrap();
+    fanout.add(stream, Renderer::new(Format::Json, Colour::Never), queue_bytes).unwrap();
     (fanout, reader)
 }
 
