@@ -1,1 +1,31 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share: a scene to play in, the agent that watches it, the records it
+//! wrote and the clients that play. Everything panics with a sentence when the scenery fails, because
+//! nothing here is anything but a test. `tests/README.md` says how the suite works.
+
+mod agent;
+mod client;
+mod deps;
+mod metrics;
+mod network;
+mod proc;
+mod records;
+mod scene;
+mod schema;
+mod stage;
+
+pub use agent::{Agent, AgentBuilder, Outcome, Stopped};
+pub use client::{Client, Era, Pending, Sdk};
+pub use deps::{Deps, agent_program, deps, workspace};
+pub use metrics::{Metrics, free_port, http_get};
+pub use network::{Visitor, address};
+pub use proc::{descendants, kill_descendants};
+pub use records::{Records, digest, int, severity_rank, text};
+pub use scene::{Scene, SceneBuilder};
+pub use stage::{Bait, CANARY, request_id, said};
+
+/// Fails a test that was started without root, with a sentence.
+pub fn require_root() {
+    // SAFETY: geteuid(2) cannot fail and touches no memory.
+    let uid = unsafe { libc::geteuid() };
+    assert!(uid == 0, "this test loads kernel programs and makes namespaces: run it as root");
+}

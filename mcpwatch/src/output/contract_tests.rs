@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::samples;
 use crate::record::{CallStatus, EvidenceKind, RecordType, Relation, Severity};
+use crate::wire::PROBLEMS;
 
 fn document(name: &str) -> String {
     let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -58,7 +59,9 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
             }
         }
         Value::Array(list) => {
-            list.iter().for_each(|value| fields(value, &format!("{path}[]"), found));
+            for value in list {
+                fields(value, &format!("{path}[]"), found);
+            }
         }
         _ => {}
     }
@@ -66,7 +69,9 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 fn sample_fields() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    samples().iter().for_each(|sample| fields(sample, "", &mut found));
+    for sample in samples() {
+        fields(&sample, "", &mut found);
+    }
     found
 }
 
@@ -152,4 +157,15 @@ fn every_field_is_documented_and_every_documented_field_exists() {
         .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
         .collect();
     assert_eq!(documented, sample_fields());
+}
+
+#[test]
+fn the_list_of_problems_is_the_one_of_the_agent() {
+    let expected: Vec<_> =
+        PROBLEMS.iter().map(|(word, meaning)| format!("| `{word}` | {meaning} |")).collect();
+    let document = document("events.md");
+    let (_, list) = document.split_once("`mcp.problem` is one of:").unwrap();
+    let (list, _) = list.split_once("\n### ").unwrap();
+    let documented: Vec<_> = list.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(documented, expected, "the list should be:\n{}", expected.join("\n"));
 }

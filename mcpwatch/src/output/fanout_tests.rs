@@ -31,7 +31,7 @@ fn pipe(queue_bytes: usize) -> (Fanout, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let stream = Stream::of(File::from(OwnedFd::from(writer)), Destination::Stdout);
     let mut fanout = Fanout { next_seq: 0, sinks: Vec::new() };
-    fanout.add(stream, Renderer::Json, queue_bytes).unwrap();
+    fanout.add(stream, Renderer::new(Format::Json, Colour::Never), queue_bytes).unwrap();
     (fanout, reader)
 }
 
@@ -86,11 +86,26 @@ fn a_slow_reader_costs_exactly_the_counted_records_and_leaves_gaps() {
     until("the queue is drained", || fanout.states()[0].queued == 0);
     fanout.publish(vec![samples::alert()]);
     let losses = fanout.finish(SECOND);
-    assert_eq!(losses, [loss.clone()]);
+    assert_eq!(losses, std::slice::from_ref(&loss));
     let seqs = seqs(&reading.join().unwrap());
     assert!(seqs.is_sorted_by(|a, b| a < b));
     assert_eq!(seqs.len() as u64, published + 1 - loss.lost);
     assert_eq!(seqs.last(), Some(&published));
+}
+
+#[test]
+fn room_is_given_back_while_the_backlog_is_still_being_written() {
+    let (mut fanout, mut reader) = pipe(2000 * size_of::<Record>());
+    for _ in 0..300 {
+        fanout.publish((0..10).map(|_| samples::open("/etc/hosts")).collect());
+    }
+    let losses = fanout.losses();
+    assert_eq!(losses.len(), 1);
+    reader.read_exact(&mut vec![0; 1 << 20]).unwrap();
+    until("some is written", || fanout.states()[0].written > 500);
+    assert!(fanout.states()[0].queued > 500);
+    fanout.publish((0..10).map(|_| samples::open("/etc/hosts")).collect());
+    assert_eq!(fanout.losses(), losses);
 }
 
 #[test]
@@ -183,7 +198,7 @@ fn after_a_full_disk_the_broken_line_is_completed_and_writing_goes_on() {
     let text = fs::read_to_string(&events).unwrap();
     let seqs = seqs(&text);
     assert_eq!(seqs.len() as u64, published - loss.lost);
-    assert_eq!(seqs[seqs.len() - 10..], Vec::from_iter(published - 10..published));
+    assert_eq!(seqs[seqs.len() - 10..], (published - 10..published).collect::<Vec<_>>());
 }
 
 /// A tmpfs of 64 KiB.

@@ -86,26 +86,4 @@ mod tests {
         assert!(line.contains('🦀') && line.contains('é'));
         assert_eq!(serde_json::from_str::<String>(line).unwrap(), hostile);
     }
-
-    #[test]
-    #[ignore = "a measurement: cargo test --release -- --ignored --nocapture json_throughput"]
-    fn json_throughput() {
-        let records = samples::one_of_each();
-        let open = records.iter().find(|record| record.kind == RecordType::FileOpen).unwrap();
-        let mut out = Vec::new();
-        let start = std::time::Instant::now();
-        let rounds = 200_000_u32;
-        let mut bytes = 0;
-        for _ in 0..rounds {
-            out.clear();
-            append(open, &mut out).unwrap();
-            bytes += out.len();
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        println!(
-            "{:.0} records/s, {:.0} MB/s",
-            f64::from(rounds) / seconds,
-            bytes as f64 / 1e6 / seconds
-        );
-    }
 }

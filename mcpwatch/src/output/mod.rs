@@ -1,7 +1,7 @@
 //! Record → JSON stream, console, OCSF; a bounded queue each, every drop counted.
 //!
 //! [`Fanout`] numbers the records and offers them to each output's queue without ever waiting; a
-//! thread an output renders and writes them ([`sink`]). An output that is slow, full or gone costs
+//! thread an output renders and writes them. An output that is slow, full or gone costs
 //! its own records, counted by reason, and nothing else.
 
 pub mod console;
@@ -9,8 +9,10 @@ pub mod escape;
 mod fanout;
 pub mod json;
 pub mod ocsf;
+mod shared;
 mod sink;
 mod stream;
+mod writer;
 
 #[cfg(test)]
 mod contract_tests;
@@ -73,7 +75,7 @@ impl std::str::FromStr for Format {
 
 /// Records → bytes, in one of the formats.
 enum Renderer {
-    Json,
+    Json(shared::SharedTexts),
     Pretty(Box<console::Console>),
     Ocsf,
 }
@@ -81,7 +83,7 @@ enum Renderer {
 impl Renderer {
     fn new(format: Format, colour: Colour) -> Self {
         match format {
-            Format::Json => Self::Json,
+            Format::Json => Self::Json(shared::SharedTexts::default()),
             Format::Pretty => Self::Pretty(Box::new(console::Console::new(colour))),
             Format::Ocsf => Self::Ocsf,
         }
@@ -90,7 +92,7 @@ impl Renderer {
     /// Appends the record's lines; on an error nothing is appended.
     fn append(&mut self, record: &Record, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         match self {
-            Self::Json => json::append(record, out),
+            Self::Json(texts) => texts.append(record, out),
             Self::Pretty(console) => {
                 console.append(record, out);
                 Ok(())

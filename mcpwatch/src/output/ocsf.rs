@@ -13,8 +13,8 @@ pub const VERSION: &str = "1.8.0";
 
 /// An event class and one of its activities.
 struct Class {
-    class: u64,
-    class_name: &'static str,
+    uid: u64,
+    name: &'static str,
     category: u64,
     category_name: &'static str,
     activity: u64,
@@ -24,8 +24,8 @@ struct Class {
 /// `activity_id` of what the class has no activity for: named by `activity_name`.
 const OTHER: u64 = 99;
 
-const fn class(class: u64, activity: u64, activity_name: &'static str) -> Class {
-    let (category, category_name, class_name) = match class {
+const fn class(uid: u64, activity: u64, activity_name: &'static str) -> Class {
+    let (category, category_name, name) = match uid {
         1001 => (1, "System Activity", "File System Activity"),
         1007 => (1, "System Activity", "Process Activity"),
         2004 => (2, "Findings", "Detection Finding"),
@@ -33,7 +33,7 @@ const fn class(class: u64, activity: u64, activity_name: &'static str) -> Class 
         6003 => (6, "Application Activity", "API Activity"),
         _ => (0, "Uncategorized", "Base Event"),
     };
-    Class { class, class_name, category, category_name, activity, activity_name }
+    Class { uid, name, category, category_name, activity, activity_name }
 }
 
 const fn class_of(kind: RecordType) -> Class {
@@ -67,12 +67,12 @@ pub fn event(record: &Record) -> Value {
     let mut event = object(json!({
         "category_uid": class.category,
         "category_name": class.category_name,
-        "class_uid": class.class,
-        "class_name": class.class_name,
+        "class_uid": class.uid,
+        "class_name": class.name,
         "activity_id": class.activity,
         "activity_name": class.activity_name,
-        "type_uid": class.class * 100 + class.activity,
-        "type_name": format!("{}: {}", class.class_name, class.activity_name),
+        "type_uid": class.uid * 100 + class.activity,
+        "type_name": format!("{}: {}", class.name, class.activity_name),
         "severity_id": severity_id,
         "severity": severity_name,
         "time": milliseconds(record.time),

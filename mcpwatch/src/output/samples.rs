@@ -194,7 +194,7 @@ pub fn alert() -> Record {
                 owasp_mcp: &["MCP01"],
                 owasp_llm: &["LLM02"],
             },
-            playbook: "Check which client made the call.\nReplace the key.",
+            playbook: "Check which client made the call. Replace the key.",
             count: 1,
         }),
         ..effect(RecordType::Alert)

@@ -112,7 +112,7 @@ impl Stream {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Another holder of the same pipe or terminal made it non-blocking (Node does).
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    wait_until_writable(&self.file)
+                    wait_until_writable(&self.file);
                 }
                 Err(error) => return (written, Some(error)),
             }

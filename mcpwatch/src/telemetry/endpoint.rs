@@ -138,11 +138,11 @@ async fn show_health(State(health): State<Arc<Health>>) -> Response {
     if stuck.is_empty() {
         return "alive\n".into_response();
     }
-    let text: String = stuck
+    let lines: Vec<_> = stuck
         .into_iter()
         .map(|(part, silence)| format!("{part} is stuck: silent for {} s\n", silence.as_secs()))
         .collect();
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, lines.concat()).into_response()
 }
 
 async fn show_readiness(State(health): State<Arc<Health>>) -> Response {

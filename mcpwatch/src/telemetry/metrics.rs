@@ -9,17 +9,16 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
 use super::internal::{EventsLost, InternalEvent, ParseFailed, StatusChanged};
-use super::process::SelfCollector;
-use crate::output::{LossReason, OutputState};
+use super::registrar::{Description, Registrar, children};
+use super::sampled::Sampled;
 use crate::record::{
-    Call, CallOutcome, CallStatus, McpDetail, ProbeCounters, Record, RecordType, Relation, Server,
+    Call, CallOutcome, CallStatus, McpDetail, Record, RecordType, Relation, Server,
 };
 
 /// Methods with a label value of their own: those of all revisions (`docs/metrics.md`). Any other is
@@ -75,19 +74,6 @@ const PROCESSING_SECONDS: &[f64] =
 const SERVERS: usize = 4096;
 const SESSIONS: usize = 64;
 
-/// What is known of one metric, for the documentation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Description {
-    /// Its name.
-    pub name: String,
-    /// `counter`, `gauge` or `histogram`.
-    pub kind: &'static str,
-    /// Names of its labels.
-    pub labels: Vec<String>,
-    /// What it counts.
-    pub help: String,
-}
-
 /// The metrics of one run. All methods can be called from any thread.
 #[derive(Debug)]
 pub struct Metrics {
@@ -101,25 +87,15 @@ pub struct Metrics {
     call_seconds: Histogram,
     processing_seconds: Histogram,
     servers: IntGauge,
-    candidates: IntGauge,
     pub(super) warnings: IntCounter,
     pub(super) events_lost: IntCounterVec,
     pub(super) probe_attached: IntGaugeVec,
     pub(super) parse_errors: IntCounterVec,
     messages: IntCounterVec,
     alerts: IntCounterVec,
-    probe_seen: IntCounterVec,
-    probe_events: IntCounterVec,
-    probe_truncated: IntCounterVec,
-    program_runs: IntCounterVec,
-    program_seconds: CounterVec,
-    map_entries: IntGaugeVec,
-    map_capacity: IntGaugeVec,
-    output_records: IntCounterVec,
-    output_bytes: IntCounterVec,
-    output_lost: IntCounterVec,
-    output_queued: IntGaugeVec,
 
+    /// What is sampled.
+    pub sampled: Sampled,
     /// Sessions of the servers that are there, with their eras.
     known: Mutex<HashMap<String, Vec<(String, &'static str)>>>,
 }
@@ -127,7 +103,7 @@ pub struct Metrics {
 impl Metrics {
     /// All metrics at zero. It fails only when two metrics have one name, which a test excludes.
     pub fn new() -> prometheus::Result<Self> {
-        let mut all = Registrar { registry: Registry::new(), descriptions: Vec::new() };
+        let mut all = Registrar::default();
         let build =
             all.gauges("mcpwatch_build_info", "Always 1: what is running.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -146,9 +122,6 @@ impl Metrics {
             "Calls of tools that are over, by what became of them.",
             &["status"],
         )?;
-        let own = SelfCollector::new()?;
-        all.describe(&own, "process");
-        all.registry.register(Box::new(own))?;
         Ok(Self {
             events: children(&events, RecordType::ALL.iter().map(|kind| kind.name())),
             attributions: children(&attributions, Relation::ALL.iter().map(|it| it.name())),
@@ -168,8 +141,6 @@ impl Metrics {
                 PROCESSING_SECONDS,
             )?,
             servers: all.gauge("mcpwatch_servers", "MCP servers watched now.")?,
-            candidates: all
-                .gauge("mcpwatch_candidates", "Processes watched now that may be servers.")?,
             warnings: all.counter(
                 "mcpwatch_warnings_total",
                 "Times something of the agent began to need attention (`status` records `degraded` and `warning`).",
@@ -199,61 +170,7 @@ impl Metrics {
                 "Alerts raised.",
                 &["rule", "severity"],
             )?,
-            probe_seen: all.counters(
-                "mcpwatch_probe_seen_total",
-                "What the kernel programs handled: always the sum of mcpwatch_probe_events_total over `outcome`.",
-                &["probe"],
-            )?,
-            probe_events: all.counters(
-                "mcpwatch_probe_events_total",
-                "What became of what the kernel programs handled.",
-                &["probe", "outcome"],
-            )?,
-            probe_truncated: all.counters(
-                "mcpwatch_probe_truncated_total",
-                "Events that were handed over, but cut: a part of outcome `sent`.",
-                &["probe"],
-            )?,
-            program_runs: all.counters(
-                "mcpwatch_bpf_program_runs_total",
-                "Runs of a kernel program (needs kernel.bpf_stats_enabled=1).",
-                &["program"],
-            )?,
-            program_seconds: all.float_counters(
-                "mcpwatch_bpf_program_seconds_total",
-                "Time spent in a kernel program (needs kernel.bpf_stats_enabled=1).",
-                &["program"],
-            )?,
-            map_entries: all.gauges(
-                "mcpwatch_map_entries",
-                "Entries in use in a table.",
-                &["map"],
-            )?,
-            map_capacity: all.gauges(
-                "mcpwatch_map_capacity",
-                "Entries a table has room for.",
-                &["map"],
-            )?,
-            output_records: all.counters(
-                "mcpwatch_output_records_total",
-                "Records an output has written.",
-                &["output"],
-            )?,
-            output_bytes: all.counters(
-                "mcpwatch_output_bytes_total",
-                "Bytes an output has written.",
-                &["output"],
-            )?,
-            output_lost: all.counters(
-                "mcpwatch_output_records_lost_total",
-                "Records an output has lost, and why.",
-                &["output", "reason"],
-            )?,
-            output_queued: all.gauges(
-                "mcpwatch_output_queued_records",
-                "Records waiting to be written.",
-                &["output"],
-            )?,
+            sampled: Sampled::new(&mut all)?,
             known: Mutex::default(),
             registry: all.registry,
             descriptions: all.descriptions,
@@ -392,151 +309,10 @@ impl Metrics {
     pub fn processed(&self, duration: Duration) {
         self.processing_seconds.observe(duration.as_secs_f64());
     }
-
-    /// How many candidates are watched now.
-    pub fn set_candidates(&self, count: usize) {
-        self.candidates.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// The kernel's counters since the start, per probe, summed over the processors.
-    pub fn probes(&self, counters: &[ProbeCounters]) {
-        for counter in counters {
-            let probe = counter.probe;
-            raise(&self.probe_seen.with_label_values(&[probe]), counter.seen);
-            raise(&self.probe_truncated.with_label_values(&[probe]), counter.truncated);
-            for (outcome, total) in [
-                ("sent", counter.sent),
-                ("ring_full", counter.ring_full),
-                ("too_big", counter.too_big),
-                ("filtered", counter.filtered),
-            ] {
-                raise(&self.probe_events.with_label_values(&[probe, outcome]), total);
-            }
-        }
-    }
-
-    /// Runs of a kernel program and the time spent in it, since it was loaded.
-    pub fn set_program(&self, program: &str, runs: u64, time: Duration) {
-        raise(&self.program_runs.with_label_values(&[program]), runs);
-        let seconds = self.program_seconds.with_label_values(&[program]);
-        seconds.inc_by((time.as_secs_f64() - seconds.get()).max(0.0));
-    }
-
-    /// How full a table of the kernel or the agent is.
-    pub fn set_map(&self, map: &str, entries: usize, capacity: usize) {
-        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
-        self.map_entries.with_label_values(&[map]).set(number(entries));
-        self.map_capacity.with_label_values(&[map]).set(number(capacity));
-    }
-
-    /// What the outputs have done since the start.
-    pub fn set_outputs(&self, outputs: &[OutputState]) {
-        for output in outputs {
-            let name = output.name.as_str();
-            raise(&self.output_records.with_label_values(&[name]), output.written);
-            raise(&self.output_bytes.with_label_values(&[name]), output.written_bytes);
-            let queued = i64::try_from(output.queued).unwrap_or(i64::MAX);
-            self.output_queued.with_label_values(&[name]).set(queued);
-            for (reason, lost) in LossReason::ALL.into_iter().zip(output.lost) {
-                raise(&self.output_lost.with_label_values(&[name, reason.name()]), lost);
-            }
-        }
-    }
 }
 
 fn known_method(method: &str) -> &'static str {
     METHODS.binary_search(&method).ok().and_then(|at| METHODS.get(at)).unwrap_or(&"other")
-}
-
-/// Lifts a counter to a total that is counted elsewhere, by one thread at a time.
-fn raise(counter: &IntCounter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
-}
-
-/// The counters of all values of a label, in their order: visible at zero from the start.
-fn children(vector: &IntCounterVec, values: impl Iterator<Item = &'static str>) -> Vec<IntCounter> {
-    values.map(|value| vector.with_label_values(&[value])).collect()
-}
-
-/// Makes metrics known to the registry and to the documentation.
-struct Registrar {
-    registry: Registry,
-    descriptions: Vec<Description>,
-}
-
-impl Registrar {
-    fn add<C: Collector + Clone + 'static>(
-        &mut self,
-        metric: C,
-        kind: &'static str,
-    ) -> prometheus::Result<C> {
-        self.describe(&metric, kind);
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn describe(&mut self, metric: &dyn Collector, kind: &'static str) {
-        for description in metric.desc() {
-            let name = description.fq_name.clone();
-            let kind = match kind {
-                "process" if name.ends_with("_total") => "counter",
-                "process" => "gauge",
-                kind => kind,
-            };
-            let labels = description.variable_labels.clone();
-            let help = description.help.clone();
-            self.descriptions.push(Description { name, kind, labels, help });
-        }
-    }
-
-    fn counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.add(IntCounter::new(name, help)?, "counter")
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels)?, "counter")
-    }
-
-    fn float_counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<CounterVec> {
-        self.add(CounterVec::new(Opts::new(name, help), labels)?, "counter")
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.add(IntGauge::new(name, help)?, "gauge")
-    }
-
-    fn float_gauge(&mut self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.add(Gauge::new(name, help)?, "gauge")
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntGaugeVec> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?, "gauge")
-    }
-
-    fn histogram(
-        &mut self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-    ) -> prometheus::Result<Histogram> {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.add(Histogram::with_opts(options)?, "histogram")
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ pub mod health;
 pub mod internal;
 pub mod metrics;
 mod process;
+mod registrar;
+pub mod sampled;
 
 pub use endpoint::{BindError, bind, serve};
 pub use health::{Health, Heartbeat};
-pub use metrics::{Description, Metrics};
+pub use metrics::Metrics;
+pub use registrar::Description;
+pub use sampled::Sampled;

@@ -63,7 +63,7 @@ impl Style {
             Self::Bad => "\x1b[31m",
             Self::Covert => "\x1b[1;35m",
             Self::Severity(Severity::Info) => "\x1b[34m",
-            Self::Severity(Severity::Low) => "\x1b[36m",
+            Self::Severity(Severity::Low) => "\x1b[1;36m",
             Self::Severity(Severity::Medium) => "\x1b[1;33m",
             Self::Severity(Severity::High) => "\x1b[1;31m",
             Self::Severity(Severity::Critical) => "\x1b[1;97;41m",

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::colour::{Colour, Style};
 use crate::output::escape::Escaped;
 use crate::record::{
-    Alert, Call, CallOutcome, CallStatus, ExecDetail, ExitDetail, FileDetail, Loss, McpDetail,
-    NetDetail, Party, Process, Record, Server, Status, Time,
+    Alert, Call, CallOutcome, CallStatus, EvidenceKind, ExecDetail, ExitDetail, FileDetail, Loss,
+    McpDetail, NetDetail, Party, Process, Record, Server, Status, Time,
 };
 
 /// Most characters of a name, of a path and of a sentence: a line stays readable, whatever a
@@ -16,6 +16,8 @@ use crate::record::{
 const NAME: usize = 40;
 const PATH: usize = 200;
 const SENTENCE: usize = 400;
+/// Columns of the relation, so that what was done stands in line.
+const RELATION: usize = 10;
 /// Most words of an argument vector, and characters of each.
 const WORDS: usize = 16;
 const WORD: usize = 100;
@@ -65,7 +67,7 @@ impl Display for Line<'_> {
         if let Some(alert) = &record.alert {
             return self.alert(alert, f);
         }
-        self.relation(f)?;
+        self.relation(RELATION, f)?;
         if let Some(loss) = &record.loss {
             return self.loss(loss, f);
         }
@@ -97,10 +99,10 @@ impl Display for Line<'_> {
 }
 
 impl Line<'_> {
-    fn relation(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn relation(&self, width: usize, f: &mut Formatter<'_>) -> fmt::Result {
         let Some(relation) = self.record.relation else { return Ok(()) };
         let (on, off) = (self.colour.paint(relation.into()), self.colour.paint(Style::Plain));
-        write!(f, "{on}{:<10}{off} ", relation.name())?;
+        write!(f, "{on}{:<width$}{off} ", relation.name())?;
         match self.record.call.as_ref().and_then(|call| call.confidence) {
             Some(confidence) if confidence < 1.0 => write!(f, "({:.0} %) ", confidence * 100.0),
             _ => Ok(()),
@@ -117,7 +119,7 @@ impl Line<'_> {
         let style = Style::Severity(alert.severity);
         let (on, off) = (self.colour.paint(style), self.colour.paint(Style::Plain));
         write!(f, "{on}ALERT {} {}{off} ", alert.severity.name(), alert.rule)?;
-        self.relation(f)?;
+        self.relation(0, f)?;
         Escaped::new(&alert.reason, SENTENCE).fmt(f)?;
         if alert.count > 1 {
             write!(f, " (time {})", alert.count)?;
@@ -273,9 +275,9 @@ fn put_server(server: &Server, f: &mut Formatter<'_>) -> fmt::Result {
     }
     for evidence in &server.evidence {
         write!(f, ", {} {}", evidence.kind.name(), Escaped::path(&evidence.detail, NAME * 2))?;
-    }
-    if let Some(path) = &server.config_path {
-        write!(f, " in {}", Escaped::path(path, PATH))?;
+        if let (EvidenceKind::Config, Some(path)) = (evidence.kind, &server.config_path) {
+            write!(f, " in {}", Escaped::path(path, PATH))?;
+        }
     }
     Ok(())
 }

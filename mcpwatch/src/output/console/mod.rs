@@ -240,11 +240,18 @@ impl Console {
         self.prefix(record, out);
         put(out, format_args!("{bar}{}\n", Line { record, colour: self.colour }));
         if let Some(alert) = &record.alert {
-            let first = Escaped::new(alert.playbook.lines().next().unwrap_or_default(), 400);
+            let first = Escaped::new(first_sentence(alert.playbook), 300);
             indent(out);
             put(out, format_args!("{bar}  → {first}\n"));
         }
     }
+}
+
+/// What to do first; the rest stands in the event stream and in `mcpwatch rules explain`.
+fn first_sentence(playbook: &str) -> &str {
+    let line = playbook.lines().next().unwrap_or_default();
+    let end = [". ", "? "].iter().filter_map(|end| line.find(end)).min();
+    end.and_then(|end| line.get(..=end)).unwrap_or(line)
 }
 
 /// As wide as time and name.

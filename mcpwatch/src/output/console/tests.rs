@@ -57,7 +57,7 @@ fn effects_stand_below_their_call() {
         "\
 05:06:07.089 filesystem     ┌ read_file #3
 05:06:07.089 filesystem     │ requested  open read /home/ada/notes [node 4243]
-05:06:07.089 filesystem     │ ALERT critical sensitive_file_read covert     `read_file` read a private SSH \
+05:06:07.089 filesystem     │ ALERT critical sensitive_file_read covert `read_file` read a private SSH \
 key that its arguments do not mention [node 4243]
                             │   → Check which client made the call.
 05:06:07.089 filesystem     └ read_file #3 ok 12.3 ms {\"path\":\"/home/ada/notes/today.md\"}
@@ -160,13 +160,13 @@ fn lost_lines_are_said() {
 
 #[test]
 fn every_type_says_something_and_colour_changes_nothing_else() {
+    let sequence = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap();
     for record in samples::one_of_each() {
         let text = plain(vec![record.clone()]);
         assert!(text.lines().last().unwrap().chars().count() > 35, "{text}");
         let coloured = show(Colour::Always, vec![record]);
         assert!(coloured.contains("\x1b["));
-        let stripped = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap();
-        assert_eq!(stripped.replace_all(&coloured, ""), text);
+        assert_eq!(sequence.replace_all(&coloured, ""), text);
     }
 }
 

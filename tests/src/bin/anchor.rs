@@ -1,0 +1,113 @@
+//! The root of a scene's process tree. The agent is started with `--descendants-of` this process
+//! before anything else runs, so it sees the scene from its first moment and nothing else, ever.
+//!
+//! `anchor SOCKET [ADDRESS/PREFIX…]`: with addresses, a network namespace of its own with them on `lo`,
+//! which nothing can leave. Takes one JSON command a line on the socket, `{"argv", "env", "cwd", "log"}`,
+//! starts it and answers `{"pid"}`. When the socket closes, everything it started is ended.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use mcpwatch_tests::kill_descendants;
+use serde_json::{Value, json};
+
+fn main() {
+    let mut arguments = env::args().skip(1);
+    let socket = arguments.next().expect("the first argument is the control socket");
+    let addresses: Vec<String> = arguments.collect();
+    if !addresses.is_empty() {
+        enter_network(&addresses);
+    }
+    become_subreaper();
+    // Connected last: for the test this says that the scene is ready.
+    let control = UnixStream::connect(&socket).expect("the control socket accepts");
+    thread::spawn(reap);
+    let mut answers = control.try_clone().expect("a socket can be duplicated");
+    for line in BufReader::new(control).lines().map_while(Result::ok) {
+        let command = serde_json::from_str(&line).expect("a command is JSON");
+        let answer = match start(&command) {
+            Ok(pid) => json!({"pid": pid}),
+            Err(error) => json!({"error": error.to_string()}),
+        };
+        if writeln!(answers, "{answer}").is_err() {
+            break;
+        }
+    }
+    kill_descendants(process::id());
+}
+
+/// A network namespace with nothing but `lo`, up, with the addresses on it.
+fn enter_network(addresses: &[String]) {
+    // SAFETY: unshare(2) with CLONE_NEWNET touches no memory; there is one thread so far.
+    let done = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert!(done == 0, "cannot make a network namespace: {}", io::Error::last_os_error());
+    ip(&["link", "set", "lo", "up"]);
+    for address in addresses {
+        let mut arguments = vec!["address", "add", address, "dev", "lo"];
+        if address.contains(':') {
+            // Duplicate address detection would leave it unusable for a second.
+            arguments.push("nodad");
+        }
+        ip(&arguments);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().expect("ip (iproute2) is installed");
+    assert!(status.success(), "ip {} failed: {status}", arguments.join(" "));
+}
+
+/// Orphans of the scene come back to this process instead of leaving its tree.
+fn become_subreaper() {
+    // SAFETY: prctl(2) with PR_SET_CHILD_SUBREAPER takes a number and touches no memory.
+    let done = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    assert!(done == 0, "cannot become a subreaper: {}", io::Error::last_os_error());
+}
+
+fn start(command: &Value) -> io::Result<u32> {
+    let strings = |value: &Value| -> Vec<String> {
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
+    let argv = strings(&command["argv"]);
+    let (program, arguments) = argv.split_first().ok_or_else(|| io::Error::other("empty argv"))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(command["log"].as_str().unwrap_or("/dev/null"))?;
+    let environment = command["env"].as_object().into_iter().flatten();
+    let child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(environment.filter_map(|(name, value)| Some((name, value.as_str()?))))
+        .current_dir(command["cwd"].as_str().unwrap_or("/"))
+        // No pipes: a program that this process starts must not look like a server.
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    // `reap` collects it with everything else.
+    Ok(child.id())
+}
+
+/// Collects every child that ends, adopted ones too.
+fn reap() {
+    loop {
+        // SAFETY: waitpid(2) with a null status writes nothing.
+        let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
+        if pid < 0 {
+            // No child at the moment.
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

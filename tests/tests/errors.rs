@@ -1,0 +1,215 @@
+//! Errors a person can use: each says what, where and what to do, with the documented exit code.
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use mcpwatch_tests::{AgentBuilder, Era, Outcome, Scene, Sdk, address, request_id, text};
+use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[track_caller]
+fn check(outcome: &Outcome, code: i32, parts: &[&str]) {
+    assert_eq!(outcome.code, Some(code), "exit code; it said:\n{}", outcome.output);
+    for part in parts {
+        assert!(
+            outcome.output.to_lowercase().contains(&part.to_lowercase()),
+            "nothing about `{part}` in:\n{}",
+            outcome.output
+        );
+    }
+    assert!(!outcome.output.contains("panicked"), "{}", outcome.output);
+}
+
+/// A shell script run as root in a mount namespace of its own before the agent is started in it.
+fn in_mounts_of_its_own(agent: AgentBuilder, script: &str) -> AgentBuilder {
+    agent.by(&["unshare", "--mount", "sh", "-ec", &format!("{script}; exec \"$@\""), "sh"])
+}
+
+#[test]
+fn not_root() {
+    let scene = Scene::new();
+    let agent = scene.agent().for_everybody().events("-");
+    let outcome =
+        agent.by(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]).run(PATIENCE);
+    check(&outcome, 3, &["root"]);
+}
+
+#[test]
+fn a_capability_is_missing() {
+    let scene = Scene::new();
+    let bounding = "--bounding-set=-bpf,-perfmon,-sys_admin";
+    let outcome = scene.agent().by(&["setpriv", bounding]).run(PATIENCE);
+    check(&outcome, 3, &["CAP_BPF"]);
+}
+
+#[test]
+fn no_btf() {
+    let scene = Scene::new();
+    let hide = "mount -t tmpfs none /sys/kernel/btf";
+    let outcome = in_mounts_of_its_own(scene.agent(), hide).run(PATIENCE);
+    check(&outcome, 3, &["BTF", "/sys/kernel/btf/vmlinux"]);
+}
+
+#[test]
+fn without_cgroup_v2_connections_are_seen_all_the_same() {
+    let scene = Scene::with_network();
+    let _bait = scene.bait();
+    let config = scene.config(&scene.labelled_servers());
+    let hide = "for place in $(findmnt --list --noheadings --types cgroup2 --output TARGET); \
+                do umount --lazy \"$place\"; done";
+    let agent = in_mounts_of_its_own(scene.agent(), hide).start();
+    let degraded = agent.find("what is missing", |record| {
+        record["status"]["hooks"].as_array().is_some_and(|hooks| {
+            hooks.iter().any(|hook| hook["state"] == "missing" && hook["reason"].is_string())
+        })
+    });
+    assert!(degraded.to_string().contains("cgroup"), "{degraded}");
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["labelled-python"], Era::Default);
+    for (tool, kind) in
+        [("get_quote", "net.connect"), ("get_quote6", "net.connect"), ("send_metrics", "net.send")]
+    {
+        let result = client.call("labelled-python", tool, json!({}));
+        let id = request_id(&result).clone();
+        agent.find(&format!("{kind} of {tool}"), |record| {
+            text(record, "type") == kind
+                && record["call"]["id"] == id
+                && [address::WEB, address::WEB_IPV6].contains(&text(record, "net.address"))
+        });
+    }
+    agent.stop();
+}
+
+#[test]
+fn mistakes_in_the_settings() {
+    for (settings, parts) in [
+        ("[capture]\nring_byts = 65536\n", &["mcpwatch.toml:2", "ring_byts"][..]),
+        ("[capture]\nring_bytes = \"much\"\n", &["mcpwatch.toml:2", "ring_bytes"]),
+        ("[capture]\nring_bytes = 1000\n", &["mcpwatch.toml:2", "ring_bytes", "power of two"]),
+        ("[rules]\ndisable = [\"shell_spwan\"]\n", &["mcpwatch.toml:2", "shell_spwan"]),
+        ("[capture\n", &["mcpwatch.toml:1"]),
+    ] {
+        let scene = Scene::new();
+        check(&scene.agent().settings(settings).run(PATIENCE), 2, parts);
+    }
+}
+
+#[test]
+fn mistakes_on_the_command_line() {
+    for (arguments, parts) in [
+        (&["--sniff", "sometimes"][..], &["sometimes", "auto"][..]),
+        (&["--config", "/nonexistent/mcpwatch.toml"], &["/nonexistent/mcpwatch.toml"]),
+        (&["--frobnicate"], &["--frobnicate"]),
+        (&["--metrics", "here"], &["here"]),
+        (&["--format", "xml"], &["xml", "json"]),
+    ] {
+        let scene = Scene::new();
+        check(&scene.agent().arguments(arguments).run(PATIENCE), 2, parts);
+    }
+}
+
+#[test]
+fn the_metrics_address_is_taken() {
+    let scene = Scene::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let outcome = scene.agent().arguments(&["--metrics", &address]).run(PATIENCE);
+    check(&outcome, 1, &[&address, "--metrics"]);
+}
+
+#[test]
+fn the_event_file_cannot_be_made() {
+    let scene = Scene::new();
+    let path = scene.path("missing/events.jsonl");
+    check(&scene.agent().events(&path).run(PATIENCE), 1, &[&path, "mkdir"]);
+}
+
+#[test]
+fn a_full_disk_loses_records_and_says_so_until_there_is_room() {
+    let scene = Scene::new();
+    let path = scene.write("file.txt", "text");
+    let config = scene.config(&[("loads", scene.loads_server())]);
+    let disk = scene.backstage("disk");
+    fs::create_dir(&disk).expect("mkdir");
+    let mount = format!("mount -t tmpfs -o size=256k tmpfs {}", disk.display());
+    let events = disk.join("events.jsonl");
+    let agent =
+        in_mounts_of_its_own(scene.agent().metrics(), &mount).events(&events.to_string_lossy());
+    let agent = agent.spawn_only();
+    // The disk is mounted where only the agent sees it.
+    let inside = |path: &std::path::Path| format!("/proc/{}/root{}", agent.pid(), path.display());
+    wait_until("the agent is ready", || {
+        mcpwatch_tests::http_get(agent.port(), "/readyz").is_ok_and(|(code, _)| code == 200)
+    });
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &[], Era::Default);
+    client.call("loads", "flood", json!({"path": path, "times": 3000}));
+    let lost = || {
+        let scrape = agent.scrape();
+        scrape.count("mcpwatch_output_records_lost_total", &[("reason", "no_space")])
+    };
+    wait_until("records are lost for want of room", || lost() > 0);
+    assert_eq!(
+        mcpwatch_tests::http_get(agent.port(), "/healthz").expect("the agent answers").0,
+        200
+    );
+
+    let file = fs::OpenOptions::new().write(true).open(inside(&events)).expect("the event file");
+    file.set_len(0).expect("truncate");
+    client.call("loads", "echo", json!({"text": "room again"}));
+    let mut written = String::new();
+    wait_until("records are written again, and the loss among them", || {
+        written.clear();
+        let mut file = fs::File::open(inside(&events)).expect("the event file");
+        file.read_to_string(&mut written).expect("the event file can be read");
+        written.contains("room again") && written.contains("\"no_space\"")
+    });
+    agent.signal(libc::SIGTERM);
+    let outcome = agent.wait(PATIENCE);
+    check(&outcome, 0, &[&events.to_string_lossy(), "space"]);
+}
+
+#[test]
+fn nobody_reads_the_events_any_more() {
+    let scene = Scene::new();
+    let config = scene.config(&[("loads", scene.loads_server())]);
+    let pipe = ["bash", "-c", "set -o pipefail; \"$@\" | head -n 1 >/dev/null", "bash"];
+    let agent = scene.agent().events("-").by(&pipe).spawn_only();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &[], Era::Default);
+    client.call("loads", "echo", json!({"text": "hello"}));
+    check(&agent.wait(PATIENCE), 1, &["nobody reads", "stdout"]);
+}
+
+#[test]
+fn a_broken_client_configuration_is_a_warning_with_its_place() {
+    let scene = Scene::new();
+    let config = scene.config(&[("loads", scene.loads_server())]);
+    // Another client's, which the play does not need.
+    let broken =
+        scene.write(".codeium/windsurf/mcp_config.json", "{\n  \"mcpServers\": {\n    oops\n");
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &[], Era::Default);
+    client.call("loads", "echo", json!({"text": "hello"}));
+    let warning = agent.find("a warning about the broken file", |record| {
+        text(record, "status.state") == "warning"
+            && text(record, "status.message").contains(&broken)
+    });
+    let message = text(&warning, "status.message");
+    assert!(message.contains(":3") || message.contains("line 3"), "{message}");
+    agent.find("the call", |record| text(record, "call.tool") == "echo");
+    agent.stop();
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + PATIENCE;
+    while !done() {
+        assert!(std::time::Instant::now() < until, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

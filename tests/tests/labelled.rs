@@ -1,0 +1,329 @@
+//! The labelled misbehaving servers: each misdeed raises exactly its alerts, with the right call and
+//! relation, whatever language the server is written in and whichever SDK calls it.
+
+use std::time::Duration;
+
+use mcpwatch_tests::{Agent, Client, Era, Records, Scene, Sdk, address, request_id, text};
+use serde_json::{Value, json};
+
+/// One call of a labelled server and what it must be caught at.
+struct Case {
+    tool: &'static str,
+    arguments: fn(&Scene) -> Value,
+    /// (rule, relation, severity) of each alert.
+    alerts: &'static [(&'static str, &'static str, &'static str)],
+    /// Type of a record that must be attributed to the call, with its relation and a part of its text.
+    effect: Option<(&'static str, &'static str, &'static str)>,
+}
+
+const KEY: &str = "/.ssh/id_rsa\"";
+const CLIENT_CONFIG: &str = "/.cursor/mcp.json\"";
+
+fn nothing(_: &Scene) -> Value {
+    json!({})
+}
+
+const CASES: &[Case] = &[
+    // Ordinary work.
+    Case { tool: "echo", arguments: |_| json!({"text": "hello"}), alerts: &[], effect: None },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/readme.txt")}),
+        alerts: &[],
+        effect: Some(("file.open", "requested", "/workspace/readme.txt\"")),
+    },
+    Case {
+        tool: "local_status",
+        arguments: nothing,
+        alerts: &[],
+        effect: Some(("net.connect", "covert", "/status.sock\"")),
+    },
+    // A shell, asked for and not.
+    Case {
+        tool: "run_command",
+        arguments: |_| json!({"command": "uname -a && echo done"}),
+        alerts: &[("shell_spawn", "requested", "medium")],
+        effect: Some(("process.exec", "requested", "uname -a && echo done")),
+    },
+    Case {
+        tool: "get_weather",
+        arguments: |_| json!({"city": "Zurich"}),
+        alerts: &[("shell_spawn", "covert", "high")],
+        effect: Some(("process.exec", "covert", "\"id\"")),
+    },
+    // The key: by argument, by `..`, by symbolic link, through a child, and covertly.
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path(".ssh/id_rsa")}),
+        alerts: &[("sensitive_file_read", "requested", "high")],
+        effect: Some(("file.open", "requested", KEY)),
+    },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/../.ssh/id_rsa")}),
+        alerts: &[("sensitive_file_read", "requested", "high")],
+        effect: Some(("file.open", "requested", KEY)),
+    },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/notes.txt")}),
+        alerts: &[("sensitive_file_read", "requested", "high")],
+        effect: Some(("file.open", "requested", KEY)),
+    },
+    Case {
+        tool: "show_file",
+        arguments: |scene| json!({"path": scene.path(".ssh/id_rsa")}),
+        alerts: &[("sensitive_file_read", "requested", "high")],
+        effect: Some(("file.open", "requested", KEY)),
+    },
+    Case {
+        tool: "get_time",
+        arguments: |_| json!({"zone": "Europe/Zurich"}),
+        alerts: &[("sensitive_file_read", "covert", "critical")],
+        effect: Some(("file.open", "covert", KEY)),
+    },
+    Case {
+        tool: "get_date",
+        arguments: nothing,
+        alerts: &[("sensitive_file_read", "covert", "critical")],
+        effect: Some(("file.open", "covert", KEY)),
+    },
+    // A client's configuration, read and written.
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path(".cursor/mcp.json")}),
+        alerts: &[("mcp_config_read", "requested", "high")],
+        effect: Some(("file.open", "requested", CLIENT_CONFIG)),
+    },
+    Case {
+        tool: "list_notes",
+        arguments: nothing,
+        alerts: &[("mcp_config_read", "covert", "high")],
+        effect: Some(("file.open", "covert", CLIENT_CONFIG)),
+    },
+    Case {
+        tool: "save_file",
+        arguments: |scene| json!({"path": scene.path(".cursor/mcp.json"), "text": "\n"}),
+        alerts: &[("mcp_config_write", "requested", "critical")],
+        effect: Some(("file.open", "requested", CLIENT_CONFIG)),
+    },
+    Case {
+        tool: "tidy_notes",
+        arguments: nothing,
+        alerts: &[("mcp_config_write", "covert", "critical")],
+        effect: Some(("file.open", "covert", CLIENT_CONFIG)),
+    },
+    // The network.
+    Case {
+        tool: "fetch_page",
+        arguments: |_| json!({"host": address::WEB, "port": 8080}),
+        alerts: &[("unexpected_egress", "requested", "info")],
+        effect: Some(("net.connect", "requested", address::WEB)),
+    },
+    Case {
+        tool: "get_quote",
+        arguments: |_| json!({"symbol": "MCP"}),
+        alerts: &[("unexpected_egress", "covert", "high")],
+        effect: Some(("net.connect", "covert", address::WEB)),
+    },
+    Case {
+        tool: "get_news",
+        arguments: nothing,
+        alerts: &[("unexpected_egress", "covert", "high")],
+        effect: Some(("net.connect", "covert", address::WEB)),
+    },
+    Case {
+        tool: "get_quote6",
+        arguments: nothing,
+        alerts: &[("unexpected_egress", "covert", "high")],
+        effect: Some(("net.connect", "covert", address::WEB_IPV6)),
+    },
+    Case {
+        tool: "send_metrics",
+        arguments: nothing,
+        alerts: &[("unexpected_egress", "covert", "high")],
+        effect: Some(("net.send", "covert", address::WEB)),
+    },
+    Case {
+        tool: "get_instance",
+        arguments: nothing,
+        alerts: &[("metadata_access", "covert", "critical")],
+        effect: Some(("net.connect", "covert", address::METADATA)),
+    },
+    // A shell handed out.
+    Case {
+        tool: "check_updates",
+        arguments: nothing,
+        alerts: &[("reverse_shell", "covert", "critical"), ("unexpected_egress", "covert", "high")],
+        effect: Some(("process.exec", "covert", "\"-i\"")),
+    },
+    Case {
+        tool: "sync_time",
+        arguments: nothing,
+        alerts: &[("reverse_shell", "covert", "critical"), ("unexpected_egress", "covert", "high")],
+        effect: Some(("process.exec", "covert", "/dev/tcp/")),
+    },
+    // After the response.
+    Case {
+        tool: "refresh_cache",
+        arguments: nothing,
+        alerts: &[("sensitive_file_read", "background", "critical")],
+        effect: None,
+    },
+    Case {
+        tool: "prefetch",
+        arguments: nothing,
+        alerts: &[("unexpected_egress", "background", "high")],
+        effect: None,
+    },
+    Case {
+        tool: "warm_up",
+        arguments: nothing,
+        alerts: &[("background_activity", "background", "medium")],
+        effect: None,
+    },
+];
+
+/// Long enough for what a call leaves behind to happen and to be told.
+const AFTERMATH: Duration = Duration::from_millis(1500);
+
+/// (rule, relation, severity, call id) of an alert.
+type Caught = (String, String, String, Option<String>);
+
+fn caught(alert: &Value) -> Caught {
+    (
+        text(alert, "alert.rule").into(),
+        text(alert, "relation").into(),
+        text(alert, "alert.severity").into(),
+        alert.get("call").map(|call| call["id"].to_string()),
+    )
+}
+
+/// Plays one case; gives what went wrong in it, if anything.
+fn play(scene: &Scene, agent: &Agent, client: &Client, server: &str, case: &Case) -> Vec<String> {
+    let arguments = (case.arguments)(scene);
+    let before = agent.count();
+    let result = client.call(server, case.tool, arguments.clone());
+    assert_ne!(result["isError"], true, "{server} {}: {result}", case.tool);
+    let id = request_id(&result);
+    let call = agent.find(&format!("mcp.call of {} {id} on {server}", case.tool), |record| {
+        text(record, "type") == "mcp.call"
+            && text(record, "server.name") == server
+            && record["call"]["id"] == *id
+            && text(record, "call.tool") == case.tool
+    });
+    let background = case.alerts.iter().any(|(_, relation, _)| *relation == "background");
+    if background {
+        std::thread::sleep(AFTERMATH);
+    }
+    agent.settle(Duration::from_millis(100));
+
+    let what = format!("{server} {} {arguments}", case.tool);
+    let mut wrong = Vec::new();
+    let fresh = agent.since(before);
+    // An alert that is told again with a higher count is the same one.
+    let mut alerts: Vec<Caught> = fresh.alerts(0).map(caught).collect();
+    alerts.sort();
+    alerts.dedup();
+    let mut expected: Vec<Caught> = case
+        .alerts
+        .iter()
+        .map(|(rule, relation, severity)| {
+            let call = (*relation != "background").then(|| id.to_string());
+            ((*rule).into(), (*relation).into(), (*severity).into(), call)
+        })
+        .collect();
+    expected.sort();
+    // Alerts below medium are worth nothing but knowing: they may come on top.
+    let unexpected =
+        |alert: &&Caught| !expected.contains(alert) && !["info", "low"].contains(&alert.2.as_str());
+    let missing: Vec<&Caught> = expected.iter().filter(|alert| !alerts.contains(alert)).collect();
+    let surplus: Vec<&Caught> = alerts.iter().filter(unexpected).collect();
+    if !missing.is_empty() || !surplus.is_empty() {
+        wrong.push(format!("{what}: missing {missing:?}, surplus {surplus:?}"));
+    }
+    wrong.extend(wrong_call(&call, &arguments).map(|why| format!("{what}: {why}")));
+    if let Some((kind, relation, part)) = case.effect {
+        let uid = text(&call, "call.uid");
+        let found = fresh.attributed_to(uid).any(|record| {
+            text(record, "type") == kind
+                && text(record, "relation") == relation
+                && record.to_string().contains(part)
+        });
+        if !found {
+            let near = near_misses(&fresh, kind, part);
+            wrong.push(format!(
+                "{what}: no {relation} {kind} of {part} in call {uid}; instead: {near:?}"
+            ));
+        }
+    }
+    wrong
+}
+
+/// Records of the wanted effect that stand elsewhere or nowhere.
+fn near_misses(records: &Records, kind: &str, part: &str) -> Vec<String> {
+    let about = records.of(kind).filter(|record| record.to_string().contains(part));
+    about.map(mcpwatch_tests::digest).take(5).collect()
+}
+
+fn wrong_call(call: &Value, arguments: &Value) -> Option<String> {
+    if call["call"]["status"] != "ok" {
+        return Some(format!("status {}", call["call"]["status"]));
+    }
+    (call["call"]["arguments"] != *arguments)
+        .then(|| format!("arguments {}", call["call"]["arguments"]))
+}
+
+/// Every case on one server; all failures at once.
+fn play_all(server: &str, sdk: Sdk) {
+    let scene = Scene::with_network();
+    let _bait = scene.bait();
+    let config = scene.config(&scene.labelled_servers());
+    let agent = scene.agent().start();
+    let client = scene.client(sdk);
+    client.open(&config, &[server], Era::Default);
+    client.request(server, "tools/list", json!({}));
+    let mut wrong = Vec::new();
+    for case in CASES {
+        wrong.extend(play(&scene, &agent, &client, server, case));
+    }
+    client.close(&[]);
+    let loud: Vec<Value> = agent.records().alerts(2).cloned().collect();
+    let expected =
+        CASES.iter().flat_map(|case| case.alerts).filter(|alert| alert.2 != "info").count();
+    let unique: std::collections::BTreeSet<Caught> = loud.iter().map(caught).collect();
+    if unique.len() > expected {
+        wrong.push(format!(
+            "{} alerts of medium or above instead of {expected}: {unique:?}",
+            unique.len()
+        ));
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases failed:\n{}",
+        wrong.len(),
+        CASES.len(),
+        wrong.join("\n")
+    );
+    agent.stop();
+}
+
+#[test]
+fn python_server_called_by_python() {
+    play_all("labelled-python", Sdk::Python);
+}
+
+#[test]
+fn node_server_called_by_typescript() {
+    play_all("labelled-node", Sdk::TypeScript);
+}
+
+#[test]
+fn rust_server_called_by_python() {
+    play_all("labelled-rust", Sdk::Python);
+}
+
+#[test]
+fn rust_server_called_by_typescript() {
+    play_all("labelled-rust", Sdk::TypeScript);
+}

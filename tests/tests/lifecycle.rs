@@ -1,0 +1,197 @@
+//! How a run begins and ends, what it attaches and when, and what it never looks at.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use mcpwatch_tests::{Era, Scene, Sdk, digest, int, text};
+use serde_json::json;
+
+/// Ids of the kernel programs a process holds, itself or through links.
+fn programs_of(pid: u32) -> BTreeSet<u32> {
+    let mut ids = BTreeSet::new();
+    let folder = format!("/proc/{pid}/fdinfo");
+    for entry in fs::read_dir(folder).expect("the agent lives").flatten() {
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        let id = info.lines().find_map(|line| line.strip_prefix("prog_id:"));
+        ids.extend(id.and_then(|id| id.trim().parse::<u32>().ok()));
+    }
+    ids
+}
+
+/// Ids of all kernel programs there are.
+fn all_programs() -> BTreeSet<u32> {
+    const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
+    let mut ids = BTreeSet::new();
+    // `union bpf_attr` of the command: start_id, next_id, open_flags.
+    let mut attribute = [0_u32; 3];
+    loop {
+        // SAFETY: bpf(2) reads and writes the three numbers the command has, and no more: their size
+        // is given.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_GET_NEXT_ID,
+                attribute.as_mut_ptr(),
+                size_of_val(&attribute),
+            )
+        };
+        if done != 0 {
+            return ids;
+        }
+        attribute[0] = attribute[1];
+        ids.insert(attribute[1]);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_busy_run_in_time_and_leaves_nothing_attached() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let scene = Scene::new();
+        let path = scene.write("file.txt", "text");
+        let config = scene.config(&[("loads", scene.loads_server())]);
+        let agent = scene.agent().metrics().start();
+        let client = scene.client(Sdk::Python);
+        client.open(&config, &[], Era::Default);
+        client.call("loads", "echo", json!({"text": "hello"}));
+        let busy = client.begin("loads", "flood", json!({"path": path, "times": 300_000}));
+        let open = client.begin("loads", "sleep", json!({"seconds": 60}));
+        agent.find("an open of the flood", |record| text(record, "file.path") == path);
+        let programs = programs_of(agent.pid());
+        assert!(!programs.is_empty(), "a running agent holds kernel programs");
+
+        let stopped = agent.stop_by(signal);
+        assert!(stopped.took < Duration::from_secs(2), "signal {signal}: took {:?}", stopped.took);
+        let last = stopped.records.0.last().expect("there are records");
+        assert_eq!(text(last, "status.state"), "stopped", "{}", digest(last));
+        let probes = last["status"]["counters"].as_array().map_or(0, Vec::len);
+        assert!(probes >= 12, "the last counters of every probe: {last}");
+        let left: Vec<_> = all_programs().intersection(&programs).copied().collect();
+        assert!(left.is_empty(), "programs {left:?} outlive the agent");
+        drop((busy, open));
+    }
+}
+
+#[test]
+fn a_killed_agent_leaves_nothing_attached() {
+    let scene = Scene::new();
+    let agent = scene.agent().start();
+    let programs = programs_of(agent.pid());
+    agent.signal(libc::SIGKILL);
+    agent.wait(Duration::from_secs(5));
+    // The kernel takes programs away after a grace period.
+    let until = Instant::now() + Duration::from_secs(5);
+    while all_programs().intersection(&programs).next().is_some() {
+        assert!(Instant::now() < until, "programs outlive a killed agent");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a process holds a link to the exit of all system calls, as the kernel says.
+fn hooks_system_calls(pid: u32) -> bool {
+    let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the agent lives");
+    folder.flatten().any(|entry| {
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        info.lines().any(|line| line.starts_with("tp_name:") && line.ends_with("sys_exit"))
+    })
+}
+
+#[test]
+fn system_calls_are_hooked_only_while_there_is_something_to_watch() {
+    let scene = Scene::new();
+    let config = scene.config(&[("loads", scene.loads_server())]);
+    let agent = scene.agent().settings("[capture]\ndetach_delay_ms = 300\n").start();
+    assert!(!hooks_system_calls(agent.pid()), "nothing to watch yet");
+    let state = |from: usize, wanted: &str| {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !agent.since(from).of("status").any(|record| text(record, "status.state") == wanted) {
+            assert!(Instant::now() < until, "no status `{wanted}`");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for round in 1..=2 {
+        let from = agent.count();
+        let client = scene.client(Sdk::Python);
+        client.open(&config, &[], Era::Default);
+        client.call("loads", "echo", json!({"text": "hello"}));
+        state(from, "attached");
+        client.close(&[]);
+        state(from, "detached");
+        assert!(!hooks_system_calls(agent.pid()), "round {round}: the last server has gone");
+    }
+    let records = agent.stop().records;
+    let states: Vec<&str> = records
+        .of("status")
+        .map(|record| text(record, "status.state"))
+        .filter(|state| ["attached", "detached"].contains(state))
+        .collect();
+    assert_eq!(states, ["attached", "detached", "attached", "detached"]);
+    assert_eq!(records.of("mcp.call").filter(|call| text(call, "call.tool") == "echo").count(), 2);
+}
+
+#[test]
+fn what_lies_outside_the_scope_is_never_captured() {
+    let (inside, outside) = (Scene::new(), Scene::new());
+    let agent = inside.agent().start();
+    let mut homes = Vec::new();
+    for scene in [&inside, &outside] {
+        let path = scene.write("file.txt", "text");
+        let config = scene.config(&[("loads", scene.loads_server())]);
+        let client = scene.client(Sdk::Python);
+        client.open(&config, &[], Era::Default);
+        client.call("loads", "touch", json!({"path": path, "seconds": 0}));
+        client.close(&[]);
+        homes.push(scene.path(""));
+    }
+    agent.find("the end of the server inside", |record| text(record, "type") == "server.exited");
+    agent.settle(Duration::from_millis(300));
+    let records = agent.stop().records;
+    assert_eq!(records.of("server.discovered").count(), 1);
+    let about = |home: &str| {
+        records
+            .0
+            .iter()
+            .filter(|record| record.to_string().contains(home))
+            .map(digest)
+            .collect::<Vec<_>>()
+    };
+    assert!(!about(&homes[0]).is_empty());
+    assert_eq!(about(&homes[1]), Vec::<String>::new());
+}
+
+#[test]
+fn every_process_of_a_server_has_its_beginning_and_its_end() {
+    let scene = Scene::with_network();
+    let _bait = scene.bait();
+    let config = scene.config(&scene.labelled_servers());
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::TypeScript);
+    client.open(&config, &["labelled-rust"], Era::Default);
+    for _ in 0..20 {
+        client.call("labelled-rust", "get_date", json!({}));
+    }
+    client.close(&[]);
+    agent.find("server.exited", |record| text(record, "type") == "server.exited");
+    agent.settle(Duration::from_millis(200));
+    let records = agent.stop().records;
+    let of = |kind: &str| -> Vec<(i64, String)> {
+        let mut found: Vec<_> = records
+            .of(kind)
+            .filter(|record| {
+                text(record, "process.exe").ends_with("cat")
+                    || text(record, "exec.path").ends_with("cat")
+            })
+            .map(|record| {
+                let pid = int(record, "process.pid").expect("a process has a pid");
+                (pid, text(record, "process.entity_id").to_owned())
+            })
+            .collect();
+        found.sort();
+        found
+    };
+    let (begun, ended) = (of("process.exec"), of("process.exit"));
+    assert_eq!(begun.len(), 20, "{begun:?}");
+    assert_eq!(begun, ended, "the same processes, by pid and start time");
+    let unique: BTreeSet<_> = begun.iter().map(|(_, entity)| entity).collect();
+    assert_eq!(unique.len(), 20);
+}

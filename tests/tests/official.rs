@@ -1,0 +1,422 @@
+//! Ordinary work of the official servers, called by the official clients: each server is discovered in
+//! time and named right, each call recorded once, each effect attributed to it, and nothing raises an
+//! alert of medium or above.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use mcpwatch_tests::{Client, Era, Records, Scene, Sdk, Visitor, address, deps, digest, text};
+use serde_json::{Value, json};
+
+/// A server as it stands in the `mcp.json`, and what it is asked to do.
+struct Work {
+    /// Key in the `mcp.json`, which no server calls itself.
+    key: &'static str,
+    entry: fn(&Scene) -> Value,
+    era: Era,
+    calls: &'static [Ask],
+}
+
+/// One request and what must be recorded of it.
+struct Ask {
+    method: &'static str,
+    /// The tool, or the params of another method.
+    tool: &'static str,
+    arguments: fn(&Scene) -> Value,
+    status: &'static str,
+    /// Type, relation (any when empty) and a part of the text of an effect that belongs to the call.
+    effect: Option<(&'static str, &'static str, &'static str)>,
+}
+
+const fn tool(
+    tool: &'static str,
+    arguments: fn(&Scene) -> Value,
+    effect: Option<(&'static str, &'static str, &'static str)>,
+) -> Ask {
+    Ask { method: "tools/call", tool, arguments, status: "ok", effect }
+}
+
+const fn other(method: &'static str, params: fn(&Scene) -> Value, status: &'static str) -> Ask {
+    Ask { method, tool: "", arguments: params, status, effect: None }
+}
+
+const WORK: &[Work] = &[
+    Work {
+        key: "files",
+        entry: |scene| json!({"command": "node", "args": [deps().npm_server("filesystem"), scene.path("workspace")]}),
+        era: Era::Default,
+        calls: &[
+            other("tools/list", |_| json!({}), "ok"),
+            tool(
+                "list_directory",
+                |scene| json!({"path": scene.path("workspace")}),
+                Some(("file.open", "requested", "/home/workspace\"")),
+            ),
+            tool(
+                "write_file",
+                |scene| json!({"path": scene.path("workspace/new.txt"), "content": "hello"}),
+                Some(("file.open", "requested", "/workspace/new.txt")),
+            ),
+            tool(
+                "read_text_file",
+                |scene| json!({"path": scene.path("workspace/readme.txt")}),
+                Some(("file.open", "requested", "/workspace/readme.txt\"")),
+            ),
+            Ask {
+                status: "tool_error",
+                ..tool("get_file_info", |_| json!({"path": "/etc/hostname"}), None)
+            },
+        ],
+    },
+    Work {
+        // npx starts a shell, the shell the server: three programs, one server.
+        key: "files-by-npx",
+        entry: |scene| {
+            json!({
+                "command": "npx",
+                "args": ["--no-install", "mcp-server-filesystem", scene.path("workspace")],
+                "cwd": deps().node_modules().parent(),
+            })
+        },
+        era: Era::Default,
+        calls: &[tool(
+            "read_text_file",
+            |scene| json!({"path": scene.path("workspace/other.txt")}),
+            Some(("file.open", "requested", "/workspace/other.txt\"")),
+        )],
+    },
+    Work {
+        key: "kitchen-sink",
+        entry: |_| json!({"command": "node", "args": [deps().npm_server("everything")]}),
+        era: Era::Default,
+        calls: &[
+            tool("echo", |_| json!({"message": "Grüezi \u{1f98a}"}), None),
+            tool("get-sum", |_| json!({"a": 1, "b": 2}), None),
+            tool("trigger-long-running-operation", |_| json!({"duration": 1, "steps": 2}), None),
+            other(
+                "resources/read",
+                |_| json!({"uri": "demo://resource/static/document/features.md"}),
+                "ok",
+            ),
+            other("prompts/get", |_| json!({"name": "simple-prompt"}), "ok"),
+            other("ping", |_| json!({}), "ok"),
+        ],
+    },
+    Work {
+        key: "notebook",
+        entry: |scene| {
+            json!({
+                "command": "node", "args": [deps().npm_server("memory")],
+                "env": {"MEMORY_FILE_PATH": scene.path("memory.jsonl")},
+            })
+        },
+        era: Era::Default,
+        calls: &[
+            tool(
+                "create_entities",
+                |_| json!({"entities": [{"name": "a", "entityType": "b", "observations": ["c"]}]}),
+                Some(("file.open", "covert", "/memory.jsonl")),
+            ),
+            tool("read_graph", |_| json!({}), Some(("file.open", "covert", "/memory.jsonl\""))),
+        ],
+    },
+    Work {
+        key: "web",
+        // Addresses for documentation are not public to it. Where it finds node, it would install
+        // packages in the middle of a call.
+        entry: |_| {
+            json!({
+                "command": deps().python(), "args": ["-m", "mcp_server_fetch", "--allow-private-ips"],
+                "env": {"PATH": deps().python().parent()},
+            })
+        },
+        era: Era::Default,
+        calls: &[tool(
+            "fetch",
+            |_| json!({"url": format!("http://{}:8000/notes", address::WEB)}),
+            Some(("net.connect", "requested", address::WEB)),
+        )],
+    },
+    Work {
+        key: "repository",
+        entry: |scene| {
+            json!({
+                "command": deps().python(),
+                "args": ["-m", "mcp_server_git", "--repository", scene.path("repository")],
+            })
+        },
+        era: Era::Default,
+        calls: &[
+            tool(
+                "git_status",
+                |scene| json!({"repo_path": scene.path("repository")}),
+                Some(("process.exec", "", "\"status\"")),
+            ),
+            tool("git_log", |scene| json!({"repo_path": scene.path("repository")}), None),
+            tool(
+                "git_diff_unstaged",
+                |scene| json!({"repo_path": scene.path("repository")}),
+                Some(("process.exec", "", "\"diff\"")),
+            ),
+        ],
+    },
+    Work {
+        key: "clock",
+        entry: |_| json!({"command": deps().python(), "args": ["-m", "mcp_server_time"]}),
+        era: Era::Default,
+        calls: &[
+            tool(
+                "get_current_time",
+                |_| json!({"timezone": "Europe/Zurich"}),
+                Some(("file.open", "requested", "Europe/Zurich")),
+            ),
+            Ask {
+                status: "tool_error",
+                ..tool(
+                    "convert_time",
+                    |_| {
+                        json!({
+                            "source_timezone": "Europe/Atlantis", "time": "12:00", "target_timezone": "Europe/Zurich",
+                        })
+                    },
+                    None,
+                )
+            },
+        ],
+    },
+    Work {
+        key: "stateless",
+        entry: |scene| json!({"command": "node", "args": [scene.script("servers/modern.mjs")]}),
+        era: Era::Stateless,
+        calls: &[
+            tool("echo", |_| json!({"text": "hello"}), None),
+            tool(
+                "read_note",
+                |scene| json!({"path": scene.path("workspace/third.txt")}),
+                Some(("file.open", "requested", "/workspace/third.txt\"")),
+            ),
+        ],
+    },
+];
+
+/// A home with everything the servers are asked about.
+fn furnish(scene: &Scene) -> String {
+    for name in ["readme", "other", "third"] {
+        scene.write(&format!("workspace/{name}.txt"), "Nothing to see here.\n");
+    }
+    scene.write("repository/file.txt", "one\n");
+    for arguments in [
+        &["init", "--quiet"][..],
+        &["add", "."],
+        &[
+            "-c",
+            "user.name=T",
+            "-c",
+            "user.email=t@example.org",
+            "commit",
+            "--quiet",
+            "-m",
+            "First",
+        ],
+    ] {
+        let done = Command::new("git")
+            .args(arguments)
+            .current_dir(scene.path("repository"))
+            .env("HOME", scene.home())
+            .status()
+            .expect("git is installed");
+        assert!(done.success(), "git {arguments:?}");
+    }
+    scene.write("repository/file.txt", "two\n");
+    scene.listen(&format!("{}:8000", address::WEB), Visitor::Browser);
+    let entries: Vec<(&str, Value)> =
+        WORK.iter().map(|work| (work.key, (work.entry)(scene))).collect();
+    scene.config(&entries)
+}
+
+fn ask(scene: &Scene, client: &Client, key: &str, ask: &Ask) {
+    let arguments = (ask.arguments)(scene);
+    if ask.method == "tools/call" {
+        let result = client.call(key, ask.tool, arguments);
+        assert_eq!(
+            result["isError"] == true,
+            ask.status == "tool_error",
+            "{key} {}: {result}",
+            ask.tool
+        );
+    } else {
+        client.request(key, ask.method, arguments);
+    }
+}
+
+/// What is wrong with the records of one request.
+fn wrong_record(scene: &Scene, records: &Records, key: &str, ask: &Ask) -> Option<String> {
+    let arguments = (ask.arguments)(scene);
+    let what = format!("{key}: {} {} {arguments}", ask.method, ask.tool);
+    let found: Vec<&Value> = records
+        .of_server("mcp.call", key)
+        .filter(|record| {
+            text(record, "call.method") == ask.method && text(record, "call.tool") == ask.tool
+        })
+        .collect();
+    let [record] = found.as_slice() else {
+        return Some(format!("{what}: recorded {} times", found.len()));
+    };
+    if text(record, "call.status") != ask.status {
+        return Some(format!("{what}: status {}", record["call"]["status"]));
+    }
+    let recorded = record["call"].get("arguments").cloned().unwrap_or_else(|| json!({}));
+    if recorded != arguments {
+        return Some(format!("{what}: arguments {recorded}"));
+    }
+    let (kind, relation, part) = ask.effect?;
+    let uid = text(record, "call.uid");
+    let effect = records.attributed_to(uid).find(|record| {
+        text(record, "type") == kind
+            && (relation.is_empty() || text(record, "relation") == relation)
+            && record.to_string().contains(part)
+    });
+    if effect.is_some() {
+        return None;
+    }
+    let elsewhere: Vec<String> = records
+        .of(kind)
+        .filter(|record| record.to_string().contains(part))
+        .map(digest)
+        .take(5)
+        .collect();
+    Some(format!("{what}: no {relation} {kind} of {part} in call {uid}; instead {elsewhere:#?}"))
+}
+
+/// What is wrong with what is known of one server.
+fn wrong_server(records: &Records, key: &str, identity: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let ids: BTreeSet<&str> = records
+        .of_server("server.discovered", key)
+        .map(|record| text(record, "server.id"))
+        .collect();
+    if ids.len() != 1 {
+        wrong.push(format!("{key}: discovered as {ids:?}"));
+    }
+    let Some(last) = records.of_server("mcp.call", key).last() else {
+        wrong.push(format!("{key}: no call recorded"));
+        return wrong;
+    };
+    if last["server"]["version"] != identity["version"] {
+        wrong.push(format!(
+            "{key}: version {} instead of {}",
+            last["server"]["version"], identity["version"]
+        ));
+    }
+    if text(last, "server.transport") != "stdio"
+        || !text(last, "server.config_path").ends_with("/mcp.json")
+    {
+        wrong.push(format!("{key}: {}", last["server"]));
+    }
+    let evidence = last["server"]["evidence"].as_array().cloned().unwrap_or_default();
+    for kind in ["config", "handshake"] {
+        if !evidence.iter().any(|evidence| evidence["kind"] == kind) {
+            wrong.push(format!("{key}: no evidence `{kind}` in {evidence:?}"));
+        }
+    }
+    let protocols: Vec<&str> = records
+        .of_server("mcp.session", key)
+        .map(|record| text(record, "mcp.protocol_version"))
+        .collect();
+    if let Some(protocol) = identity["protocol"].as_str()
+        && !protocols.contains(&protocol)
+    {
+        wrong.push(format!("{key}: sessions of {protocols:?}, none of {protocol}"));
+    }
+    wrong
+}
+
+fn work_with(sdk: Sdk) {
+    let scene = Scene::with_network();
+    let config = furnish(&scene);
+    let agent = scene.agent().start();
+    let client = scene.client(sdk);
+    let mut wrong = Vec::new();
+    for work in WORK {
+        let identity = client.open(&config, &[work.key], work.era);
+        let identity = &identity[work.key];
+        assert_ne!(identity["name"], work.key, "the test must be able to tell the two names apart");
+        let (discovered, arrived) = agent.find_arrival(
+            &format!("discovery of {}", work.key),
+            Duration::from_secs(10),
+            |record| {
+                text(record, "type") == "server.discovered"
+                    && text(record, "server.name") == work.key
+            },
+        );
+        let started = [text(&discovered, "process.start_time"), text(&discovered, "time")]
+            .into_iter()
+            .find_map(|time| time.parse::<jiff::Timestamp>().ok())
+            .expect("a record has a time");
+        let took = arrived.duration_since(started);
+        if took.as_secs_f64() > 1.0 {
+            wrong.push(format!("{}: discovered {took:#} after its start", work.key));
+        }
+        for call in work.calls {
+            ask(&scene, &client, work.key, call);
+        }
+        let last = work.calls.last().expect("every server is asked something");
+        agent.find(&format!("the last call of {}", work.key), |record| {
+            text(record, "type") == "mcp.call"
+                && text(record, "server.name") == work.key
+                && text(record, "call.method") == last.method
+                && text(record, "call.tool") == last.tool
+        });
+        let records = agent.records();
+        wrong.extend(wrong_server(&records, work.key, identity));
+        wrong.extend(
+            work.calls.iter().filter_map(|call| wrong_record(&scene, &records, work.key, call)),
+        );
+    }
+    client.close(&[]);
+    for work in WORK {
+        agent.find(&format!("the end of {}", work.key), |record| {
+            text(record, "type") == "server.exited" && text(record, "server.name") == work.key
+        });
+    }
+    let names: BTreeSet<String> = agent
+        .records()
+        .of("server.discovered")
+        .map(|record| text(record, "server.name").to_owned())
+        .filter(|name| !WORK.iter().any(|work| work.key == name))
+        .collect();
+    if !names.is_empty() {
+        wrong.push(format!("took these for servers, too: {names:?}"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    agent.records().assert_quiet();
+    agent.stop();
+}
+
+#[test]
+fn called_by_the_python_sdk() {
+    work_with(Sdk::Python);
+}
+
+#[test]
+fn called_by_the_typescript_sdk() {
+    work_with(Sdk::TypeScript);
+}
+
+/// When this fails, it is not the agent.
+#[test]
+fn the_work_is_done_without_an_agent() {
+    for sdk in [Sdk::Python, Sdk::TypeScript] {
+        let scene = Scene::with_network();
+        let config = furnish(&scene);
+        let client = scene.client(sdk);
+        for work in WORK {
+            client.open(&config, &[work.key], work.era);
+            for call in work.calls {
+                ask(&scene, &client, work.key, call);
+            }
+        }
+        client.close(&[]);
+    }
+}
