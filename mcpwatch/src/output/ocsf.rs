@@ -91,9 +91,11 @@ pub fn event(record: &Record) -> Value {
         },
         "device": { "type_id": 0, "type": "Unknown", "hostname": record.host.name },
     }));
-    add_status(record, &mut event);
-    if let Some(process) = &record.process {
-        event.insert("actor".to_owned(), json!({ "process": process_object(process) }));
+    if record.kind != RecordType::Alert {
+        add_status(record, &mut event);
+    }
+    if let Some(actor) = actor(record) {
+        event.insert("actor".to_owned(), json!({ "process": actor }));
     }
     let own = match record.kind {
         RecordType::ProcessExec | RecordType::ProcessExit => process_activity(record),
@@ -132,6 +134,19 @@ fn object(value: Value) -> Map<String, Value> {
 
 fn milliseconds(time: Time) -> i64 {
     time.0.div_euclid(1_000_000)
+}
+
+/// Who did it. A program is launched by the parent of the process that runs it.
+fn actor(record: &Record) -> Option<Value> {
+    let process = record.process.as_ref()?;
+    let parent = record.exec.as_ref().and_then(|exec| exec.parent_exe.as_ref());
+    Some(match parent {
+        Some(exe) if record.kind == RecordType::ProcessExec => {
+            let file = file_object(exe);
+            json!({ "pid": process.ppid, "name": file.get("name"), "file": file })
+        }
+        _ => process_object(process),
+    })
 }
 
 /// `status_id` (1 success, 2 failure) from what the system call or the server said.
@@ -199,7 +214,7 @@ fn command_line(argv: &[String]) -> String {
 
 fn process_activity(record: &Record) -> Value {
     let mut process = record.process.as_ref().map_or(Value::Null, |it| process_object(it));
-    // What was executed; the actor is the process that asked for it.
+    // A process may have executed another program by now.
     if let (Some(exec), Some(process)) = (&record.exec, process.as_object_mut()) {
         let file = file_object(&exec.path);
         process.insert("name".to_owned(), file.get("name").cloned().unwrap_or_default());
@@ -394,8 +409,19 @@ mod tests {
         assert_eq!(event["finding_info"]["analytic"]["uid"], "sensitive_file_read");
         assert_eq!(event["finding_info"]["attacks"][0]["technique"]["uid"], "T1552.004");
         assert_eq!(event["evidences"][0]["data"]["path"], "/home/ada/.ssh/id_rsa");
+        assert_eq!(event["status"], "New");
+        assert_eq!(event.get("status_detail"), None);
         assert_eq!(event["unmapped"]["relation"], "covert");
         assert_eq!(event["unmapped"]["call"]["tool"], "read_file");
+    }
+
+    #[test]
+    fn a_program_is_launched_by_its_parent() {
+        let event = event(&samples::of_type(RecordType::ProcessExec));
+        assert_eq!(event["actor"]["process"]["pid"], 4242);
+        assert_eq!(event["actor"]["process"]["name"], "node");
+        assert_eq!(event["process"]["pid"], 4243);
+        assert_eq!(event["process"]["cmd_line"], "sh -c 'id; uname'");
     }
 
     #[test]

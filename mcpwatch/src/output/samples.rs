@@ -197,7 +197,8 @@ pub fn alert() -> Record {
             playbook: "Check which client made the call. Replace the key.",
             count: 1,
         }),
-        ..effect(RecordType::Alert)
+        kind: RecordType::Alert,
+        ..open("/home/ada/.ssh/id_rsa")
     }
 }
 

@@ -106,6 +106,14 @@ const fn plural(kind: RecordType) -> Option<&'static str> {
     }
 }
 
+/// The end of a process that went well and belongs to no call: it would break the block of the call
+/// that is being shown, and says nothing.
+fn is_ordinary_exit(record: &Record) -> bool {
+    record.kind == RecordType::ProcessExit
+        && record.call.is_none()
+        && record.exit.is_some_and(|exit| exit.code == Some(0))
+}
+
 impl Console {
     /// A console on which nothing was shown yet.
     #[must_use]
@@ -126,7 +134,7 @@ impl Console {
         if record.kind == RecordType::FileOpen && record.relation == Some(Relation::Startup) {
             return self.count_starting(record);
         }
-        if self.folds(record, out) {
+        if is_ordinary_exit(record) || self.folds(record, out) {
             return;
         }
         self.say_started(record, out);

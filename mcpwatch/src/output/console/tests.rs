@@ -148,6 +148,19 @@ fn opens_at_startup_are_counted_once_the_server_speaks() {
 }
 
 #[test]
+fn a_process_that_ends_well_does_not_break_a_block() {
+    let exit = |code| Record {
+        call: None,
+        relation: None,
+        exit: Some(crate::record::ExitDetail { code: Some(code), signal: None }),
+        ..samples::of_type(RecordType::ProcessExit)
+    };
+    let exec = || in_call(1, samples::of_type(RecordType::ProcessExec));
+    assert_eq!(plain(vec![exec(), exit(0), exec()]).matches('┌').count(), 1);
+    assert!(plain(vec![exec(), exit(3), exec()]).contains("exit with code 3"));
+}
+
+#[test]
 fn lost_lines_are_said() {
     let mut console = Console::new(Colour::Never);
     let mut out = Vec::new();
