@@ -40,7 +40,7 @@ impl InternalEvent for StatusChanged<'_> {
             let works = *state != "missing";
             metrics.probe_attached.with_label_values(&[*name, *tier]).set(i64::from(works));
         }
-        metrics.sampled.probes(&status.counters);
+        metrics.probes(&status.counters);
         if matches!(status.state, "degraded" | "warning") {
             metrics.warnings.inc();
             tracing::warn!(state = status.state, "{}", status.message);

@@ -95,7 +95,7 @@ pub struct Metrics {
     alerts: IntCounterVec,
 
     /// What is sampled.
-    pub sampled: Sampled,
+    pub(super) sampled: Sampled,
     /// Sessions of the servers that are there, with their eras.
     known: Mutex<HashMap<String, Vec<(String, &'static str)>>>,
 }

@@ -109,12 +109,12 @@ fn totals_kept_elsewhere_never_go_back() {
         written_bytes: 10 * written,
         lost: [lost, 0, 0, 0, 0, 0],
     };
-    metrics.sampled.set_outputs(&[state(5, 1)]);
-    metrics.sampled.set_outputs(&[state(7, 2)]);
-    metrics.sampled.set_program("sys_exit", 10, Duration::from_millis(500));
-    metrics.sampled.set_program("sys_exit", 8, Duration::from_millis(400));
-    metrics.sampled.set_map("watch", 3, 1024);
-    metrics.sampled.set_candidates(2);
+    metrics.set_outputs(&[state(5, 1)]);
+    metrics.set_outputs(&[state(7, 2)]);
+    metrics.set_program("sys_exit", 10, Duration::from_millis(500));
+    metrics.set_program("sys_exit", 8, Duration::from_millis(400));
+    metrics.set_map("watch", 3, 1024);
+    metrics.set_candidates(2);
     metrics.processed(Duration::from_millis(3));
     assert_lines(
         &metrics,

@@ -6,10 +6,9 @@ pub mod internal;
 pub mod metrics;
 mod process;
 mod registrar;
-pub mod sampled;
+mod sampled;
 
 pub use endpoint::{BindError, bind, serve};
 pub use health::{Health, Heartbeat};
 pub use metrics::Metrics;
 pub use registrar::Description;
-pub use sampled::Sampled;

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use prometheus::{CounterVec, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::Metrics;
 use super::process::SelfCollector;
 use super::registrar::{Registrar, raise};
 use crate::output::{LossReason, OutputState};
 use crate::record::ProbeCounters;
 
-/// The sampled metrics. Each total is to be given by one thread at a time; it never goes back.
+/// The sampled metrics.
 #[derive(Debug)]
-pub struct Sampled {
+pub(super) struct Sampled {
     candidates: IntGauge,
     probe_seen: IntCounterVec,
     probe_events: IntCounterVec,
@@ -92,53 +93,56 @@ impl Sampled {
             )?,
         })
     }
+}
 
+/// Each total is to be given by one thread at a time; it never goes back.
+impl Metrics {
     /// How many candidates are watched now.
     pub fn set_candidates(&self, count: usize) {
-        self.candidates.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.sampled.candidates.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The kernel's counters since the start, per probe, summed over the processors.
     pub fn probes(&self, counters: &[ProbeCounters]) {
         for counter in counters {
             let probe = counter.probe;
-            raise(&self.probe_seen.with_label_values(&[probe]), counter.seen);
-            raise(&self.probe_truncated.with_label_values(&[probe]), counter.truncated);
+            raise(&self.sampled.probe_seen.with_label_values(&[probe]), counter.seen);
+            raise(&self.sampled.probe_truncated.with_label_values(&[probe]), counter.truncated);
             for (outcome, total) in [
                 ("sent", counter.sent),
                 ("ring_full", counter.ring_full),
                 ("too_big", counter.too_big),
                 ("filtered", counter.filtered),
             ] {
-                raise(&self.probe_events.with_label_values(&[probe, outcome]), total);
+                raise(&self.sampled.probe_events.with_label_values(&[probe, outcome]), total);
             }
         }
     }
 
     /// Runs of a kernel program and the time spent in it, since it was loaded.
     pub fn set_program(&self, program: &str, runs: u64, time: Duration) {
-        raise(&self.program_runs.with_label_values(&[program]), runs);
-        let seconds = self.program_seconds.with_label_values(&[program]);
+        raise(&self.sampled.program_runs.with_label_values(&[program]), runs);
+        let seconds = self.sampled.program_seconds.with_label_values(&[program]);
         seconds.inc_by((time.as_secs_f64() - seconds.get()).max(0.0));
     }
 
     /// How full a table of the kernel or the agent is.
     pub fn set_map(&self, map: &str, entries: usize, capacity: usize) {
         let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
-        self.map_entries.with_label_values(&[map]).set(number(entries));
-        self.map_capacity.with_label_values(&[map]).set(number(capacity));
+        self.sampled.map_entries.with_label_values(&[map]).set(number(entries));
+        self.sampled.map_capacity.with_label_values(&[map]).set(number(capacity));
     }
 
     /// What the outputs have done since the start.
     pub fn set_outputs(&self, outputs: &[OutputState]) {
         for output in outputs {
             let name = output.name.as_str();
-            raise(&self.output_records.with_label_values(&[name]), output.written);
-            raise(&self.output_bytes.with_label_values(&[name]), output.written_bytes);
+            raise(&self.sampled.output_records.with_label_values(&[name]), output.written);
+            raise(&self.sampled.output_bytes.with_label_values(&[name]), output.written_bytes);
             let queued = i64::try_from(output.queued).unwrap_or(i64::MAX);
-            self.output_queued.with_label_values(&[name]).set(queued);
+            self.sampled.output_queued.with_label_values(&[name]).set(queued);
             for (reason, lost) in LossReason::ALL.into_iter().zip(output.lost) {
-                raise(&self.output_lost.with_label_values(&[name, reason.name()]), lost);
+                raise(&self.sampled.output_lost.with_label_values(&[name, reason.name()]), lost);
             }
         }
     }
