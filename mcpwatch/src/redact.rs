@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Write;
 
 use regex::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
@@ -284,7 +285,7 @@ impl Redactor {
                         budget.truncated = true;
                         break;
                     }
-                    place.push_str(&format!("[{at}]"));
+                    let _ = write!(place, "[{at}]");
                     out.push(self.within(item, place, secret, depth - 1, budget));
                     place.truncate(length);
                 }

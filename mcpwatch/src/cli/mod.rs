@@ -2,7 +2,6 @@
 
 pub mod doctor;
 pub mod replay;
-#[cfg(any())]
 pub mod rules;
 pub mod run;
 pub mod servers;
@@ -40,8 +39,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Feed a recording through the same pipeline
     Replay(replay::Args),
-
-    //RULES
+    /// List, check and explain the rules
+    Rules(rules::Args),
 }
 
 /// The arguments cannot be used; the message says which and what to do.
@@ -58,7 +57,7 @@ pub fn main() -> ExitCode {
         Command::Servers(args) => servers::run(args, &rule_ids()),
         Command::Doctor(args) => doctor::run(args),
         Command::Replay(args) => replay::run(args),
-
+        Command::Rules(args) => rules::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

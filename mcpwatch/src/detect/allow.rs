@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use globset::GlobSet;
 
-use super::destination;
 use super::paths;
 use super::programs;
 use crate::config::Allow;
@@ -49,7 +48,7 @@ impl Policy {
         if self.compiled.len() >= COMPILED_LISTS {
             self.compiled.clear();
         }
-        // A pattern that is none allows nothing; `problems` tells the user about it.
+        // The settings are checked when they are read; a pattern that is none allows nothing.
         let valid = patterns.iter().filter(|p| paths::expand(p, &self.homes).is_ok());
         let set = paths::set(valid.map(String::as_str), &self.homes).unwrap_or_default();
         let matches = set.is_match(path);
@@ -58,42 +57,9 @@ impl Policy {
     }
 }
 
-/// What is wrong with a server's `allow` lists: the key and why.
-#[must_use]
-pub fn problems(allow: &Allow) -> Vec<(&'static str, String)> {
-    let mut problems = Vec::new();
-    for (key, patterns) in [("exec", &allow.exec), ("read", &allow.read)] {
-        for pattern in patterns {
-            if let Err(error) = paths::expand(pattern, &[]) {
-                problems.push((key, error.to_string()));
-            } else if !pattern.starts_with(['/', '*', '{', '~']) {
-                problems.push((key, format!("{pattern:?} matches no absolute path")));
-            }
-        }
-    }
-    for pattern in &allow.egress {
-        if let Err(error) = pattern.parse::<destination::Pattern>() {
-            problems.push(("egress", error.to_string()));
-        }
-    }
-    problems
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_broken_pattern_is_named() {
-        let allow = Allow {
-            exec: vec!["/usr/bin/git".into(), "[".into()],
-            read: vec!["~/.aws/*".into(), "relative".into()],
-            egress: vec!["*.example.com".into(), "https://x/".into()],
-        };
-        let problems = problems(&allow);
-        let keys: Vec<_> = problems.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, ["exec", "read", "egress"]);
-    }
 
     #[test]
     fn a_broken_pattern_does_not_disarm_its_neighbours() {

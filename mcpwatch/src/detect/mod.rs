@@ -4,6 +4,7 @@
 pub mod allow;
 pub mod dedupe;
 pub mod destination;
+pub mod landmarks;
 pub mod paths;
 pub mod programs;
 pub mod reason;
@@ -127,7 +128,7 @@ impl Severities {
 
     /// That of an effect with the result of its system call: an attempt matters no more than success.
     #[must_use]
-    pub fn of_result<T>(&self, relation: Relation, result: Result<T, i32>) -> Option<Severity> {
+    pub fn of_result(&self, relation: Relation, result: Result<i32, i32>) -> Option<Severity> {
         let done = self.of(relation)?;
         let instead = match result {
             Ok(_) => None,
@@ -294,13 +295,18 @@ fn yields(info: &RuleInfo, fired: &[Finding]) -> bool {
 /// Whether every rule the settings switch off exists, and one is left.
 pub fn check_disabled(config: &config::Rules) -> Result<(), DetectError> {
     if let Some(id) = config.disable.iter().find(|id| find(id).is_none()) {
-        let known: Vec<_> = RULES.iter().map(|entry| entry.info.id).collect();
-        return Err(DetectError::UnknownRule { id: id.clone(), known: known.join(", ") });
+        return Err(DetectError::UnknownRule { id: id.clone(), known: ids().join(", ") });
     }
     if RULES.iter().all(|entry| config.disable.iter().any(|id| id == entry.info.id)) {
         return Err(DetectError::NoRules);
     }
     Ok(())
+}
+
+/// The ids of all rules.
+#[must_use]
+pub fn ids() -> Vec<&'static str> {
+    RULES.iter().map(|entry| entry.info.id).collect()
 }
 
 /// The rule with this id.

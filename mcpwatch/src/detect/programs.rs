@@ -296,8 +296,9 @@ mod tests {
     #[test]
     fn command_lines_are_read_as_the_programs_do() {
         use Code::{Inline, Script, Stdin};
+        type Row<'a> = (&'a str, &'a [&'a str], Option<(&'a str, Code<'a>)>);
         let programs = Programs::new().unwrap();
-        let table: &[(&str, &[&str], Option<(&str, Code<'_>)>)] = &[
+        let table: &[Row<'_>] = &[
             ("/usr/bin/dash", &["sh", "-c", "id"], Some(("dash", Inline("id")))),
             ("/usr/bin/bash", &["bash", "-lc", "id"], Some(("bash", Inline("id")))),
             ("/usr/bin/bash", &["bash", "-l", "-e", "-c", "id", "x"], Some(("bash", Inline("id")))),

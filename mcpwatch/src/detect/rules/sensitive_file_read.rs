@@ -4,6 +4,7 @@ use globset::GlobSet;
 use serde::Deserialize;
 
 use super::ATLAS_VERSION;
+use crate::detect::landmarks::Landmarks;
 use crate::detect::paths::{self, file_name, is_broad, is_within, normal, parent};
 use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
 use crate::detect::{
@@ -107,6 +108,7 @@ struct Meaning {
 /// The rule.
 struct SensitiveFileRead {
     categories: Vec<Category>,
+    landmarks: Landmarks,
     files: GlobSet,
     meanings: Vec<Meaning>,
     /// Exceptions, by category.
@@ -144,7 +146,9 @@ pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(broken)
     };
+    let all = categories.iter().flat_map(|category| &category.paths);
     Ok(Box::new(SensitiveFileRead {
+        landmarks: Landmarks::of(all.map(String::as_str)),
         files: files.build().map_err(broken)?,
         meanings,
         except: sets(|category| &category.except)?,
@@ -203,7 +207,7 @@ impl SensitiveFileRead {
     /// What the path is, when it is sensitive.
     fn meaning(&self, path: &str) -> Option<Meaning> {
         // Nearly every open ends here.
-        if !self.files.is_match(path) {
+        if !self.landmarks.are_in(path) {
             return None;
         }
         self.files.matches(path).into_iter().find_map(|number| {

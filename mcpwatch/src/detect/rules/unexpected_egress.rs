@@ -119,7 +119,7 @@ mod tests {
     fn what_stays_or_only_listens_is_silent() {
         let mut unix = connect("203.0.113.7:1");
         unix.endpoint = None;
-        unix.family = libc::AF_UNIX as u16;
+        unix.family = u16::try_from(libc::AF_UNIX).unwrap();
         unix.unix_path = Some("/run/nscd/socket".into());
         let quiet = [
             connect("127.0.0.1:80"),

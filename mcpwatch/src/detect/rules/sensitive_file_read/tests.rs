@@ -338,6 +338,22 @@ fn hostile_paths_do_no_harm() {
 }
 
 #[test]
+fn nearly_no_ordinary_path_has_a_landmark() {
+    let Tables { category } = data(FILE, TEXT).unwrap();
+    let landmarks = Landmarks::of(category.iter().flat_map(|c| &c.paths).map(String::as_str));
+    for path in [
+        "/srv/project/node_modules/package/dist/index.js",
+        "/usr/lib/python3.12/site-packages/mcp/server/__init__.py",
+        "/home/a/.cache/uv/archive-v0/x/lib/y.so",
+        "/proc/self/status",
+        "/tmp/x",
+        "/etc/ssl/certs/ca-certificates.crt",
+    ] {
+        assert!(!landmarks.are_in(path), "{path}");
+    }
+}
+
+#[test]
 fn patterns_of_the_data_keep_to_what_the_file_says() {
     let Tables { category } = data(FILE, TEXT).unwrap();
     for category in &category {
