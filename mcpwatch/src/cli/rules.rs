@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Allow, Config};
 use crate::detect::{self, Detector, RULES, RuleInfo};
 use crate::discover::locations::is_client_config;
 use crate::redact::Redactor;
@@ -114,8 +114,7 @@ fn check(file: Option<&std::path::Path>) -> anyhow::Result<String> {
         [] => "all on".to_owned(),
         disabled => format!("off: {}", disabled.join(", ")),
     };
-    let allowing =
-        config.servers.iter().filter(|server| server.allow != Default::default()).count();
+    let allowing = config.servers.iter().filter(|server| server.allow != Allow::default()).count();
     Ok(format!(
         "{} rules, {off}\n{allowing} servers with an allow list\n{} patterns and {} keys masked \
          beyond the built-in\nok\n",

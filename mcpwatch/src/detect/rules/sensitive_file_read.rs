@@ -38,7 +38,7 @@ pub static INFO: RuleInfo = RuleInfo {
         tries to. The path is that of the opened file, whatever link or `..` led to it; an argument that \
         names such a file counts too.",
     explained_by: &[
-        "a launcher that is still on the way to the server",
+        "a launcher that is still on the way to the server, for the tokens of registries",
         "`allow.read` of the server's settings",
         "a path the server was given that is the file or its own folder (`~/.ssh`, not `~`)",
         "files of a project (`.env`): a folder the server was given, when the call's arguments name the \
@@ -80,6 +80,8 @@ struct Category {
     owners: Vec<String>,
     #[serde(default)]
     packages: Vec<String>,
+    #[serde(default)]
+    launchers: bool,
     #[serde(default)]
     scope: Scope,
     #[serde(default)]
@@ -228,7 +230,7 @@ impl SensitiveFileRead {
     ) -> bool {
         let given = effect.given;
         let relation = effect.attribution.relation;
-        effect.launching
+        (category.launchers && effect.launching)
             || (category.own && is_own(effect, open))
             || is_owner(category, &effect.process.exe)
             || given.paths.iter().any(|given| {

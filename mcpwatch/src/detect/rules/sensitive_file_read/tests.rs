@@ -284,8 +284,12 @@ fn a_package_the_file_is_made_for_may_read_it() {
 fn launchers_may_read_their_registry_tokens() {
     let mut scene = Scene::new(Startup);
     scene.launching = true;
-    for path in ["/home/a/.npmrc", "/home/a/.netrc"] {
+    for path in ["/home/a/.npmrc", "/home/a/.netrc", "/home/a/.docker/config.json"] {
         assert!(!fires(&mut scene, &read(path)));
+    }
+    // What was fetched runs while the launcher is still there.
+    for path in ["/home/a/.ssh/id_rsa", "/home/a/.aws/credentials"] {
+        assert!(fires(&mut scene, &read(path)));
     }
 }
 
