@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, SettingsError};
-use crate::detect::RULES;
+use crate::detect::{self, DetectError};
 use crate::kernel::KernelError;
+use crate::redact::RedactError;
 
 /// The command failed while running.
 const FAILED: u8 = 1;
@@ -70,7 +71,10 @@ pub fn main() -> ExitCode {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     let is_settings = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<SettingsError>() || cause.is::<UsageError>()
+        cause.is::<SettingsError>()
+            || cause.is::<UsageError>()
+            || cause.is::<DetectError>()
+            || cause.is::<RedactError>()
     };
     if error.chain().any(<dyn std::error::Error>::is::<KernelError>) {
         CANNOT_WATCH
@@ -84,7 +88,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// The ids of all rules: what the settings may name.
 #[must_use]
 pub fn rule_ids() -> Vec<&'static str> {
-    RULES.iter().map(|entry| entry.info.id).collect()
+    detect::ids()
 }
 
 /// Reads the settings file.
