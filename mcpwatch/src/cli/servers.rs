@@ -151,8 +151,8 @@ fn hidden(processes: &[ProcessSnapshot]) -> Option<String> {
     let count = processes.iter().filter(|process| process.hidden).count();
     (count > 0).then(|| {
         format!(
-            "{count} of {} processes belong to other users: their channels and programs cannot be \
-             read; root sees them",
+            "the channels of {count} of {} processes cannot be read, servers among them may be \
+             missing; root with CAP_SYS_PTRACE sees them",
             processes.len()
         )
     })

@@ -1,7 +1,5 @@
 //! Which entry of a client's configuration a process was started from: compares argument vectors.
 
-use std::borrow::Cow;
-
 use super::client_config::ConfiguredServer;
 use super::launcher;
 
@@ -49,6 +47,8 @@ pub fn config_of<'a>(
 struct Fit {
     /// Characters of the arguments that stand in the entry itself, not in a variable.
     literal: usize,
+    /// The entry as it stands, not what a wrapper in it starts.
+    direct: bool,
     /// 2: the command as it stands; 1: its last component.
     command: u8,
     /// The entry is the parent's.
@@ -58,35 +58,42 @@ struct Fit {
 }
 
 fn fit(program: Program<'_>, config: &ConfiguredServer, client: Option<&str>) -> Option<Fit> {
-    let command = config.command.as_deref()?;
-    let mut expected = vec![Cow::Borrowed(command)];
-    expected.extend(config.args.iter().map(|arg| Cow::Borrowed(arg.as_str())));
-    let (command, literal) = compare(program, &expected)
-        .or_else(|| {
-            // Some write the whole line into `command`.
-            let words = shlex::split(command).filter(|words| words.len() > 1)?;
-            let rest = expected.iter().skip(1).cloned();
-            let line: Vec<_> = words.into_iter().map(Cow::Owned).chain(rest).collect();
-            compare(program, &line)
-        })
-        .or_else(|| {
-            // What `env` and `sh -c 'exec …'` leave of themselves is the inner command line.
-            let words: Vec<String> =
-                expected.iter().map(|word| word.clone().into_owned()).collect();
-            let inner = launcher::unwrap(&words)?;
-            let inner: Vec<_> = inner.into_iter().map(Cow::Owned).collect();
-            compare(program, &inner)
-        })?;
+    let lines = lines(config.command.as_deref()?, &config.args);
+    let (number, (command, literal)) = lines
+        .iter()
+        .enumerate()
+        .find_map(|(number, line)| Some((number, compare(program, line)?)))?;
     Some(Fit {
         literal,
+        direct: number == 0,
         command,
         client: client == Some(config.client.as_str()),
         place: in_place(program.cwd, config),
     })
 }
 
+/// Most wrappers inside one another in one entry.
+const MAX_UNWRAPPED: usize = 4;
+
+/// The command lines an entry may be seen as: as it stands; split, since some write the whole line into
+/// `command`; and what `env` and `sh -c 'exec …'` leave of themselves.
+fn lines(command: &str, args: &[String]) -> Vec<Vec<String>> {
+    let whole = [&[command.to_owned()], args].concat();
+    let split = shlex::split(command).filter(|words| words.len() > 1);
+    let split = split.map(|words| [words.as_slice(), args].concat());
+    let mut lines = vec![whole];
+    lines.extend(split);
+    for _ in 0..MAX_UNWRAPPED {
+        match lines.last().and_then(|line| launcher::unwrap(line)) {
+            Some(inner) => lines.push(inner),
+            None => break,
+        }
+    }
+    lines
+}
+
 /// The quality of the command's match, and the literal characters of the arguments.
-fn compare(program: Program<'_>, expected: &[Cow<'_, str>]) -> Option<(u8, usize)> {
+fn compare(program: Program<'_>, expected: &[String]) -> Option<(u8, usize)> {
     let (command, arguments) = expected.split_first()?;
     let actual: Vec<&str> = match program.argv {
         // npm overwrites its argument vector with `npm exec package arguments`, without `-y`.
@@ -111,17 +118,16 @@ fn compare(program: Program<'_>, expected: &[Cow<'_, str>]) -> Option<(u8, usize
         .max()
 }
 
-fn npm_title(title: &str, command: &str, arguments: &[Cow<'_, str>]) -> Option<(u8, usize)> {
+fn npm_title(title: &str, command: &str, arguments: &[String]) -> Option<(u8, usize)> {
     if !matches!(base(command), "npx" | "npm") {
         return None;
     }
     let said = title.strip_prefix("npm exec ")?;
     let exec = usize::from(base(command) == "npm");
     let flags = arguments.iter().skip(exec).take_while(|word| word.starts_with('-')).count();
-    let wanted = arguments.get(exec + flags..)?;
-    // The title is cut to the room the original vector had; only a whole one is compared.
-    let words: Vec<&str> = said.split(' ').collect();
-    arguments_fit(wanted, &words).map(|literal| (1, literal))
+    // Arguments with spaces in them cannot be told apart in a title: whole lines are compared.
+    let wanted = arguments.get(exec + flags..)?.join(" ");
+    pattern_fits(&wanted, said).map(|literal| (1, literal))
 }
 
 fn base(path: &str) -> &str {
@@ -140,7 +146,7 @@ fn command_fits(command: &str, argv0: &str, exe: &str) -> Option<u8> {
     (base(command) == base(argv0) || base(command) == base(exe)).then_some(1)
 }
 
-fn arguments_fit(expected: &[Cow<'_, str>], actual: &[&str]) -> Option<usize> {
+fn arguments_fit(expected: &[String], actual: &[&str]) -> Option<usize> {
     if expected.len() != actual.len() {
         return None;
     }
@@ -265,13 +271,18 @@ mod tests {
             config("shell", "sh -c 'exec node /p/shell.js'"),
             config("docker", "docker run -i --rm -e TOKEN=$TOKEN mcp/x"),
             config("bare", "github-mcp-server"),
+            config("uv", "uv run --with x mcp-server-time"),
+            config("time", "mcp-server-time"),
+            config("nested", "bash -c 'cd /tmp; exec env X=/y python -m nested'"),
             config("npm", "npm exec -- thing-mcp"),
+            config("spaces", "npx --yes thing-mcp --name 'a b'"),
         ];
         let table: &[(&str, Option<&str>)] = &[
             ("npx -y @modelcontextprotocol/server-filesystem /data", Some("fs")),
             ("node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data", Some("fs")),
             ("'npm exec @modelcontextprotocol/server-filesystem /data'", Some("fs")),
             ("'npm exec thing-mcp'", Some("npm")),
+            ("'npm exec thing-mcp --name a b'", Some("spaces")),
             (
                 "node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data /more",
                 Some("fs-two"),
@@ -295,6 +306,10 @@ mod tests {
             ("node /p/env.js", Some("env")),
             ("env A=b node /p/env.js", Some("env")),
             ("node /p/shell.js", Some("shell")),
+            ("python -m nested", Some("nested")),
+            ("/v/bin/uv tool uvx mcp-server-git --repository /r", Some("git")),
+            ("/v/bin/python3 /v/bin/mcp-server-time", Some("time")),
+            ("uv run --with x mcp-server-time", Some("uv")),
             ("docker run -i --rm -e TOKEN=abc mcp/x", Some("docker")),
             ("/usr/local/bin/github-mcp-server", Some("bare")),
             ("/usr/local/bin/github-mcp-server stdio", None),

@@ -568,14 +568,19 @@ mod tests {
         let text = serde_json::to_string(file).unwrap();
         assert_eq!(&serde_json::from_str::<ConfigFile>(&text).unwrap(), file);
         write(&home.join(".mcp.json"), SERVER);
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
+        let mut child = std::process::Command::new("cat")
+            .arg("/proc/self/comm")
+            .arg("-")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .env("HOME", home)
             .env("CODEX_HOME", home.join("moved"))
             .current_dir(home)
             .spawn()
             .unwrap();
         write(&home.join("moved/config.toml"), "");
+        // Its environment is there to be read only some time into its exec.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
         let process = crate::host::snapshot::read(child.id()).unwrap();
         watcher.places.add_process(&process, true);
         child.kill().unwrap();
