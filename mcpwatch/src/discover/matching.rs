@@ -23,11 +23,17 @@ pub fn config_of<'a>(
     configs: &'a [ConfiguredServer],
     client: Option<&str>,
 ) -> Option<&'a ConfiguredServer> {
+    // Asked for every program the host executes: what does not depend on the entry is done once.
+    let words: Vec<Vec<&str>> =
+        programs.iter().map(|program| program.argv.iter().map(String::as_str).collect()).collect();
+    let seen: Vec<Seen<'_, '_>> =
+        programs.iter().zip(&words).map(|(program, words)| Seen::new(*program, words)).collect();
     let mut best: Option<(Fit, &ConfiguredServer)> = None;
     let mut ambiguous = false;
     for config in configs {
-        let fit = programs.iter().filter_map(|program| fit(*program, config, client)).max();
-        let Some(fit) = fit else { continue };
+        let Some(fit) = seen.iter().filter_map(|seen| fit(seen, config, client)).max() else {
+            continue;
+        };
         match &best {
             Some((before, _)) if *before > fit => {}
             Some((before, first)) if *before == fit => {
@@ -40,6 +46,36 @@ pub fn config_of<'a>(
         }
     }
     best.filter(|_| !ambiguous).map(|(_, config)| config)
+}
+
+/// A program's argument vector in the forms it may have in a configuration.
+struct Seen<'a, 'b> {
+    program: Program<'b>,
+    /// What npm wrote over its argument vector: `npm exec package arguments`, without `-y`.
+    title: Option<&'b str>,
+    /// As it stands.
+    whole: &'a [&'b str],
+    /// Without the interpreter before a known launcher.
+    launcher: &'a [&'b str],
+    /// Without its first word: what a `#!` line put there, when the second is a path.
+    script: &'a [&'b str],
+}
+
+impl<'a, 'b> Seen<'a, 'b> {
+    fn new(program: Program<'b>, whole: &'a [&'b str]) -> Self {
+        let title = match whole {
+            [title] => title.strip_prefix("npm exec "),
+            _ => None,
+        };
+        let script = whole.get(1..).filter(|rest| rest.first().is_some_and(|it| it.contains('/')));
+        Self {
+            program,
+            title,
+            whole,
+            launcher: launcher::without_interpreter(whole),
+            script: script.unwrap_or_default(),
+        }
+    }
 }
 
 /// How well an entry fits; the fields count in this order.
@@ -57,72 +93,72 @@ struct Fit {
     place: bool,
 }
 
-fn fit(program: Program<'_>, config: &ConfiguredServer, client: Option<&str>) -> Option<Fit> {
-    let lines = lines(config.command.as_deref()?, &config.args);
-    let (number, (command, literal)) = lines
-        .iter()
-        .enumerate()
-        .find_map(|(number, line)| Some((number, compare(program, line)?)))?;
+fn fit(seen: &Seen<'_, '_>, config: &ConfiguredServer, client: Option<&str>) -> Option<Fit> {
+    let command = config.command.as_deref()?;
+    let (direct, (command, literal)) = match compare(seen, command, &config.args) {
+        Some(found) => (true, found),
+        None => (false, compare_others(seen, command, &config.args)?),
+    };
     Some(Fit {
         literal,
-        direct: number == 0,
+        direct,
         command,
         client: client == Some(config.client.as_str()),
-        place: in_place(program.cwd, config),
+        place: in_place(seen.program.cwd, config),
     })
 }
 
 /// Most wrappers inside one another in one entry.
 const MAX_UNWRAPPED: usize = 4;
 
-/// The command lines an entry may be seen as: as it stands; split, since some write the whole line into
-/// `command`; and what `env` and `sh -c 'exec …'` leave of themselves.
-fn lines(command: &str, args: &[String]) -> Vec<Vec<String>> {
-    let whole = [&[command.to_owned()], args].concat();
-    let split = shlex::split(command).filter(|words| words.len() > 1);
-    let split = split.map(|words| [words.as_slice(), args].concat());
-    let mut lines = vec![whole];
-    lines.extend(split);
-    for _ in 0..MAX_UNWRAPPED {
-        match lines.last().and_then(|line| launcher::unwrap(line)) {
-            Some(inner) => lines.push(inner),
-            None => break,
+/// Compares with the other command lines an entry may be seen as: split, since some write the whole
+/// line into `command`; and what `env` and `sh -c 'exec …'` leave of themselves.
+fn compare_others(seen: &Seen<'_, '_>, command: &str, args: &[String]) -> Option<(u8, usize)> {
+    let compare_line = |line: &[String]| {
+        let (command, args) = line.split_first()?;
+        compare(seen, command, args)
+    };
+    let mut line = None;
+    if command.contains(char::is_whitespace) {
+        let words = [shlex::split(command)?.as_slice(), args].concat();
+        if let Some(found) = compare_line(&words) {
+            return Some(found);
         }
+        line = Some(words);
+    } else if launcher::hands_on(command) {
+        line = Some([&[command.to_owned()], args].concat());
     }
-    lines
+    for _ in 0..MAX_UNWRAPPED {
+        let inner = launcher::unwrap(line.as_deref()?)?;
+        if let Some(found) = compare_line(&inner) {
+            return Some(found);
+        }
+        line = Some(inner);
+    }
+    None
 }
 
 /// The quality of the command's match, and the literal characters of the arguments.
-fn compare(program: Program<'_>, expected: &[String]) -> Option<(u8, usize)> {
-    let (command, arguments) = expected.split_first()?;
-    let actual: Vec<&str> = match program.argv {
-        // npm overwrites its argument vector with `npm exec package arguments`, without `-y`.
-        [title] if title.starts_with("npm exec ") => {
-            return npm_title(title, command, arguments);
-        }
-        argv => argv.iter().map(String::as_str).collect(),
-    };
-    let stripped = launcher::without_interpreter(&actual);
-    // `#!/usr/bin/env python3`: the kernel puts the interpreter before the script's path.
-    let behind = actual.get(1..).filter(|rest| {
-        rest.first().is_some_and(|script| script.contains('/') && base(script) == base(command))
-    });
-    [actual.as_slice(), stripped, behind.unwrap_or_default()]
+fn compare(seen: &Seen<'_, '_>, command: &str, arguments: &[String]) -> Option<(u8, usize)> {
+    if let Some(title) = seen.title {
+        return npm_title(title, command, arguments);
+    }
+    let forms = [(seen.whole, true), (seen.launcher, false), (seen.script, false)];
+    forms
         .into_iter()
-        .filter_map(|words| {
+        .filter_map(|(words, whole)| {
             let (first, rest) = words.split_first()?;
-            let exe = if std::ptr::eq(words, actual.as_slice()) { program.exe } else { first };
+            let exe = if whole { seen.program.exe } else { first };
             let quality = command_fits(command, first, exe)?;
             Some((quality, arguments_fit(arguments, rest)?))
         })
         .max()
 }
 
-fn npm_title(title: &str, command: &str, arguments: &[String]) -> Option<(u8, usize)> {
+fn npm_title(said: &str, command: &str, arguments: &[String]) -> Option<(u8, usize)> {
     if !matches!(base(command), "npx" | "npm") {
         return None;
     }
-    let said = title.strip_prefix("npm exec ")?;
     let exec = usize::from(base(command) == "npm");
     let flags = arguments.iter().skip(exec).take_while(|word| word.starts_with('-')).count();
     // Arguments with spaces in them cannot be told apart in a title: whole lines are compared.

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::client_config::{ConfigError, Parsed, Source, parse};
 use super::document::MAX_BYTES;
+use super::explicit::Clients;
 use super::locations::{self, ANY_KEY, Format, Place, component_matches};
+use crate::config::Discovery;
 use crate::host::snapshot::ProcessSnapshot;
 
 /// How often [`Watcher::poll`] is meant to be called.
@@ -92,6 +94,32 @@ impl Places {
     pub fn of_host() -> Self {
         let mut places = Self::default();
         places.add_root(Path::new("/"));
+        places
+    }
+
+    /// What the settings name, and where configurations for `processes` may be: on the whole host, or,
+    /// `limited` to a process's descendants, in the homes of these alone.
+    #[must_use]
+    pub fn around(
+        discovery: &Discovery,
+        clients: &Clients,
+        processes: &[ProcessSnapshot],
+        limited: bool,
+    ) -> Self {
+        let mut places = if limited { Self::default() } else { Self::of_host() };
+        for home in &discovery.homes {
+            places.add_home(home, BTreeMap::new());
+        }
+        for file in &discovery.config_files {
+            places.add_file(file);
+        }
+        for process in processes {
+            let project =
+                process.private_channel() || clients.name_of(&process.exe, &process.argv).is_some();
+            if limited || project {
+                places.add_process(process, project);
+            }
+        }
         places
     }
 

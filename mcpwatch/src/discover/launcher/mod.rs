@@ -57,6 +57,13 @@ pub fn is_wrapper(argv: &[String]) -> bool {
     find(without_interpreter(&words)).is_some_and(|found| found.launcher.wrapper)
 }
 
+/// The program may be one whose command line [`unwrap`] can look into.
+#[must_use]
+pub fn hands_on(program: &str) -> bool {
+    let program = basename(program);
+    LAUNCHERS.iter().any(|row| row.names == Names::Command && row.is(program))
+}
+
 /// The command line inside a wrapper's (`env A=b node x` → `node x`), when it holds one as it stands.
 #[must_use]
 pub fn unwrap(words: &[String]) -> Option<Vec<String>> {
