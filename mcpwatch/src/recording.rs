@@ -54,7 +54,9 @@ pub enum RecordingError {
         source: io::Error,
     },
     /// Not a recording.
-    #[error("{path} is no recording of this version: expected it to begin with \"mcpwatch recording 1\"; make one with `mcpwatch run --record FILE`")]
+    #[error(
+        "{path} is no recording of this version: expected it to begin with \"mcpwatch recording 1\"; make one with `mcpwatch run --record FILE`"
+    )]
     Magic {
         /// Its path.
         path: PathBuf,
@@ -157,11 +159,15 @@ impl Reader {
             Ok(_) => {}
             Err(error) => return Err(self.error(error)),
         }
-        self.file.read_exact(&mut head[1..]).map_err(|_| self.error("the file ends within a frame"))?;
+        self.file
+            .read_exact(&mut head[1..])
+            .map_err(|_| self.error("the file ends within a frame"))?;
         let [kind, a, b, c, d] = head;
         let len = u32::from_le_bytes([a, b, c, d]);
         if len > FRAME_BYTES {
-            return Err(self.error(format!("a frame of {len} bytes; at most {FRAME_BYTES} are read")));
+            return Err(
+                self.error(format!("a frame of {len} bytes; at most {FRAME_BYTES} are read"))
+            );
         }
         let mut bytes = Vec::new();
         let read = (&mut self.file).take(u64::from(len)).read_to_end(&mut bytes);

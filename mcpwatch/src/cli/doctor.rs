@@ -100,7 +100,11 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
 }
 
 fn write_text(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "mcpwatch {} on Linux {} ({})\n", report.version, report.kernel, report.architecture)?;
+    writeln!(
+        out,
+        "mcpwatch {} on Linux {} ({})\n",
+        report.version, report.kernel, report.architecture
+    )?;
     for check in &report.checks {
         writeln!(out, "{} {}: {}", mark(check.ok), check.name, check.detail)?;
     }

@@ -27,7 +27,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut config = if beginning.settings.is_empty() {
         Config::default()
     } else {
-        Config::parse(&beginning.settings, Path::new("settings in the recording"), &super::rule_ids())?
+        Config::parse(
+            &beginning.settings,
+            Path::new("settings in the recording"),
+            &super::rule_ids(),
+        )?
     };
     if let Some(sniff) = &beginning.sniff {
         config.discovery.sniff = sniff.parse().map_err(anyhow::Error::msg)?;
@@ -53,7 +57,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let lost = fanout.finish(Duration::from_secs(60));
     if let Some(loss) = lost.first() {
-        bail!("{} records could not be written to {}: {}", loss.lost, loss.output, loss.reason.name());
+        bail!(
+            "{} records could not be written to {}: {}",
+            loss.lost,
+            loss.output,
+            loss.reason.name()
+        );
     }
     Ok(())
 }

@@ -112,9 +112,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ring_bytes: config.capture.ring_bytes,
         payload_limit: config.capture.payload_limit,
         sniff: config.discovery.sniff != Sniff::Off,
-        scope: args
-            .descendants_of
-            .map(|_| processes.iter().map(|process| process.pid).collect()),
+        scope: args.descendants_of.map(|_| processes.iter().map(|process| process.pid).collect()),
     };
     let recording = match &args.record {
         Some(path) => {
@@ -218,8 +216,7 @@ async fn signals(messages: SyncSender<Message>) -> anyhow::Result<std::convert::
 fn outputs(args: &Args, config: &Config) -> Vec<Output> {
     let file = args.events.clone().or_else(|| config.events.file.clone());
     let to_stdout = file.as_deref().is_none_or(|file| file.as_os_str() == "-");
-    let colour =
-        Colour::detect(std::io::stdout().is_terminal(), |name| std::env::var(name).ok());
+    let colour = Colour::detect(std::io::stdout().is_terminal(), |name| std::env::var(name).ok());
     let format = args.format.unwrap_or_default();
     let mut outputs = Vec::new();
     if let Some(path) = file.filter(|_| !to_stdout) {
