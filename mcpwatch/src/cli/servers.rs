@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde::Serialize;
-use unicode_general_category::{GeneralCategory, get_general_category};
 
 use crate::config::Config;
 use crate::discover::evidence::Standing;
@@ -16,6 +15,7 @@ use crate::discover::scan::{Change, Places, Watcher};
 use crate::discover::survey::{Found, Known, survey};
 use crate::discover::{ConfigError, ConfiguredServer};
 use crate::host::snapshot::{self, ProcessSnapshot};
+use crate::output::escape::Escaped;
 use crate::record::{Evidence, EvidenceKind};
 
 /// Arguments of `mcpwatch servers`.
@@ -79,7 +79,8 @@ pub fn run(args: &Args, rules: &[&str]) -> anyhow::Result<()> {
     if let Some(pid) = args.descendants_of.filter(|_| processes.is_empty()) {
         anyhow::bail!("there is no process {pid}: name a running one with --descendants-of");
     }
-    let places = places(&config, &processes, &clients, args.descendants_of.is_some());
+    let limited = args.descendants_of.is_some();
+    let places = Places::around(&config.discovery, &clients, &processes, limited);
     let mut warnings: Vec<ConfigError> = places.closed();
     let configs = read(places, &mut warnings);
     let known = Known { configs: &configs, explicit: &explicit, clients: &clients };
@@ -99,30 +100,6 @@ pub fn run(args: &Args, rules: &[&str]) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("the report to stdout"),
     }
-}
-
-/// Where configurations of these processes may be. Limited to a process's descendants, only the homes
-/// of their users count.
-fn places(
-    config: &Config,
-    processes: &[ProcessSnapshot],
-    clients: &Clients,
-    limited: bool,
-) -> Places {
-    let mut places = if limited { Places::default() } else { Places::of_host() };
-    for home in &config.discovery.homes {
-        places.add_home(home, std::collections::BTreeMap::new());
-    }
-    for file in &config.discovery.config_files {
-        places.add_file(file);
-    }
-    for process in processes {
-        let client = clients.name_of(&process.exe, &process.argv).is_some();
-        if limited || client || process.private_channel() {
-            places.add_process(process, client || process.private_channel());
-        }
-    }
-    places
 }
 
 fn read(places: Places, warnings: &mut Vec<ConfigError>) -> Vec<ConfiguredServer> {
@@ -151,8 +128,8 @@ fn hidden(processes: &[ProcessSnapshot]) -> Option<String> {
     let count = processes.iter().filter(|process| process.hidden).count();
     (count > 0).then(|| {
         format!(
-            "{count} of {} processes belong to other users: their channels and programs cannot be \
-             read; root sees them",
+            "the channels of {count} of {} processes cannot be read, servers among them may be \
+             missing; root with CAP_SYS_PTRACE sees them",
             processes.len()
         )
     })
@@ -221,15 +198,21 @@ fn text(report: &Report<'_>) -> String {
         lines.push("No MCP server is running.".to_owned());
     }
     for server in &report.servers {
-        let version = server.version.map(|version| format!(" {version}")).unwrap_or_default();
-        let client = server.client.map(|client| format!(", client {client}")).unwrap_or_default();
-        lines.push(escaped(&format!(
-            "{}{version}  {} (score {}), pid {}{client}",
-            server.name, server.standing, server.score, server.pid
-        )));
-        lines.push(escaped(&format!("    {}", command_line(server.argv))));
+        let optional = |before: &str, text: Option<&str>| {
+            text.map(|text| format!("{before}{}", safe(text))).unwrap_or_default()
+        };
+        lines.push(format!(
+            "{}{}  {} (score {}), pid {}{}",
+            safe(server.name),
+            optional(" ", server.version),
+            server.standing,
+            server.score,
+            server.pid,
+            optional(", client ", server.client),
+        ));
+        lines.push(format!("    {}", command_line(server.argv)));
         for piece in server.evidence {
-            lines.push(escaped(&format!("    {}: {}", piece.kind.name(), piece.detail)));
+            lines.push(format!("    {}: {}", piece.kind.name(), safe(&piece.detail)));
         }
     }
     if !report.configured.is_empty() {
@@ -237,48 +220,39 @@ fn text(report: &Report<'_>) -> String {
         lines.push("Configured, not running:".to_owned());
     }
     for configured in &report.configured {
-        lines.push(escaped(&format!(
+        lines.push(format!(
             "    {} ({}, {}) in {}",
-            configured.name, configured.transport, configured.client, configured.config_path
-        )));
+            safe(configured.name),
+            configured.transport,
+            safe(configured.client),
+            Escaped::path(configured.config_path, MAX_TEXT),
+        ));
     }
     if !report.warnings.is_empty() {
         lines.push(String::new());
     }
-    lines.extend(report.warnings.iter().map(|warning| escaped(&format!("warning: {warning}"))));
+    lines.extend(report.warnings.iter().map(|text| format!("warning: {}", safe(text))));
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// Most characters shown of one command line.
-const MAX_LINE: usize = 240;
-
-fn command_line(argv: &[String]) -> String {
-    let line = argv.join(" ");
-    match line.char_indices().nth(MAX_LINE) {
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-        None => line,
-    }
-}
+/// Most characters shown of one name or path, and of one word of a command line.
+const MAX_TEXT: usize = 240;
+/// Most words shown of one command line.
+const MAX_WORDS: usize = 24;
 
 /// Names and paths come from others: what would steer a terminal, turn text around or hide is escaped.
-fn escaped(text: &str) -> String {
-    text.chars()
-        .flat_map(|letter| {
-            let harmful = matches!(
-                get_general_category(letter),
-                GeneralCategory::Control
-                    | GeneralCategory::Format
-                    | GeneralCategory::LineSeparator
-                    | GeneralCategory::ParagraphSeparator
-                    | GeneralCategory::PrivateUse
-                    | GeneralCategory::Unassigned
-            );
-            let (plain, escape) =
-                if harmful { (None, Some(letter.escape_unicode())) } else { (Some(letter), None) };
-            plain.into_iter().chain(escape.into_iter().flatten())
-        })
-        .collect()
+fn safe(text: &str) -> Escaped<'_> {
+    Escaped::new(text, MAX_TEXT)
+}
+
+fn command_line(argv: &[String]) -> String {
+    let mut words: Vec<String> =
+        argv.iter().take(MAX_WORDS).map(|word| Escaped::word(word, MAX_TEXT).to_string()).collect();
+    if argv.len() > MAX_WORDS {
+        words.push("…".to_owned());
+    }
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -287,13 +261,22 @@ mod tests {
 
     #[test]
     fn hostile_names_do_not_reach_the_terminal() {
-        assert_eq!(escaped("a\u{1b}[2Jb\u{202e}c\nd ä"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}d ä");
+        let config = ConfiguredServer {
+            name: "a\u{1b}[2Jb\u{202e}c\nd".into(),
+            ..ConfiguredServer::default()
+        };
+        let report = report(&[], std::slice::from_ref(&config), &[], vec!["e\u{7}".into()]);
+        let text = text(&report);
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{text}");
+        assert_eq!(text.lines().count(), 6, "{text}");
     }
 
     #[test]
-    fn long_command_lines_are_cut_between_characters() {
-        let line = command_line(&["ä".repeat(1000)]);
-        assert_eq!(line.chars().count(), MAX_LINE + 1);
+    fn long_command_lines_are_cut() {
+        let words = vec!["ä".repeat(1000); 1000];
+        let line = command_line(&words);
+        assert!(line.chars().count() <= MAX_WORDS * (MAX_TEXT + 4), "{}", line.len());
+        assert!(line.ends_with('…'));
     }
 
     #[test]

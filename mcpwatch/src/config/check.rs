@@ -203,6 +203,7 @@ fn is_destination(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::destination::Pattern;
 
     #[test]
     fn destinations_are_hosts_addresses_and_networks() {
@@ -220,6 +221,7 @@ mod tests {
             "bücher.example",
         ] {
             assert!(is_destination(text), "{text}");
+            assert!(text.parse::<Pattern>().is_ok(), "{text}");
         }
         for text in [
             "",

@@ -283,6 +283,18 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_setting_of_the_shipped_file() {
+        let text = include_str!("../../../docs/configuration.md");
+        let keys = SHIPPED.lines().filter_map(|line| {
+            let (key, _) = line.strip_prefix('#').unwrap_or(line).split_once(" = ")?;
+            key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_').then_some(key)
+        });
+        for key in keys {
+            assert!(text.contains(&format!("| `{key}` |")), "{key}");
+        }
+    }
+
+    #[test]
     fn an_empty_file_is_the_defaults_and_the_metrics_can_be_off() {
         assert_eq!(parse("").unwrap(), Config::default());
         assert_eq!(parse("[metrics]\nlisten = \"off\"").unwrap().metrics.listen, None);

@@ -519,6 +519,37 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_to_a_file_does_harm() {
+        let samples = [
+            (
+                Format::Json,
+                r#"{"mcpServers": {"ä": {"command": ["a\u0041"], "args": [1, "x"] /* c */}}} // d"#,
+            ),
+            (
+                Format::Toml,
+                "x.y = 1\n[mcp_servers.\"ä\"]\ncommand = '''a'''\nargs = [1, \"x\"] # d\n",
+            ),
+            (
+                Format::Yaml,
+                "extensions: &a\n  ä: {cmd: x, args: [1, 'x']}\n  b: *a\n  c: |\n    x\n",
+            ),
+        ];
+        for (format, text) in samples {
+            let bytes = text.as_bytes();
+            for at in 0..bytes.len() {
+                let _ = parse(&bytes[..at], source(format), ANY_KEY);
+                for nasty in b"{[\"'\\\n\0&*:#/\xff\t-" {
+                    let mut damaged = bytes.to_vec();
+                    damaged[at] = *nasty;
+                    if let Err(error) = parse(&damaged, source(format), ANY_KEY) {
+                        assert!(error.line > 0 && error.column > 0, "{error}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_number_of_servers_is_limited_and_said_once() {
         let entries: Vec<String> =
             (0..2000).map(|number| format!("\"s{number}\": {{\"command\": \"x\"}}")).collect();

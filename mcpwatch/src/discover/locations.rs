@@ -463,6 +463,37 @@ mod tests {
         }
     }
 
+    /// The table as `docs/discovery.md` shows it.
+    fn documented() -> String {
+        let mut lines = vec!["| Client | Files |".to_owned(), "|---|---|".to_owned()];
+        let mut clients: Vec<&str> = LOCATIONS.iter().map(|location| location.client).collect();
+        clients.dedup();
+        for client in clients {
+            let files: Vec<String> = LOCATIONS
+                .iter()
+                .filter(|location| location.client == client)
+                .map(|location| match location.base {
+                    Base::System => format!("`/{}`", location.path),
+                    Base::Home => format!("`~/{}`", location.path),
+                    Base::Project => format!("`./{}`", location.path),
+                })
+                .collect();
+            lines.push(format!("| {client} | {} |", files.join(", ")));
+        }
+        lines.join("\n")
+    }
+
+    #[test]
+    fn the_documentation_lists_the_table() {
+        let text = include_str!("../../../docs/discovery.md");
+        let (_, rest) = text.split_once("a test -->\n").unwrap();
+        let (table, _) = rest.split_once("\n<!-- end -->").unwrap();
+        assert!(table == documented(), "docs/discovery.md should hold:\n{}", documented());
+        for name in variables() {
+            assert!(text.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
     #[test]
     fn the_environment_moves_places() {
         let table: &[(&str, &str, &str)] = &[

@@ -1,7 +1,5 @@
 //! Which entry of a client's configuration a process was started from: compares argument vectors.
 
-use std::borrow::Cow;
-
 use super::client_config::ConfiguredServer;
 use super::launcher;
 
@@ -25,11 +23,17 @@ pub fn config_of<'a>(
     configs: &'a [ConfiguredServer],
     client: Option<&str>,
 ) -> Option<&'a ConfiguredServer> {
+    // Asked for every program the host executes: what does not depend on the entry is done once.
+    let words: Vec<Vec<&str>> =
+        programs.iter().map(|program| program.argv.iter().map(String::as_str).collect()).collect();
+    let seen: Vec<Seen<'_, '_>> =
+        programs.iter().zip(&words).map(|(program, words)| Seen::new(*program, words)).collect();
     let mut best: Option<(Fit, &ConfiguredServer)> = None;
     let mut ambiguous = false;
     for config in configs {
-        let fit = programs.iter().filter_map(|program| fit(*program, config, client)).max();
-        let Some(fit) = fit else { continue };
+        let Some(fit) = seen.iter().filter_map(|seen| fit(seen, config, client)).max() else {
+            continue;
+        };
         match &best {
             Some((before, _)) if *before > fit => {}
             Some((before, first)) if *before == fit => {
@@ -44,11 +48,43 @@ pub fn config_of<'a>(
     best.filter(|_| !ambiguous).map(|(_, config)| config)
 }
 
+/// A program's argument vector in the forms it may have in a configuration.
+struct Seen<'a, 'b> {
+    program: Program<'b>,
+    /// What npm wrote over its argument vector: `npm exec package arguments`, without `-y`.
+    title: Option<&'b str>,
+    /// As it stands.
+    whole: &'a [&'b str],
+    /// Without the interpreter before a known launcher.
+    launcher: &'a [&'b str],
+    /// Without its first word: what a `#!` line put there, when the second is a path.
+    script: &'a [&'b str],
+}
+
+impl<'a, 'b> Seen<'a, 'b> {
+    fn new(program: Program<'b>, whole: &'a [&'b str]) -> Self {
+        let title = match whole {
+            [title] => title.strip_prefix("npm exec "),
+            _ => None,
+        };
+        let script = whole.get(1..).filter(|rest| rest.first().is_some_and(|it| it.contains('/')));
+        Self {
+            program,
+            title,
+            whole,
+            launcher: launcher::without_interpreter(whole),
+            script: script.unwrap_or_default(),
+        }
+    }
+}
+
 /// How well an entry fits; the fields count in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Fit {
     /// Characters of the arguments that stand in the entry itself, not in a variable.
     literal: usize,
+    /// The entry as it stands, not what a wrapper in it starts.
+    direct: bool,
     /// 2: the command as it stands; 1: its last component.
     command: u8,
     /// The entry is the parent's.
@@ -57,71 +93,77 @@ struct Fit {
     place: bool,
 }
 
-fn fit(program: Program<'_>, config: &ConfiguredServer, client: Option<&str>) -> Option<Fit> {
+fn fit(seen: &Seen<'_, '_>, config: &ConfiguredServer, client: Option<&str>) -> Option<Fit> {
     let command = config.command.as_deref()?;
-    let mut expected = vec![Cow::Borrowed(command)];
-    expected.extend(config.args.iter().map(|arg| Cow::Borrowed(arg.as_str())));
-    let (command, literal) = compare(program, &expected)
-        .or_else(|| {
-            // Some write the whole line into `command`.
-            let words = shlex::split(command).filter(|words| words.len() > 1)?;
-            let rest = expected.iter().skip(1).cloned();
-            let line: Vec<_> = words.into_iter().map(Cow::Owned).chain(rest).collect();
-            compare(program, &line)
-        })
-        .or_else(|| {
-            // What `env` and `sh -c 'exec …'` leave of themselves is the inner command line.
-            let words: Vec<String> =
-                expected.iter().map(|word| word.clone().into_owned()).collect();
-            let inner = launcher::unwrap(&words)?;
-            let inner: Vec<_> = inner.into_iter().map(Cow::Owned).collect();
-            compare(program, &inner)
-        })?;
+    let (direct, (command, literal)) = match compare(seen, command, &config.args) {
+        Some(found) => (true, found),
+        None => (false, compare_others(seen, command, &config.args)?),
+    };
     Some(Fit {
         literal,
+        direct,
         command,
         client: client == Some(config.client.as_str()),
-        place: in_place(program.cwd, config),
+        place: in_place(seen.program.cwd, config),
     })
 }
 
-/// The quality of the command's match, and the literal characters of the arguments.
-fn compare(program: Program<'_>, expected: &[Cow<'_, str>]) -> Option<(u8, usize)> {
-    let (command, arguments) = expected.split_first()?;
-    let actual: Vec<&str> = match program.argv {
-        // npm overwrites its argument vector with `npm exec package arguments`, without `-y`.
-        [title] if title.starts_with("npm exec ") => {
-            return npm_title(title, command, arguments);
-        }
-        argv => argv.iter().map(String::as_str).collect(),
+/// Most wrappers inside one another in one entry.
+const MAX_UNWRAPPED: usize = 4;
+
+/// Compares with the other command lines an entry may be seen as: split, since some write the whole
+/// line into `command`; and what `env` and `sh -c 'exec …'` leave of themselves.
+fn compare_others(seen: &Seen<'_, '_>, command: &str, args: &[String]) -> Option<(u8, usize)> {
+    let compare_line = |line: &[String]| {
+        let (command, args) = line.split_first()?;
+        compare(seen, command, args)
     };
-    let stripped = launcher::without_interpreter(&actual);
-    // `#!/usr/bin/env python3`: the kernel puts the interpreter before the script's path.
-    let behind = actual.get(1..).filter(|rest| {
-        rest.first().is_some_and(|script| script.contains('/') && base(script) == base(command))
-    });
-    [actual.as_slice(), stripped, behind.unwrap_or_default()]
+    let mut line = None;
+    if command.contains(char::is_whitespace) {
+        let words = [shlex::split(command)?.as_slice(), args].concat();
+        if let Some(found) = compare_line(&words) {
+            return Some(found);
+        }
+        line = Some(words);
+    } else if launcher::hands_on(command) {
+        line = Some([&[command.to_owned()], args].concat());
+    }
+    for _ in 0..MAX_UNWRAPPED {
+        let inner = launcher::unwrap(line.as_deref()?)?;
+        if let Some(found) = compare_line(&inner) {
+            return Some(found);
+        }
+        line = Some(inner);
+    }
+    None
+}
+
+/// The quality of the command's match, and the literal characters of the arguments.
+fn compare(seen: &Seen<'_, '_>, command: &str, arguments: &[String]) -> Option<(u8, usize)> {
+    if let Some(title) = seen.title {
+        return npm_title(title, command, arguments);
+    }
+    let forms = [(seen.whole, true), (seen.launcher, false), (seen.script, false)];
+    forms
         .into_iter()
-        .filter_map(|words| {
+        .filter_map(|(words, whole)| {
             let (first, rest) = words.split_first()?;
-            let exe = if std::ptr::eq(words, actual.as_slice()) { program.exe } else { first };
+            let exe = if whole { seen.program.exe } else { first };
             let quality = command_fits(command, first, exe)?;
             Some((quality, arguments_fit(arguments, rest)?))
         })
         .max()
 }
 
-fn npm_title(title: &str, command: &str, arguments: &[Cow<'_, str>]) -> Option<(u8, usize)> {
+fn npm_title(said: &str, command: &str, arguments: &[String]) -> Option<(u8, usize)> {
     if !matches!(base(command), "npx" | "npm") {
         return None;
     }
-    let said = title.strip_prefix("npm exec ")?;
     let exec = usize::from(base(command) == "npm");
     let flags = arguments.iter().skip(exec).take_while(|word| word.starts_with('-')).count();
-    let wanted = arguments.get(exec + flags..)?;
-    // The title is cut to the room the original vector had; only a whole one is compared.
-    let words: Vec<&str> = said.split(' ').collect();
-    arguments_fit(wanted, &words).map(|literal| (1, literal))
+    // Arguments with spaces in them cannot be told apart in a title: whole lines are compared.
+    let wanted = arguments.get(exec + flags..)?.join(" ");
+    pattern_fits(&wanted, said).map(|literal| (1, literal))
 }
 
 fn base(path: &str) -> &str {
@@ -140,7 +182,7 @@ fn command_fits(command: &str, argv0: &str, exe: &str) -> Option<u8> {
     (base(command) == base(argv0) || base(command) == base(exe)).then_some(1)
 }
 
-fn arguments_fit(expected: &[Cow<'_, str>], actual: &[&str]) -> Option<usize> {
+fn arguments_fit(expected: &[String], actual: &[&str]) -> Option<usize> {
     if expected.len() != actual.len() {
         return None;
     }
@@ -265,13 +307,18 @@ mod tests {
             config("shell", "sh -c 'exec node /p/shell.js'"),
             config("docker", "docker run -i --rm -e TOKEN=$TOKEN mcp/x"),
             config("bare", "github-mcp-server"),
+            config("uv", "uv run --with x mcp-server-time"),
+            config("time", "mcp-server-time"),
+            config("nested", "bash -c 'cd /tmp; exec env X=/y python -m nested'"),
             config("npm", "npm exec -- thing-mcp"),
+            config("spaces", "npx --yes thing-mcp --name 'a b'"),
         ];
         let table: &[(&str, Option<&str>)] = &[
             ("npx -y @modelcontextprotocol/server-filesystem /data", Some("fs")),
             ("node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data", Some("fs")),
             ("'npm exec @modelcontextprotocol/server-filesystem /data'", Some("fs")),
             ("'npm exec thing-mcp'", Some("npm")),
+            ("'npm exec thing-mcp --name a b'", Some("spaces")),
             (
                 "node /usr/bin/npx -y @modelcontextprotocol/server-filesystem /data /more",
                 Some("fs-two"),
@@ -295,6 +342,10 @@ mod tests {
             ("node /p/env.js", Some("env")),
             ("env A=b node /p/env.js", Some("env")),
             ("node /p/shell.js", Some("shell")),
+            ("python -m nested", Some("nested")),
+            ("/v/bin/uv tool uvx mcp-server-git --repository /r", Some("git")),
+            ("/v/bin/python3 /v/bin/mcp-server-time", Some("time")),
+            ("uv run --with x mcp-server-time", Some("uv")),
             ("docker run -i --rm -e TOKEN=abc mcp/x", Some("docker")),
             ("/usr/local/bin/github-mcp-server", Some("bare")),
             ("/usr/local/bin/github-mcp-server stdio", None),

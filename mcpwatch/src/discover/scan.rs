@@ -19,17 +19,23 @@ use serde::{Deserialize, Serialize};
 
 use super::client_config::{ConfigError, Parsed, Source, parse};
 use super::document::MAX_BYTES;
+use super::explicit::Clients;
 use super::locations::{self, ANY_KEY, Format, Place, component_matches};
+use crate::config::Discovery;
 use crate::host::snapshot::ProcessSnapshot;
 
 /// How often [`Watcher::poll`] is meant to be called.
 pub const INTERVAL: Duration = Duration::from_secs(2);
-/// Most homes, projects and container roots that are looked at, each.
-const MAX_DIRECTORIES: usize = 1024;
+/// Most users whose homes are looked at, and most container roots.
+const MAX_USERS: usize = 1024;
+/// Most homes and projects, each, that processes brought; the one brought longest ago gives way.
+const MAX_BROUGHT: usize = 256;
 /// Most configuration files that are followed.
 const MAX_FILES: usize = 4096;
-/// Most entries of one directory that a pattern is compared with.
-const MAX_ENTRIES: usize = 1024;
+/// Most directory entries that one pattern is compared with, and most files it finds: whoever owns the
+/// directory could fill it.
+const MAX_ENTRIES: usize = 4096;
+const MAX_MATCHES: usize = 64;
 /// How deep `**` goes: clients keep plugins as `marketplace/plugin/version`.
 const MAX_GLOB_DEPTH: usize = 5;
 /// Most bytes read of a process's environment.
@@ -79,9 +85,11 @@ mod base64_text {
 /// Where configurations are looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Homes, each with the variables that move parts of it; one home can stand here several times.
-    homes: BTreeSet<(PathBuf, BTreeMap<String, String>)>,
-    projects: BTreeSet<PathBuf>,
+    /// Homes of users and of the settings.
+    homes: BTreeSet<PathBuf>,
+    /// Homes that processes brought, each with the variables that move parts of it.
+    brought: Recent<(PathBuf, BTreeMap<String, String>)>,
+    projects: Recent<PathBuf>,
     roots: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
 }
@@ -95,30 +103,55 @@ impl Places {
         places
     }
 
+    /// What the settings name, and where configurations for `processes` may be: on the whole host, or,
+    /// `limited` to a process's descendants, in the homes of these alone.
+    #[must_use]
+    pub fn around(
+        discovery: &Discovery,
+        clients: &Clients,
+        processes: &[ProcessSnapshot],
+        limited: bool,
+    ) -> Self {
+        let mut places = if limited { Self::default() } else { Self::of_host() };
+        for home in &discovery.homes {
+            places.add_home(home);
+        }
+        for file in &discovery.config_files {
+            places.add_file(file);
+        }
+        for process in processes {
+            let project =
+                process.private_channel() || clients.name_of(&process.exe, &process.argv).is_some();
+            if limited || project {
+                places.add_process(process, project);
+            }
+        }
+        places
+    }
+
     /// Adds what lies below a root directory (`/`, or `/proc/PID/root` of a container): the system's
     /// places and the homes of its users.
     pub fn add_root(&mut self, root: &Path) {
-        if self.roots.len() >= MAX_DIRECTORIES || !self.roots.insert(root.to_owned()) {
+        if self.roots.len() >= MAX_USERS || !self.roots.insert(root.to_owned()) {
             return;
         }
         for (_, home) in passwd(root) {
             let relative = home.strip_prefix("/").unwrap_or(&home);
-            self.add_home(&root.join(relative), BTreeMap::new());
+            self.add_home(&root.join(relative));
         }
     }
 
-    /// Adds a home; `environment` may move parts of it.
-    pub fn add_home(&mut self, home: &Path, environment: BTreeMap<String, String>) {
-        // Service accounts have `/`, or nothing, for a home.
-        if home.is_absolute() && home != Path::new("/") && self.homes.len() < MAX_DIRECTORIES {
-            self.homes.insert((home.to_owned(), environment));
+    /// Adds a user's home.
+    pub fn add_home(&mut self, home: &Path) {
+        if is_home(home) && self.homes.len() < MAX_USERS {
+            self.homes.insert(home.to_owned());
         }
     }
 
     /// Adds a directory a client or server works in.
     pub fn add_project(&mut self, directory: &Path) {
-        if directory.is_absolute() && self.projects.len() < MAX_DIRECTORIES {
-            self.projects.insert(directory.to_owned());
+        if directory.is_absolute() {
+            self.projects.add(directory.to_owned());
         }
     }
 
@@ -133,13 +166,13 @@ impl Places {
     /// also its working directory.
     pub fn add_process(&mut self, process: &ProcessSnapshot, project: bool) {
         let mut environment = environment(process.pid);
-        if let Some(home) = environment.remove("HOME") {
-            self.add_home(Path::new(&home), environment.clone());
-        }
-        if let Some((_, home)) =
-            passwd(Path::new("/")).into_iter().find(|(uid, _)| *uid == process.uid)
-        {
-            self.add_home(&home, environment);
+        let named = environment.remove("HOME").map(PathBuf::from);
+        let users = passwd(Path::new("/")).into_iter().find(|(uid, _)| *uid == process.uid);
+        for home in named.into_iter().chain(users.map(|(_, home)| home)) {
+            // A user's home is known already, unless a part of it was moved.
+            if is_home(&home) && !(environment.is_empty() && self.homes.contains(&home)) {
+                self.brought.add((home, environment.clone()));
+            }
         }
         if project {
             self.add_project(Path::new(&process.cwd));
@@ -149,8 +182,8 @@ impl Places {
     /// Directories that are there but may not be looked into.
     #[must_use]
     pub fn closed(&self) -> Vec<ConfigError> {
-        let homes = self.homes.iter().map(|(home, _)| home);
-        let directories: BTreeSet<&PathBuf> = homes.chain(&self.projects).collect();
+        let homes = self.homes.iter().chain(self.brought.iter().map(|(home, _)| home));
+        let directories: BTreeSet<&PathBuf> = homes.chain(self.projects.iter()).collect();
         directories
             .into_iter()
             .filter_map(|directory| {
@@ -160,22 +193,63 @@ impl Places {
             .collect()
     }
 
-    /// Every file that is there, with the row it fits.
-    fn present(&self) -> BTreeMap<PathBuf, Kind> {
-        let homes = self.homes.iter().flat_map(|(home, env)| locations::of_home(home, env));
-        let projects = self.projects.iter().flat_map(|project| locations::of_project(project));
+    /// Every file that is there, with the row it fits; and the patterns that were not followed to
+    /// their end. What processes brought comes last: it must not crowd out users' homes.
+    fn present(&self) -> (BTreeMap<PathBuf, Kind>, BTreeSet<PathBuf>) {
+        let unmoved = BTreeMap::new();
         let roots = self.roots.iter().flat_map(|root| locations::of_system(root));
+        let homes = self.homes.iter().flat_map(|home| locations::of_home(home, &unmoved));
+        let projects = self.projects.iter().flat_map(|project| locations::of_project(project));
+        let brought = self.brought.iter().flat_map(|(home, env)| locations::of_home(home, env));
         let mut found: BTreeMap<PathBuf, Kind> =
             self.files.iter().map(|file| (file.clone(), Kind::Named)).collect();
-        for place in homes.chain(projects).chain(roots) {
-            for path in expand(&place) {
+        let mut cut = BTreeSet::new();
+        for place in roots.chain(homes).chain(projects).chain(brought) {
+            let (paths, whole) = expand(&place);
+            if !whole {
+                cut.insert(place.pattern.clone());
+            }
+            for path in paths {
                 if found.len() >= MAX_FILES {
-                    return found;
+                    cut.insert(place.pattern);
+                    break;
                 }
                 found.entry(path).or_insert(Kind::Known(place.location));
             }
         }
-        found
+        (found, cut)
+    }
+}
+
+/// Service accounts have `/`, or nothing, for a home.
+fn is_home(path: &Path) -> bool {
+    path.is_absolute() && path != Path::new("/")
+}
+
+/// A bounded set that forgets what was added longest ago.
+#[derive(Clone, Debug)]
+struct Recent<T> {
+    /// The oldest first.
+    entries: Vec<T>,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new() }
+    }
+}
+
+impl<T: PartialEq> Recent<T> {
+    fn add(&mut self, entry: T) {
+        self.entries.retain(|known| *known != entry);
+        if self.entries.len() >= MAX_BROUGHT {
+            self.entries.remove(0);
+        }
+        self.entries.push(entry);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter()
     }
 }
 
@@ -197,7 +271,7 @@ fn passwd(root: &Path) -> Vec<(u32, PathBuf)> {
             Some((uid, PathBuf::from(fields.nth(2)?)))
         })
         .filter(|(_, home)| home.is_absolute())
-        .take(MAX_DIRECTORIES)
+        .take(MAX_USERS)
         .collect()
 }
 
@@ -216,20 +290,20 @@ fn environment(pid: u32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The files a place stands for, as far as they are there.
-fn expand(place: &Place) -> Vec<PathBuf> {
+/// The files a place stands for, as far as they are there, and whether that is all of them.
+fn expand(place: &Place) -> (Vec<PathBuf>, bool) {
     let parts: Vec<&std::ffi::OsStr> =
         place.pattern.components().map(std::path::Component::as_os_str).collect();
     let literal: PathBuf = parts.iter().take(place.literal).collect();
     let rest: Vec<String> =
         parts.iter().skip(place.literal).map(|part| part.to_string_lossy().into_owned()).collect();
     if rest.is_empty() {
-        return if present(&literal) { vec![literal] } else { Vec::new() };
+        return (if present(&literal) { vec![literal] } else { Vec::new() }, true);
     }
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    let mut found = Vec::new();
-    walk(&literal, &rest, MAX_GLOB_DEPTH, &mut found);
-    found
+    let mut walk = Walk { found: Vec::new(), entries: MAX_ENTRIES, whole: true };
+    walk.below(&literal, &rest, MAX_GLOB_DEPTH);
+    (walk.found, walk.whole)
 }
 
 /// Present, or possibly so: what may not be seen is reported when it is read.
@@ -237,52 +311,65 @@ fn present(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| !file.is_dir())
 }
 
-fn walk(directory: &Path, pattern: &[&str], depth: usize, found: &mut Vec<PathBuf>) {
-    if found.len() >= MAX_ENTRIES {
-        return;
-    }
-    let Some((first, rest)) = pattern.split_first() else { return };
-    if *first == "**" {
-        walk(directory, rest, depth, found);
-        if depth > 0 {
-            // A symbolic link could lead around in circles.
-            for (path, kind) in entries(directory) {
-                if kind.is_dir() {
-                    walk(&path, pattern, depth - 1, found);
+/// Follows one pattern through directories, within limits.
+struct Walk {
+    found: Vec<PathBuf>,
+    /// How many more directory entries may be looked at.
+    entries: usize,
+    /// No limit was met.
+    whole: bool,
+}
+
+impl Walk {
+    fn below(&mut self, directory: &Path, pattern: &[&str], depth: usize) {
+        let Some((first, rest)) = pattern.split_first() else { return };
+        if *first == "**" {
+            self.below(directory, rest, depth);
+            if depth > 0 {
+                // A symbolic link could lead around in circles.
+                for (path, kind) in self.list(directory) {
+                    if kind.is_dir() {
+                        self.below(&path, pattern, depth - 1);
+                    }
+                }
+            }
+        } else if !first.contains('*') {
+            self.step(directory.join(first), rest, depth);
+        } else {
+            for (path, _) in self.list(directory) {
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                if name.is_some_and(|name| component_matches(first, &name)) {
+                    self.step(path, rest, depth);
                 }
             }
         }
-        return;
     }
-    if !first.contains('*') {
-        let next = directory.join(first);
-        if !rest.is_empty() {
-            walk(&next, rest, depth, found);
-        } else if present(&next) {
-            found.push(next);
-        }
-        return;
-    }
-    for (path, kind) in entries(directory) {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        if !name.is_some_and(|name| component_matches(first, &name)) {
-            continue;
-        }
-        if !rest.is_empty() {
-            walk(&path, rest, depth, found);
-        } else if !kind.is_dir() && found.len() < MAX_ENTRIES {
-            found.push(path);
-        }
-    }
-}
 
-fn entries(directory: &Path) -> Vec<(PathBuf, std::fs::FileType)> {
-    let Ok(listing) = std::fs::read_dir(directory) else { return Vec::new() };
-    listing
-        .take(MAX_ENTRIES)
-        .flatten()
-        .filter_map(|entry| Some((entry.path(), entry.file_type().ok()?)))
-        .collect()
+    fn step(&mut self, path: PathBuf, rest: &[&str], depth: usize) {
+        if !rest.is_empty() {
+            self.below(&path, rest, depth);
+        } else if present(&path) {
+            if self.found.len() < MAX_MATCHES {
+                self.found.push(path);
+            } else {
+                self.whole = false;
+            }
+        }
+    }
+
+    fn list(&mut self, directory: &Path) -> Vec<(PathBuf, std::fs::FileType)> {
+        let Ok(listing) = std::fs::read_dir(directory) else { return Vec::new() };
+        let mut entries = Vec::new();
+        for entry in listing.flatten() {
+            let Some(left) = self.entries.checked_sub(1) else {
+                self.whole = false;
+                break;
+            };
+            self.entries = left;
+            entries.extend(entry.file_type().ok().map(|kind| (entry.path(), kind)));
+        }
+        entries
+    }
 }
 
 /// Opens a regular file. The path belongs to a user: a FIFO, a device or a terminal in its place must
@@ -324,7 +411,7 @@ fn unread(path: &Path, error: &io::Error) -> ConfigError {
 pub enum Change {
     /// It is new, or changed.
     Read(ConfigFile),
-    /// It is there but cannot be read. Said once, until it changes.
+    /// It is there but cannot be read, or there are too many. Said once, until it changes.
     Unread(ConfigError),
     /// It is gone.
     Removed(String),
@@ -356,19 +443,25 @@ pub struct Watcher {
     /// Where it looks; more can be added at any time.
     pub places: Places,
     seen: BTreeMap<PathBuf, Stamp>,
+    cut: BTreeSet<PathBuf>,
 }
 
 impl Watcher {
     /// Nothing has been seen yet: the first [`Self::poll`] gives every file there is.
     #[must_use]
     pub fn new(places: Places) -> Self {
-        Self { places, seen: BTreeMap::new() }
+        Self { places, seen: BTreeMap::new(), cut: BTreeSet::new() }
     }
 
     /// What is new, changed or gone since the last time, in the order of paths.
     pub fn poll(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
-        let present = self.places.present();
+        let (present, cut) = self.places.present();
+        for pattern in cut.difference(&self.cut) {
+            let error = io::Error::other("too many files, some are not looked at");
+            changes.push(Change::Unread(unread(pattern, &error)));
+        }
+        self.cut = cut;
         self.seen.retain(|path, _| {
             let stays = present.contains_key(path);
             if !stays {
@@ -430,7 +523,7 @@ mod tests {
 
     fn watch(home: &Path) -> Watcher {
         let mut places = Places::default();
-        places.add_home(home, BTreeMap::new());
+        places.add_home(home);
         Watcher::new(places)
     }
 
@@ -521,6 +614,37 @@ mod tests {
     }
 
     #[test]
+    fn a_crowded_directory_is_cut_and_said_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        for number in 0..MAX_MATCHES + 1 {
+            write(&home.join(format!(".kiro/agents/{number}.json")), "{}");
+        }
+        let mut watcher = watch(home);
+        let changes = shown(&watcher.poll(), home);
+        assert_eq!(changes.len(), MAX_MATCHES + 1);
+        assert_eq!(changes.iter().filter(|change| *change == "!.kiro/agents/*.json").count(), 1);
+        assert_eq!(watcher.poll(), []);
+        for number in 0..MAX_ENTRIES {
+            write(&home.join(format!(".codex/plugins/{number}")), "");
+        }
+        assert_eq!(watcher.poll(), []);
+        write(&home.join(".codex/plugins/one-more"), "");
+        assert_eq!(shown(&watcher.poll(), home), ["!.codex/plugins/**/.mcp.json"]);
+    }
+
+    #[test]
+    fn what_processes_bring_is_bounded() {
+        let mut recent = Recent::default();
+        for number in 0..10 * MAX_BROUGHT {
+            recent.add(0);
+            recent.add(number);
+        }
+        assert_eq!(recent.entries.len(), MAX_BROUGHT);
+        assert!(recent.entries.contains(&0) && recent.entries.contains(&(10 * MAX_BROUGHT - 1)));
+    }
+
+    #[test]
     fn closed_homes_are_said() {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path().join("home");
@@ -568,14 +692,19 @@ mod tests {
         let text = serde_json::to_string(file).unwrap();
         assert_eq!(&serde_json::from_str::<ConfigFile>(&text).unwrap(), file);
         write(&home.join(".mcp.json"), SERVER);
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
+        let mut child = std::process::Command::new("cat")
+            .arg("/proc/self/comm")
+            .arg("-")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .env("HOME", home)
             .env("CODEX_HOME", home.join("moved"))
             .current_dir(home)
             .spawn()
             .unwrap();
         write(&home.join("moved/config.toml"), "");
+        // Its environment is there to be read only some time into its exec.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
         let process = crate::host::snapshot::read(child.id()).unwrap();
         watcher.places.add_process(&process, true);
         child.kill().unwrap();

@@ -22,7 +22,7 @@ pub fn start(
 ) -> anyhow::Result<()> {
     let mut places = if scoped { Places::default() } else { Places::of_host() };
     for home in &config.discovery.homes {
-        places.add_home(home, std::collections::BTreeMap::new());
+        places.add_home(home);
     }
     for file in &config.discovery.config_files {
         places.add_file(file);

@@ -57,6 +57,13 @@ pub fn is_wrapper(argv: &[String]) -> bool {
     find(without_interpreter(&words)).is_some_and(|found| found.launcher.wrapper)
 }
 
+/// The program may be one whose command line [`unwrap`] can look into.
+#[must_use]
+pub fn hands_on(program: &str) -> bool {
+    let program = basename(program);
+    LAUNCHERS.iter().any(|row| row.names == Names::Command && row.is(program))
+}
+
 /// The command line inside a wrapper's (`env A=b node x` → `node x`), when it holds one as it stands.
 #[must_use]
 pub fn unwrap(words: &[String]) -> Option<Vec<String>> {
@@ -73,10 +80,16 @@ pub fn unwrap(words: &[String]) -> Option<Vec<String>> {
 }
 
 /// Drops the interpreter a `#!` line put in front: the kernel's view of `npx -y x` is
-/// `node /usr/bin/npx -y x`.
+/// `node /usr/bin/npx -y x`. Likewise `uvx x` executes itself anew as `uv tool uvx x`.
 #[must_use]
 pub fn without_interpreter<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
     let [program, rest @ ..] = words else { return words };
+    if basename(program) == "uv"
+        && let ["tool", uvx @ ..] = rest
+        && uvx.first() == Some(&"uvx")
+    {
+        return uvx;
+    }
     let interpreter =
         LAUNCHERS.iter().any(|row| row.names == Names::Script && row.is(basename(program)))
             || matches!(basename(program), "sh" | "bash" | "env");
@@ -120,8 +133,7 @@ impl<'b> Found<'_, 'b> {
 
     /// The command line that follows, without the assignments `env` and `sudo` take.
     fn command(&self) -> &[&'b str] {
-        let assignments =
-            self.rest.iter().take_while(|word| word.contains('=') && !word.contains('/')).count();
+        let assignments = self.rest.iter().take_while(|word| is_assignment(word)).count();
         self.rest.get(assignments..).unwrap_or_default()
     }
 }
@@ -396,18 +408,30 @@ pub fn is_mcp(package: &str) -> bool {
 /// The simple commands of a shell's command line. What cannot be split is left out.
 fn commands(script: &str) -> Vec<Vec<String>> {
     let Some(words) = shlex::split(script) else { return Vec::new() };
+    let ends =
+        |word: &String| word.ends_with(';') || matches!(word.as_str(), "&&" | "||" | "|" | "&");
     words
-        .split(|word| matches!(word.as_str(), "&&" | "||" | ";" | "|" | "&"))
+        .split_inclusive(ends)
         .map(|command| {
-            let command = command.iter().map(|word| word.trim_end_matches(';').to_owned());
+            let command = command.iter().map(|word| word.trim_end_matches([';', '&', '|']));
             // Assignments before a command, and `exec`, are no part of it.
             command
-                .skip_while(|word| word == "exec" || (word.contains('=') && !word.contains('/')))
+                .skip_while(|word| *word == "exec" || is_assignment(word))
+                .filter(|word| !word.is_empty())
                 .take(MAX_WORDS)
+                .map(str::to_owned)
                 .collect::<Vec<_>>()
         })
         .filter(|command| !command.is_empty())
         .collect()
+}
+
+/// `NAME=value`, as a shell and `env` take it.
+fn is_assignment(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| {
+        !name.is_empty()
+            && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    })
 }
 
 #[cfg(test)]
@@ -482,6 +506,7 @@ mod tests {
                 "uvx mcp-server-git==2025.1.14 --repository /r",
                 Some("uvx: !mcp-server-git 2025.1.14 ~"),
             ),
+            ("/v/bin/uv tool uvx mcp-server-git", Some("uvx: !mcp-server-git ~")),
             ("uvx mcp-server-git@latest", Some("uvx: !mcp-server-git latest ~")),
             (
                 "uvx --from git+https://github.com/oraios/serena@v1 serena-mcp-server",
@@ -557,6 +582,8 @@ mod tests {
             ("bash -lc 'cd /x && exec npx -y tavily-mcp@1'", Some("npx: !tavily-mcp 1 ~")),
             ("/bin/sh -c 'A=1 uvx mcp-server-git; echo done'", Some("uvx: !mcp-server-git ~")),
             ("env -u C A=b npx -y exa-mcp", Some("npx: !exa-mcp ~")),
+            ("env PATH=/x/bin A= npx -y exa-mcp", Some("npx: !exa-mcp ~")),
+            ("sh -c 'cd /x; uvx mcp-server-git'", Some("uvx: !mcp-server-git ~")),
             ("env -S 'uvx mcp-server-git'", Some("uvx: !mcp-server-git ~")),
             ("nice -n 5 node /x/node_modules/a-mcp/i.js", Some("node: !a-mcp ~")),
             ("sh script.sh", None),
