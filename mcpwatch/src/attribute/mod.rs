@@ -77,10 +77,10 @@ pub struct Circumstances<'a> {
     pub asked: bool,
 }
 
-/// How sure a lone call without further evidence is: a thread of the server may act by itself.
+/// How sure a call without further evidence is: a thread of the server may act by itself.
 const LONE: f64 = 0.9;
-/// What a mention weighs against none.
-const MENTION_WEIGHT: f64 = 20.0;
+/// What all calls that mention the object have together, when there are others too.
+const MENTION_SHARE: f64 = 0.95;
 /// What a call of another method weighs against a tool call.
 const OTHER_METHOD_WEIGHT: f64 = 0.2;
 /// What each older call weighs against the next younger one.
@@ -103,33 +103,33 @@ pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attrib
             Relation::Startup
         });
     }
-    let mut weighed: Vec<(&Suspect, Option<&str>, f64)> = suspects
+    let mut weighed: Vec<Weighed<'_>> = suspects
         .iter()
-        .map(|suspect| {
-            let mention = suspect.mentions.of(object);
-            let method = if WORKING_METHODS.contains(&suspect.call.method.as_str()) {
+        .map(|suspect| Weighed {
+            call: &suspect.call,
+            mention: suspect.mentions.of(object),
+            weight: if WORKING_METHODS.contains(&suspect.call.method.as_str()) {
                 1.0
             } else {
                 OTHER_METHOD_WEIGHT
-            };
-            let weight = if mention.is_some() { MENTION_WEIGHT } else { 1.0 } * method;
-            (suspect, mention, weight)
+            },
         })
         .collect();
-    weighed.sort_by_key(|(suspect, ..)| std::cmp::Reverse(suspect.call.number));
-    let mut recency = 1.0;
-    for (_, _, weight) in &mut weighed {
-        *weight *= recency;
-        recency *= RECENCY_WEIGHT;
+    // Those that mention the object before the others, the younger before the older.
+    weighed.sort_by_key(|one| std::cmp::Reverse((one.mention.is_some(), one.call.number)));
+    let mentions = weighed.partition_point(|one| one.mention.is_some());
+    let (mentioning, others) = weighed.split_at_mut(mentions);
+    let mention_share = if others.is_empty() { 1.0 } else { MENTION_SHARE };
+    if mentioning.is_empty() {
+        let sure = if by_lineage && others.len() == 1 { 1.0 } else { LONE };
+        share_out(others, sure);
+    } else {
+        share_out(mentioning, mention_share);
+        share_out(others, 1.0 - mention_share);
     }
-    weighed.sort_by(|(_, _, a), (_, _, b)| b.total_cmp(a));
-    let total: f64 = weighed.iter().map(|(_, _, weight)| weight).sum();
-    let matched = weighed.first().and_then(|(_, mention, _)| *mention).map(str::to_owned);
-    let sure = if matched.is_some() || (by_lineage && weighed.len() == 1) { 1.0 } else { LONE };
-    let candidates = weighed
-        .iter()
-        .map(|(suspect, _, weight)| (suspect.call.clone(), round(weight / total * sure)))
-        .collect();
+    weighed.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    let matched = weighed.first().and_then(|one| one.mention).map(str::to_owned);
+    let candidates = weighed.iter().map(|one| (Arc::clone(one.call), round(one.weight))).collect();
     let outlived = by_lineage
         && !lineage
             .iter()
@@ -139,6 +139,26 @@ pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attrib
         candidates,
         matched,
         outlived,
+    }
+}
+
+/// A suspect under consideration.
+struct Weighed<'a> {
+    call: &'a Arc<Call>,
+    mention: Option<&'a str>,
+    weight: f64,
+}
+
+/// Gives calls, the youngest first, their parts of `share`: by method and recency.
+fn share_out(calls: &mut [Weighed<'_>], share: f64) {
+    let mut recency = 1.0;
+    for one in calls.iter_mut() {
+        one.weight *= recency;
+        recency *= RECENCY_WEIGHT;
+    }
+    let total: f64 = calls.iter().map(|one| one.weight).sum();
+    for one in calls {
+        one.weight *= share / total;
     }
 }
 
@@ -204,6 +224,18 @@ mod tests {
         let order: Vec<u64> = found.candidates.iter().map(|(call, _)| call.number).collect();
         assert_eq!(order, [1, 2]);
         assert!(found.candidates[0].1 > 0.9 && found.candidates[1].1 < 0.1);
+    }
+
+    #[test]
+    fn of_many_calls_the_oldest_is_found_by_its_mention() {
+        let calls: Vec<Suspect> = (1..=50)
+            .map(|number| {
+                call(number, "tools/call", json!({"path": format!("/data/{number}.txt")}))
+            })
+            .collect();
+        let found = cause("/data/1.txt", &calls, &[], true);
+        assert_eq!(found.call().map(|call| call.number), Some(1));
+        assert!(found.candidates[0].1 > 0.9);
     }
 
     #[test]
