@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::deps::{agent_program, workspace};
 use crate::metrics::{Metrics, free_port, http_get};
 use crate::proc::kill;
-use crate::records::{Records, text};
+use crate::records::{Records, int, text};
 use crate::scene::Scene;
 use crate::schema;
 
@@ -307,7 +307,7 @@ impl Agent {
         kill(self.child.id(), signal);
     }
 
-    /// Asks it to end, and checks that it does so well: exit code 0, consecutive numbers, every record
+    /// Asks it to end, and checks that it does so well: exit code 0, no number missing without a word, every record
     /// as the schema says.
     #[track_caller]
     pub fn stop(self) -> Stopped {
@@ -330,13 +330,7 @@ impl Agent {
                 "records against the schema:\n{}",
                 state.wrong.join("\n")
             );
-            for (expected, record) in state.records.iter().enumerate() {
-                assert_eq!(
-                    record["seq"].as_u64(),
-                    Some(expected as u64),
-                    "seq is consecutive from 0"
-                );
-            }
+            check_numbers(&state.records);
         }
         Stopped { records: self.records(), took, output: read(&self.log) }
     }
@@ -376,6 +370,27 @@ impl Drop for Agent {
         let left = (self.records(), self.output());
         self.epilogue.lock().unwrap_or_else(PoisonError::into_inner).push(left);
     }
+}
+
+/// Numbers rise, and each that is missing is one of a loss the stream tells of.
+#[track_caller]
+fn check_numbers(records: &[Value]) {
+    let mut next = 0;
+    let mut missing = 0;
+    let mut said = 0;
+    for record in records {
+        let number = record["seq"].as_i64().expect("a record has a number");
+        assert!(number >= next, "seq {number} comes after {next}");
+        missing += number - next;
+        next = number + 1;
+        if text(record, "loss.stage") == "output" {
+            said += int(record, "loss.lost").unwrap_or(0);
+        }
+    }
+    assert_eq!(
+        missing, said,
+        "records that are missing by their numbers, and those said to be lost"
+    );
 }
 
 /// What a failed test shows of the agent; the records in full go to a file.
