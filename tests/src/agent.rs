@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::deps::{agent_program, workspace};
 use crate::metrics::{Metrics, free_port, http_get};
 use crate::proc::kill;
-use crate::records::{Records, text};
+use crate::records::{Records, int, text};
 use crate::scene::Scene;
 use crate::schema;
 
@@ -33,7 +33,11 @@ pub struct AgentBuilder {
     log: PathBuf,
     settings: PathBuf,
     metrics: Option<u16>,
+    epilogue: Epilogue,
 }
+
+/// What became of the agents of a scene, for the scene to show when its test fails.
+pub(crate) type Epilogue = Arc<Mutex<Vec<(Records, String)>>>;
 
 impl AgentBuilder {
     pub(crate) fn new(scene: &Scene) -> Self {
@@ -45,6 +49,7 @@ impl AgentBuilder {
             log: scene.backstage("agent.log"),
             settings: scene.backstage("mcpwatch.toml"),
             metrics: None,
+            epilogue: scene.epilogue(),
         }
     }
 
@@ -96,10 +101,8 @@ impl AgentBuilder {
     /// Starts it and waits until it has attached everything.
     #[track_caller]
     pub fn start(self) -> Agent {
-        let events = self.events.clone();
-        let _ = fs::remove_file(&events);
-        let (child, log, metrics) = self.spawn();
-        let agent = Agent::watch(child, events, log, metrics);
+        let _ = fs::remove_file(&self.events);
+        let agent = self.spawn_only();
         agent.find_within("status `started`", READY, |record| {
             text(record, "status.state") == "started"
         });
@@ -108,7 +111,8 @@ impl AgentBuilder {
 
     /// Starts it and waits for it to end by itself; `None` as its status when it does not.
     pub fn run(self, patience: Duration) -> Outcome {
-        let (mut child, log, _) = self.spawn();
+        let log = self.log.clone();
+        let (mut child, _) = self.spawn();
         let status = wait(&mut child, patience);
         if status.is_none() {
             kill(child.id(), libc::SIGKILL);
@@ -119,12 +123,19 @@ impl AgentBuilder {
 
     /// Starts it and hands it over without waiting for anything.
     pub fn spawn_only(self) -> Agent {
-        let events = self.events.clone();
-        let (child, log, metrics) = self.spawn();
-        Agent::watch(child, events, log, metrics)
+        let (events, log) = (self.events.clone(), self.log.clone());
+        let epilogue = Arc::clone(&self.epilogue);
+        let (child, port) = self.spawn();
+        let stream: Arc<Stream> = Arc::default();
+        let done = Arc::new(AtomicBool::new(false));
+        let reader = thread::spawn({
+            let (stream, done) = (Arc::clone(&stream), Arc::clone(&done));
+            move || follow(&events, &stream, &done)
+        });
+        Agent { child, log, port, stream, done, reader: Some(reader), epilogue }
     }
 
-    fn spawn(mut self) -> (Child, PathBuf, Option<u16>) {
+    fn spawn(mut self) -> (Child, Option<u16>) {
         let metrics = self.metrics.map_or_else(|| "off".into(), |port| format!("127.0.0.1:{port}"));
         for (option, value) in
             [("--metrics", metrics), ("--events", self.events.display().to_string())]
@@ -144,7 +155,7 @@ impl AgentBuilder {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {argv:?}: {error}"));
-        (child, self.log, self.metrics)
+        (child, self.metrics)
     }
 }
 
@@ -165,6 +176,7 @@ pub struct Agent {
     stream: Arc<Stream>,
     done: Arc<AtomicBool>,
     reader: Option<thread::JoinHandle<()>>,
+    epilogue: Epilogue,
 }
 
 /// An agent that ended as it was asked to.
@@ -191,16 +203,6 @@ struct State {
 }
 
 impl Agent {
-    fn watch(child: Child, events: PathBuf, log: PathBuf, port: Option<u16>) -> Self {
-        let stream: Arc<Stream> = Arc::default();
-        let done = Arc::new(AtomicBool::new(false));
-        let reader = thread::spawn({
-            let (stream, done) = (Arc::clone(&stream), Arc::clone(&done));
-            move || follow(&events, &stream, &done)
-        });
-        Self { child, log, port, stream, done, reader: Some(reader) }
-    }
-
     /// Its process id; with a wrapper that does not exec, the wrapper's.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -305,7 +307,7 @@ impl Agent {
         kill(self.child.id(), signal);
     }
 
-    /// Asks it to end, and checks that it does so well: exit code 0, consecutive numbers, every record
+    /// Asks it to end, and checks that it does so well: exit code 0, no number missing without a word, every record
     /// as the schema says.
     #[track_caller]
     pub fn stop(self) -> Stopped {
@@ -328,13 +330,7 @@ impl Agent {
                 "records against the schema:\n{}",
                 state.wrong.join("\n")
             );
-            for (expected, record) in state.records.iter().enumerate() {
-                assert_eq!(
-                    record["seq"].as_u64(),
-                    Some(expected as u64),
-                    "seq is consecutive from 0"
-                );
-            }
+            check_numbers(&state.records);
         }
         Stopped { records: self.records(), took, output: read(&self.log) }
     }
@@ -353,8 +349,8 @@ impl Agent {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.stream.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.stream.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[track_caller]
@@ -371,19 +367,46 @@ impl Drop for Agent {
         kill(self.child.id(), libc::SIGKILL);
         let _ = self.child.wait();
         self.finish_reading();
-        if thread::panicking() {
-            report(&self.records(), &self.log);
-        }
+        let left = (self.records(), self.output());
+        self.epilogue.lock().unwrap_or_else(PoisonError::into_inner).push(left);
     }
 }
 
+/// Numbers rise, and each that is missing is one of a loss the stream tells of.
+#[track_caller]
+fn check_numbers(records: &[Value]) {
+    let mut next = 0;
+    let mut missing = 0;
+    let mut said = 0;
+    for record in records {
+        let number = record["seq"].as_i64().expect("a record has a number");
+        assert!(number >= next, "seq {number} comes after {next}");
+        missing += number - next;
+        next = number + 1;
+        if text(record, "loss.stage") == "output" {
+            said += int(record, "loss.lost").unwrap_or(0);
+        }
+    }
+    assert_eq!(
+        missing, said,
+        "records that are missing by their numbers, and those said to be lost"
+    );
+}
+
 /// What a failed test shows of the agent; the records in full go to a file.
-fn report(records: &Records, log: &Path) {
-    eprintln!("── the agent said ──\n{}", read(log));
-    eprintln!("── the records ──\n{}", records.digest());
+pub(crate) fn report(epilogue: &Epilogue) {
+    let agents = epilogue.lock().unwrap_or_else(PoisonError::into_inner);
+    for (number, (records, output)) in agents.iter().enumerate() {
+        eprintln!("── the agent said ──\n{output}");
+        eprintln!("── its records ──\n{}", records.digest());
+        keep(records, number);
+    }
+}
+
+fn keep(records: &Records, number: usize) {
     let folder = workspace().join("target/test-failures");
     let name = thread::current().name().unwrap_or("test").replace("::", "-");
-    let path = folder.join(format!("{name}.jsonl"));
+    let path = folder.join(format!("{name}-{number}.jsonl"));
     let lines: Vec<String> = records.0.iter().map(Value::to_string).collect();
     if fs::create_dir_all(&folder).and_then(|()| fs::write(&path, lines.join("\n"))).is_ok() {
         eprintln!("── in full: {} ──", path.display());
@@ -435,7 +458,7 @@ fn take_lines(bytes: &[u8], stream: &Stream) {
             Err(error) => wrong.push(format!("{error}: {}", String::from_utf8_lossy(line))),
         }
     }
-    let mut state = stream.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut state = stream.state.lock().unwrap_or_else(PoisonError::into_inner);
     state.arrived.extend(std::iter::repeat_n(now, fresh.len()));
     state.records.extend(fresh);
     state.wrong.extend(wrong);

@@ -82,22 +82,23 @@ impl Records {
         assert!(loud.is_empty(), "alerts on ordinary work:\n{}", loud.join("\n"));
     }
 
-    /// One line a record, without opens unless they are few.
+    /// One line a record, without the many files that every start opens.
     pub fn digest(&self) -> String {
-        let opens = self.of("file.open").count();
+        let shown = |record: &&Value| {
+            text(record, "type") != "file.open" || text(record, "relation") != "startup"
+        };
         let mut lines = String::new();
-        for record in &self.0 {
-            if opens > 200 && text(record, "type") == "file.open" && record.get("call").is_none() {
-                continue;
-            }
+        for record in self.0.iter().filter(shown).take(SHOWN) {
             let _ = writeln!(lines, "{}", digest(record));
         }
-        if opens > 200 {
-            let _ = writeln!(lines, "(opens outside calls left out; {opens} opens in all)");
-        }
+        let _ =
+            writeln!(lines, "({} records in all; opens at start-up are left out)", self.0.len());
         lines
     }
 }
+
+/// A flood is not shown to its end.
+const SHOWN: usize = 500;
 
 /// A record in one line, for people.
 pub fn digest(record: &Value) -> String {

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::agent::AgentBuilder;
+use crate::agent::{AgentBuilder, Epilogue, report};
 use crate::client::{Client, Sdk};
 use crate::deps::{deps, on_path, own_program, workspace};
 use crate::network::address;
@@ -25,7 +25,9 @@ pub struct Scene {
     anchor: Child,
     control: RefCell<Control>,
     home: PathBuf,
-    folder: TempDir,
+    /// Removed after the processes that use it have been ended.
+    _folder: TempDir,
+    epilogue: Epilogue,
 }
 
 struct Control {
@@ -73,7 +75,8 @@ impl SceneBuilder {
         let mut anchor = command.spawn().expect("the anchor can be started");
         let commands = accept(&listener, &mut anchor);
         let answers = BufReader::new(commands.try_clone().expect("a socket can be duplicated"));
-        Scene { anchor, control: RefCell::new(Control { commands, answers }), home, folder }
+        let control = RefCell::new(Control { commands, answers });
+        Scene { anchor, control, home, _folder: folder, epilogue: Epilogue::default() }
     }
 }
 
@@ -203,6 +206,10 @@ impl Scene {
         AgentBuilder::new(self)
     }
 
+    pub(crate) fn epilogue(&self) -> Epilogue {
+        Epilogue::clone(&self.epilogue)
+    }
+
     /// What the scene's programs wrote on stdout and stderr.
     pub fn log(&self) -> String {
         fs::read_to_string(self.backstage("scene.log")).unwrap_or_default()
@@ -218,12 +225,11 @@ impl Default for Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            report(&self.epilogue);
             eprintln!("── the scene's programs said ──\n{}", self.log());
         }
         kill_descendants(self.anchor.id());
         kill(self.anchor.id(), libc::SIGKILL);
         let _ = self.anchor.wait();
-        // Named so that it is clear when it goes: after the processes that use it.
-        let _ = &self.folder;
     }
 }

@@ -35,7 +35,13 @@ fn opens_of(records: &Records, path: &str) -> Vec<(String, Value, String)> {
 fn two_servers_with_the_same_ids_at_once() {
     let scene = Scene::new();
     let (left, right) = (scene.write("left.txt", "l"), scene.write("right.txt", "r"));
-    let config = scene.config(&[("left", scene.loads_server()), ("right", scene.loads_server())]);
+    // Equal commands under two keys could not be told apart by anybody.
+    let server = |name: &str| {
+        let mut entry = scene.loads_server();
+        entry["args"].as_array_mut().expect("a list").push(json!(name));
+        entry
+    };
+    let config = scene.config(&[("left", server("left")), ("right", server("right"))]);
     let agent = scene.agent().start();
     let client = scene.client(Sdk::Python);
     client.open(&config, &[], Era::Handshake);
