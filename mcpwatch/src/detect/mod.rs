@@ -54,11 +54,9 @@ pub struct Effect<'a> {
     pub action: Action<'a>,
     /// Who did it: the process as it was before this effect (for an exec: the one that executed).
     pub process: &'a Process,
-    /// Programs of its ancestors up to the server's first process, nearest first.
-    pub ancestors: &'a [String],
     /// The server it belongs to.
     pub server: &'a Server,
-    /// The process is a launcher (`npx`, `uvx`, …) or its helper, still on the way to the server.
+    /// The process is a launcher (`npx`, `uvx`, …, or the shell one starts), on the way to the server.
     pub launching: bool,
     /// Names the destination's address is known by; empty for other effects.
     pub names: &'a [String],

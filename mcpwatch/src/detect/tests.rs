@@ -14,7 +14,6 @@ use crate::session::Call;
 pub(crate) struct Scene {
     pub(crate) time: u64,
     pub(crate) process: Process,
-    pub(crate) ancestors: Vec<String>,
     pub(crate) server: Server,
     pub(crate) launching: bool,
     pub(crate) names: Vec<String>,
@@ -51,7 +50,6 @@ impl Scene {
                 uid: 1000,
                 container: None,
             },
-            ancestors: Vec::new(),
             server: Server {
                 id: "server-1".into(),
                 name: "files".into(),
@@ -78,7 +76,6 @@ impl Scene {
             time: self.time,
             action,
             process: &self.process,
-            ancestors: &self.ancestors,
             server: &self.server,
             launching: self.launching,
             names: &self.names,

@@ -10,8 +10,6 @@ use crate::record::Process;
 
 /// Most ended processes that are remembered for the sake of their children's ancestry.
 const ENDED: usize = 4_096;
-/// Most ancestors that are followed.
-const ANCESTORS: usize = 32;
 
 /// One process.
 #[derive(Clone, Debug)]
@@ -89,26 +87,6 @@ impl Processes {
         }
     }
 
-    /// The process's ancestors that belong to the same instance, nearest first.
-    pub fn ancestors(&self, key: ProcessKey) -> impl Iterator<Item = (ProcessKey, &Entry)> {
-        let instance = self.get(key).map_or(0, |entry| entry.instance);
-        let mut next = self.get(key).and_then(|entry| entry.parent);
-        std::iter::from_fn(move || {
-            let key = next?;
-            let entry = self.get(key)?;
-            next = entry.parent;
-            Some((key, entry))
-        })
-        .take(ANCESTORS)
-        .take_while(move |(_, entry)| entry.instance == instance)
-    }
-
-    /// The living process with this id.
-    #[must_use]
-    pub fn alive(&self, pid: u32) -> Option<ProcessKey> {
-        self.entries.iter().find(|(key, entry)| key.pid == pid && !entry.ended).map(|(key, _)| *key)
-    }
-
     /// How many are known.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -161,19 +139,6 @@ mod tests {
 
     fn key(pid: u32) -> ProcessKey {
         ProcessKey { pid, start: 1 }
-    }
-
-    #[test]
-    fn ancestry_ends_at_the_instance_and_in_loops() {
-        let mut table = Processes::new(100);
-        table.insert(key(1), entry(None, 0));
-        table.insert(key(2), entry(Some(key(1)), 7));
-        table.insert(key(3), entry(Some(key(2)), 7));
-        table.insert(key(4), entry(Some(key(3)), 7));
-        let pids: Vec<u32> = table.ancestors(key(4)).map(|(key, _)| key.pid).collect();
-        assert_eq!(pids, [3, 2]);
-        table.insert(key(2), entry(Some(key(4)), 7));
-        assert_eq!(table.ancestors(key(4)).count(), ANCESTORS);
     }
 
     #[test]

@@ -20,6 +20,9 @@ use super::{Action, Pipeline, given};
 
 /// Nanoseconds of one clock tick of `/proc`.
 const TICK: u64 = 10_000_000;
+/// How long a server waits for the configurations around it to be read, in nanoseconds: its name stands in
+/// them. Reading takes some milliseconds, unless a file system hangs.
+const LOOKING: u64 = 500_000_000;
 
 impl Pipeline {
     /// Takes an event of a candidate; true when it is held, so that nothing more is to be done with it now.
@@ -130,6 +133,8 @@ impl Pipeline {
                 private: channel.0 != 0,
                 members: [event.process].into(),
                 programs: Vec::new(),
+                looked: false,
+                cgroup: String::new(),
                 conversation: Conversation::new(&self.limits),
                 role: Role::Candidate(Held::default()),
                 exit: None,
@@ -191,6 +196,8 @@ impl Pipeline {
                 private,
                 members: [founder].into(),
                 programs: Vec::new(),
+                looked: false,
+                cgroup: String::new(),
                 conversation: Conversation::new(&self.limits),
                 role: Role::Candidate(Held::default()),
                 exit: None,
@@ -240,6 +247,7 @@ impl Pipeline {
                 self.enlist(id, root.key(), start_time, channel, root.private_channel());
                 if let Some(instance) = self.instances.get_mut(&id) {
                     instance.conversation.joined_mid_stream();
+                    root.cgroup.clone_into(&mut instance.cgroup);
                 }
             }
             let mut added = false;
@@ -308,7 +316,15 @@ impl Pipeline {
                     self.announce(id, shown);
                 }
             }
-            Role::Candidate(_) | Role::Helper => self.promote(id, &verdict),
+            Role::Candidate(_) | Role::Helper => {
+                let settled = instance.looked
+                    || verdict.config_path.is_some()
+                    || instance.members.is_empty()
+                    || self.now.saturating_sub(instance.born) > LOOKING;
+                if settled {
+                    self.promote(id, &verdict);
+                }
+            }
         }
     }
 
@@ -324,7 +340,7 @@ impl Pipeline {
                 exe: &program.exe,
                 argv: &program.argv,
                 pid: instance.founder.pid,
-                ..Subject::default()
+                cgroup: &instance.cgroup,
             })
         });
         let session = instance.conversation.session();
@@ -433,6 +449,23 @@ impl Pipeline {
         self.judge(id);
     }
 
+    /// The configurations around a process have been read; what is in them has come in before this.
+    pub(super) fn looked(&mut self, pid: u32, cgroup: &str) {
+        let founded: Vec<u64> = self
+            .instances
+            .values()
+            .filter(|instance| instance.founder.pid == pid)
+            .map(|instance| instance.id)
+            .collect();
+        for id in founded {
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.looked = true;
+                cgroup.clone_into(&mut instance.cgroup);
+            }
+            self.judge(id);
+        }
+    }
+
     /// Clients' configurations have changed: evidence for some, a new look at all.
     pub(super) fn configs_changed(&mut self) {
         self.configured = self.configs.values().flatten().cloned().collect();
@@ -494,7 +527,8 @@ impl Pipeline {
                         self.drop_candidate(id);
                     }
                 }
-                Role::Candidate(_) | Role::Helper => {}
+                Role::Candidate(_) => self.judge(id),
+                Role::Helper => {}
             }
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::attribute::{Attribution, Circumstances, Object, attribute};
 use crate::detect::dedupe::{Due, Key, Scope};
-use crate::detect::{self, Action, Effect};
+use crate::detect::{self, Action, Effect, Finding};
+use crate::discover::launcher;
 use crate::event::{Event, EventKind, Exec, Net, NetOperation, Open, ProcessKey};
 use crate::record::{
     self, Candidate, FileDetail, NetDetail, Process, Record, RecordType, Relation,
@@ -124,25 +125,21 @@ impl Pipeline {
     ) {
         let Some(instance) = self.instances.get(&owner) else { return };
         let Some(serving) = instance.serving() else { return };
-        let ancestors: Vec<String> = self
-            .processes
-            .ancestors(event.process)
-            .map(|(_, entry)| entry.shown.exe.clone())
-            .collect();
         let names = match action {
             Action::Net(net) => {
                 net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec()
             }
             _ => Vec::new(),
         };
+        // What a launcher does belongs to the launch; what the launched program itself does, does not.
         let launching = attribution.relation == Relation::Startup
-            && instance.launch().is_some_and(|launch| launch.is_wrapper);
+            && launcher::recognise(&process.exe, &process.argv)
+                .is_some_and(|launch| launch.is_wrapper);
         let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));
         let effect = Effect {
             time: event.time,
             action,
             process,
-            ancestors: &ancestors,
             server: &shown,
             launching,
             names: &names,
@@ -163,21 +160,41 @@ impl Pipeline {
                 rule: finding.rule,
                 object: finding.object.clone(),
             };
-            let mut alert = self.effect_record(RecordType::Alert, event, owner, attribution);
-            alert.process = Some(Arc::clone(process));
-            match action {
-                Action::Exec(exec) => alert.exec = Some(self.exec_detail(exec)),
-                Action::Open(open) => alert.file = Some(file_detail(open)),
-                Action::Net(net) => alert.net = Some(net_detail(net, names.clone())),
-            }
-            alert.alert = Some(self.masked_alert(detect::alert(&finding, 1)));
             let mut due = Vec::new();
-            self.dedupe.admit(key, || alert, &mut due);
+            // Taken out for the call: making the record reads the rest of the pipeline.
+            let mut dedupe = std::mem::take(&mut self.dedupe);
+            let alert = || self.alert_record(event, owner, process, action, attribution, &finding);
+            dedupe.admit(key, alert, &mut due);
+            self.dedupe = dedupe;
             for due in due {
                 self.publish_alert(due);
             }
         }
         self.findings = findings;
+    }
+
+    fn alert_record(
+        &self,
+        event: &Event,
+        owner: u64,
+        process: &Arc<Process>,
+        action: Action<'_>,
+        attribution: &Attribution,
+        finding: &Finding,
+    ) -> Record {
+        let mut alert = self.effect_record(RecordType::Alert, event, owner, attribution);
+        alert.process = Some(Arc::clone(process));
+        match action {
+            Action::Exec(exec) => alert.exec = Some(self.exec_detail(exec)),
+            Action::Open(open) => alert.file = Some(file_detail(open)),
+            Action::Net(net) => {
+                let names =
+                    net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec();
+                alert.net = Some(net_detail(net, names));
+            }
+        }
+        alert.alert = Some(self.masked_alert(detect::alert(finding, 1)));
+        alert
     }
 
     pub(super) fn publish_alert(&mut self, due: Due<Record>) {

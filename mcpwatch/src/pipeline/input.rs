@@ -32,6 +32,15 @@ pub enum Input {
         /// Its path.
         path: String,
     },
+    /// The configurations around a process have been read, as [`Action::LookForConfigs`] asked.
+    Looked {
+        /// When.
+        time: u64,
+        /// The process.
+        pid: u32,
+        /// Path of its cgroup; empty when it had gone.
+        cgroup: String,
+    },
     /// Something the shell noticed that a reader of the event stream must know.
     Warning {
         /// When.

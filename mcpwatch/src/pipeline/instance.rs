@@ -33,6 +33,10 @@ pub struct Instance {
     pub members: BTreeSet<ProcessKey>,
     /// What was executed on its channel, the wrappers first.
     pub programs: Vec<OwnedProgram>,
+    /// The configurations around its founder have been read: weaker evidence may name it now.
+    pub looked: bool,
+    /// Path of its founder's cgroup; empty when unknown.
+    pub cgroup: String,
     /// What is said on its channel.
     pub conversation: Conversation,
     /// What it is.

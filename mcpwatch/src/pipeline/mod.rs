@@ -202,6 +202,10 @@ impl Pipeline {
                 self.configs.remove(&path);
                 self.configs_changed();
             }
+            Input::Looked { time, pid, cgroup } => {
+                self.now = self.now.max(time);
+                self.looked(pid, &cgroup);
+            }
             Input::Warning { time, message } => {
                 self.now = self.now.max(time);
                 self.warn(&message);

@@ -35,6 +35,7 @@ pub fn start(
 }
 
 fn follow(mut watcher: Watcher, looking: &Receiver<u32>, messages: &SyncSender<Message>) {
+    let mut asked: Vec<(u32, String)> = Vec::new();
     loop {
         for change in watcher.poll() {
             let input = match change {
@@ -48,13 +49,23 @@ fn follow(mut watcher: Watcher, looking: &Receiver<u32>, messages: &SyncSender<M
                 return;
             }
         }
+        for (pid, cgroup) in asked.drain(..) {
+            let input = Input::Looked { time: boot_time(), pid, cgroup };
+            if messages.send(Message::Input(Box::new(input))).is_err() {
+                return;
+            }
+        }
         match looking.recv_timeout(INTERVAL) {
             Ok(pid) => {
                 let mut pids = vec![pid];
                 pids.extend(looking.try_iter());
                 pids.dedup();
-                for process in pids.into_iter().filter_map(snapshot::read) {
-                    watcher.places.add_process(&process, true);
+                for pid in pids {
+                    let process = snapshot::read(pid);
+                    if let Some(process) = &process {
+                        watcher.places.add_process(process, true);
+                    }
+                    asked.push((pid, process.map(|process| process.cgroup).unwrap_or_default()));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
