@@ -403,11 +403,14 @@ pub(crate) fn report(epilogue: &Epilogue) {
     }
 }
 
+/// Records of a failed test that are kept: a flood has ten times as many.
+const KEPT: usize = 20_000;
+
 fn keep(records: &Records, number: usize) {
     let folder = workspace().join("target/test-failures");
     let name = thread::current().name().unwrap_or("test").replace("::", "-");
     let path = folder.join(format!("{name}-{number}.jsonl"));
-    let lines: Vec<String> = records.0.iter().map(Value::to_string).collect();
+    let lines: Vec<String> = records.0.iter().take(KEPT).map(Value::to_string).collect();
     if fs::create_dir_all(&folder).and_then(|()| fs::write(&path, lines.join("\n"))).is_ok() {
         eprintln!("── in full: {} ──", path.display());
     }

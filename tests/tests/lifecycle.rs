@@ -44,6 +44,16 @@ fn all_programs() -> BTreeSet<u32> {
     }
 }
 
+/// Fails when programs outlive the agent by more than the kernel takes to free them.
+#[track_caller]
+fn assert_all_gone(programs: &BTreeSet<u32>) {
+    let until = Instant::now() + Duration::from_secs(5);
+    while all_programs().intersection(programs).next().is_some() {
+        assert!(Instant::now() < until, "programs {programs:?} outlive the agent");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_signal_ends_a_busy_run_in_time_and_leaves_nothing_attached() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
@@ -66,8 +76,17 @@ fn a_signal_ends_a_busy_run_in_time_and_leaves_nothing_attached() {
         assert_eq!(text(last, "status.state"), "stopped", "{}", digest(last));
         let probes = last["status"]["counters"].as_array().map_or(0, Vec::len);
         assert!(probes >= 12, "the last counters of every probe: {last}");
-        let left: Vec<_> = all_programs().intersection(&programs).copied().collect();
-        assert!(left.is_empty(), "programs {left:?} outlive the agent");
+        assert_all_gone(&programs);
+        // What the kernel handed over is written, or said to be lost.
+        let counters = last["status"]["counters"].as_array().into_iter().flatten();
+        let sent: i64 = counters
+            .filter(|counters| counters["probe"] == "open")
+            .filter_map(|counters| counters["sent"].as_i64())
+            .sum();
+        let written = i64::try_from(stopped.records.of("file.open").count()).expect("a count");
+        let lost: i64 =
+            stopped.records.of("loss").filter_map(|record| int(record, "loss.lost")).sum();
+        assert_eq!(sent, written + lost, "{sent} opens sent, {written} written, {lost} lost");
         drop((busy, open));
     }
 }
@@ -79,12 +98,7 @@ fn a_killed_agent_leaves_nothing_attached() {
     let programs = programs_of(agent.pid());
     agent.signal(libc::SIGKILL);
     agent.wait(Duration::from_secs(5));
-    // The kernel takes programs away after a grace period.
-    let until = Instant::now() + Duration::from_secs(5);
-    while all_programs().intersection(&programs).next().is_some() {
-        assert!(Instant::now() < until, "programs outlive a killed agent");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    assert_all_gone(&programs);
 }
 
 /// Whether a process holds a link to the exit of all system calls, as the kernel says.

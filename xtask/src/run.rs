@@ -1,5 +1,6 @@
 //! `cargo xtask run`: builds the agent and becomes it.
 
+use std::env;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -9,6 +10,9 @@ use crate::process;
 use crate::system;
 use crate::toolchain::Toolchain;
 use crate::workspace;
+
+/// Variables the agent looks at, which sudo by itself drops.
+const KEPT: [&str; 2] = ["MCPWATCH_LOG", "NO_COLOR"];
 
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let toolchain = Toolchain::ensure()?;
@@ -21,7 +25,11 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         None => Command::new(agent),
         Some(sudo) => {
             let mut command = Command::new(sudo);
-            command.arg("--").arg(agent);
+            command.args(["--", "env"]);
+            command.args(
+                KEPT.iter().filter_map(|name| Some(format!("{name}={}", env::var(name).ok()?))),
+            );
+            command.arg(agent);
             command
         }
     };

@@ -37,7 +37,14 @@ pub fn test(arguments: &[String]) -> Result<(), Failure> {
     step.done();
 
     let step = Step::start("Unit and replay tests");
-    process::run(toolchain.cargo().arg("test").args(UNIT_PACKAGES).arg("--").args(&passed_on))?;
+    process::run(
+        toolchain
+            .cargo()
+            .args(["test", "--no-fail-fast"])
+            .args(UNIT_PACKAGES)
+            .arg("--")
+            .args(&passed_on),
+    )?;
     step.done();
 
     if let Some(end_to_end) = end_to_end {
@@ -75,7 +82,7 @@ impl EndToEnd {
         let threads =
             thread::available_parallelism().map_or(1, usize::from).min(END_TO_END_THREADS);
         let mut command = toolchain.cargo();
-        command.args(["test", "--package", "mcpwatch-tests"]);
+        command.args(["test", "--no-fail-fast", "--package", "mcpwatch-tests"]);
         self.give_environment(&mut command);
         command.args(["--", "--test-threads"]).arg(threads.to_string()).args(passed_on);
         process::run(&mut command)?;

@@ -21,6 +21,10 @@ pub const LLVM_MAJOR: u32 = 22;
 /// Installed when no nightly that is already here fits: the one this project is built with every day.
 pub const PINNED_NIGHTLY: &str = "nightly-2026-05-20";
 
+/// Outweighs `CARGO_TERM_QUIET`, which is meant for the cargo inside the build script: aya-build shows
+/// each line of its progress as a warning, again whenever anything is built.
+const LOUD: [&str; 2] = ["--config", "term.quiet=false"];
+
 /// The pieces, found.
 pub struct Toolchain {
     nightly: Nightly,
@@ -52,19 +56,22 @@ impl Toolchain {
     /// Cargo of the toolchain the user called us with, in an environment in which the build script of
     /// the agent finds the pieces.
     pub fn cargo(&self) -> Command {
-        self.prepared("cargo")
+        let mut command = self.prepared("cargo");
+        command.args(LOUD);
+        command
     }
 
     /// Cargo of the nightly, in the same environment.
     pub fn nightly_cargo(&self) -> Command {
         let mut command = self.prepared("rustup");
-        command.args(["run", &self.nightly.name, "cargo"]);
+        command.args(["run", &self.nightly.name, "cargo"]).args(LOUD);
         command
     }
 
     fn prepared(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(workspace::root()).env("PATH", path_with(self.linker.parent()));
+        command.env("CARGO_TERM_QUIET", "true");
         // The build script's own choice is left unsaid: a variable that comes and goes would have the
         // agent built anew whenever `cargo build` and `cargo xtask` take turns.
         if self.nightly.name != "nightly" {
