@@ -16,7 +16,7 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    maps::{CALL_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, setting},
+    maps::{CALL_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Scratch, Transfer, setting},
     watch::Task,
 };
 
@@ -31,6 +31,29 @@ pub enum Wake {
     Soon,
     /// At once.
     Now,
+}
+
+/// What a header says beside who did it and when; and how it is sent.
+#[derive(Clone, Copy)]
+pub struct Notice {
+    /// Whose counters it counts in.
+    pub probe: Probe,
+    /// What it tells of.
+    pub kind: Kind,
+    /// What the system call returned; 0 for events that are none.
+    pub result: i64,
+    /// `event::FLAG_*`.
+    pub flags: u32,
+    /// How the reader learns of it.
+    pub wake: Wake,
+}
+
+impl Notice {
+    /// Of a system call that returned `result`; nothing was cut.
+    #[inline(always)]
+    pub const fn of_call(probe: Probe, kind: Kind, result: i64) -> Self {
+        Self { probe, kind, result, flags: 0, wake: Wake::Soon }
+    }
 }
 
 /// Which scratch buffer an event is built in: one for each kind of program that may interrupt another.
@@ -53,8 +76,7 @@ impl Room {
 /// An event under construction: header, body and tail in one scratch buffer.
 #[derive(Clone, Copy)]
 pub struct Draft {
-    /// Start of the scratch buffer, [`EVENT_BYTES`] long.
-    pub start: *mut u8,
+    scratch: *mut Scratch,
 }
 
 /// Counts something of a probe.
@@ -91,11 +113,24 @@ impl Draft {
     pub fn new(room: Room) -> Option<Self> {
         // SAFETY: takes nothing and returns a number.
         let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-        let start = match room {
+        let scratch = match room {
             Room::Call => CALL_SCRATCH.get_ptr_mut(cpu),
             Room::Life => LIFE_SCRATCH.get_ptr_mut(cpu),
         }?;
-        Some(Self { start: start.cast() })
+        Some(Self { scratch })
+    }
+
+    /// The event's first byte; [`EVENT_BYTES`] of them follow.
+    #[inline(always)]
+    pub fn start(&self) -> *mut u8 {
+        self.scratch.cast()
+    }
+
+    /// The transfer the event is a part of.
+    #[inline(always)]
+    pub fn transfer(&self) -> *mut Transfer {
+        // SAFETY: a field of the scratch buffer.
+        unsafe { &raw mut (*self.scratch).transfer }
     }
 
     /// Writes the body behind the header.
@@ -103,28 +138,28 @@ impl Draft {
     pub fn body<T>(&self, body: T) {
         // SAFETY: header and body lie within the buffer (asserted in `mcpwatch_common::event`), which
         // is aligned to 8 as both are.
-        unsafe { self.start.add(size_of::<Header>()).cast::<T>().write(body) };
+        unsafe { self.start().add(size_of::<Header>()).cast::<T>().write(body) };
     }
 
     /// Where the tail of an event with body `T` begins.
     #[inline(always)]
     pub fn tail<T>(&self) -> *mut u8 {
         // SAFETY: within the buffer, see `body`.
-        unsafe { self.start.add(size_of::<Header>() + size_of::<T>()) }
+        unsafe { self.start().add(size_of::<Header>() + size_of::<T>()) }
     }
 
     /// The same as a position in the scratch buffer.
     #[inline(always)]
-    pub fn tail_at<T>(&self) -> usize {
+    pub const fn tail_at<T>() -> usize {
         size_of::<Header>() + size_of::<T>()
     }
 
     /// The length counter beside the event (see [`crate::maps::Scratch`]), bounded for the verifier.
     #[inline(always)]
     pub fn len(&self) -> usize {
-        // SAFETY: the counter follows the event in the scratch buffer, aligned to 8. Volatile, so that it
-        // goes through the map and not through a register.
-        let len = unsafe { self.start.add(EVENT_BYTES).cast::<u64>().read_volatile() };
+        // SAFETY: a field of the scratch buffer. Volatile, so that the length goes through the map and
+        // not through a register.
+        let len = unsafe { (&raw const (*self.scratch).len).read_volatile() };
         bounds::mask::<LENGTH>(len as usize)
     }
 
@@ -132,21 +167,13 @@ impl Draft {
     #[inline(always)]
     pub fn set_len(&self, len: usize) {
         // SAFETY: as in `len`.
-        unsafe { self.start.add(EVENT_BYTES).cast::<u64>().write_volatile(len as u64) };
+        unsafe { (&raw mut (*self.scratch).len).write_volatile(len as u64) };
     }
 
     /// Completes the header and sends header, body `T` and `tail` bytes.
     #[inline(always)]
-    pub fn send<T>(
-        &self,
-        probe: Probe,
-        kind: Kind,
-        task: &Task,
-        result: i64,
-        flags: u32,
-        tail: usize,
-        wake: Wake,
-    ) {
+    pub fn send<T>(&self, task: &Task, notice: Notice, tail: usize) {
+        let Notice { probe, kind, result, flags, wake } = notice;
         let size = bounds::opaque(size_of::<Header>() + size_of::<T>() + tail);
         if size > EVENT_BYTES {
             unreadable(probe);
@@ -168,8 +195,8 @@ impl Draft {
             cpu,
         };
         // SAFETY: the buffer is larger than a header and aligned.
-        unsafe { self.start.cast::<Header>().write(header) };
-        let sent = output(self.start, size, wake);
+        unsafe { self.start().cast::<Header>().write(header) };
+        let sent = output(self.start(), size, wake);
         count(probe, |counters| {
             // Sums instead of branches: the verifier walks each branch of each step of a loop.
             counters.seen += 1;

@@ -10,7 +10,7 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    emit::{Draft, Room, Wake},
+    emit::{Draft, Notice, Room},
     kread::{self, follow, read, read_user},
     maps::offset,
     path,
@@ -57,7 +57,7 @@ pub fn on_open(task: &Task, call: &Call, form: Form) {
 fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u32) {
     let Some(draft) = Draft::new(Room::Call) else { return };
     let tail = draft.tail::<Open>();
-    let tail_at = draft.tail_at::<Open>();
+    let tail_at = Draft::tail_at::<Open>();
     let current = kread::current_task();
     let mut body = Open {
         flags: given_flags,
@@ -136,5 +136,6 @@ fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u3
     body.base_len = base_len as u16;
     draft.body(body);
     let tail_len = argument_at + argument_len + base_len;
-    draft.send::<Open>(Probe::Open, Kind::Open, task, result, flags, tail_len, Wake::Soon);
+    let notice = Notice { flags, ..Notice::of_call(Probe::Open, Kind::Open, result) };
+    draft.send::<Open>(task, notice, tail_len);
 }

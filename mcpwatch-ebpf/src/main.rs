@@ -7,6 +7,18 @@
 #![no_main]
 #![expect(unstable_features, reason = "inline assembly for the verifier's sake, see `bounds`")]
 #![feature(asm_experimental_arch)]
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is verified apart, and again for each place it is called from"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "system-call arguments are 64-bit registers whose meaning is narrower or signed; a checked \
+              conversion is a branch the verifier walks"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "aya's attributes pass the context so")]
 
 mod bounds;
 mod emit;

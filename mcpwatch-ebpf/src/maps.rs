@@ -103,43 +103,28 @@ pub struct Pending {
 
 /// Frozen at load by the agent.
 #[unsafe(no_mangle)]
-static SETTINGS: Settings =
+pub static SETTINGS: Settings =
     Settings { agent_pid: 0, scoped: 0, sniff: 0, payload_limit: 0, wake_at: 0, padding: 0 };
 
 /// Frozen at load by the agent.
 #[unsafe(no_mangle)]
-static OFFSETS: Offsets = Offsets::ABSENT;
+pub static OFFSETS: Offsets = Offsets::ABSENT;
 
-/// One field of [`Settings`]: `setting!(scoped)`.
+/// One field of [`SETTINGS`]: `setting!(scoped)`. Volatile, because the loader changes it behind the
+/// compiler's back.
 macro_rules! setting {
-    ($field:ident) => {
-        $crate::maps::read_setting(core::mem::offset_of!(
-            mcpwatch_common::control::Settings,
-            $field
-        ))
-    };
+    ($field:ident) => {{
+        // SAFETY: a field of a valid static that nobody writes to.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::SETTINGS.$field) }
+    }};
 }
 pub(crate) use setting;
 
-/// Reads one field of the frozen settings; use [`setting!`].
-#[inline(always)]
-pub fn read_setting(field: usize) -> u32 {
-    // SAFETY: `field` is the offset of a `u32` within the static (see `setting!`); volatile because the
-    // loader changes the static behind the compiler's back.
-    unsafe { core::ptr::read_volatile((&raw const SETTINGS).cast::<u8>().add(field).cast::<u32>()) }
-}
-
-/// One offset of [`Offsets`]: `offset!(task_pid)`.
+/// One field of [`OFFSETS`]: `offset!(task_pid)`. Volatile as above.
 macro_rules! offset {
-    ($field:ident) => {
-        $crate::maps::read_offset(core::mem::offset_of!(mcpwatch_common::control::Offsets, $field))
-    };
+    ($field:ident) => {{
+        // SAFETY: a field of a valid static that nobody writes to.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
+    }};
 }
 pub(crate) use offset;
-
-/// Reads one field of the frozen offsets; use [`offset!`].
-#[inline(always)]
-pub fn read_offset(field: usize) -> u32 {
-    // SAFETY: `field` is the offset of a `u32` within the static (see `offset!`); volatile as above.
-    unsafe { core::ptr::read_volatile((&raw const OFFSETS).cast::<u8>().add(field).cast::<u32>()) }
-}

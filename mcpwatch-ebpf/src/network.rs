@@ -10,7 +10,7 @@ use mcpwatch_common::{
 };
 
 use crate::{
-    emit::{Draft, Room, Wake, filtered, unreadable},
+    emit::{Draft, Notice, Room, Wake, filtered, unreadable},
     kread::{self, Address, follow, read, read_user},
     maps::{PENDING, Pending, offset, setting},
     syscall::Call,
@@ -140,7 +140,7 @@ fn apply(body: &mut Net, pending: &Pending) {
 fn send(probe: Probe, kind: Kind, task: &Task, result: i64, body: Net) {
     let Some(draft) = Draft::new(Room::Call) else { return };
     draft.body(body);
-    draft.send::<Net>(probe, kind, task, result, 0, 0, Wake::Soon);
+    draft.send::<Net>(task, Notice::of_call(probe, kind, result), 0);
 }
 
 /// connect(2).
@@ -255,7 +255,7 @@ fn addressed(task: &Task, call: &Addressed) {
     }
     body.unix_len = tail_len as u16;
     draft.body(body);
-    draft.send::<Net>(probe, kind, task, result, 0, tail_len, Wake::Soon);
+    draft.send::<Net>(task, Notice::of_call(probe, kind, result), tail_len);
 }
 
 /// listen(2): the address is the socket's own.
@@ -309,7 +309,8 @@ pub fn on_socket_state(sock: Address, state: i32) {
     let task = Task { pid, tid, start_time, instance };
     let Some(draft) = Draft::new(Room::Life) else { return };
     draft.body(local_address(sock));
-    draft.send::<Net>(Probe::Listen, Kind::Listen, &task, 0, 0, 0, Wake::Now);
+    let notice = Notice { wake: Wake::Now, ..Notice::of_call(Probe::Listen, Kind::Listen, 0) };
+    draft.send::<Net>(&task, notice, 0);
 }
 
 /// Family, protocol and own address of a `struct sock`.

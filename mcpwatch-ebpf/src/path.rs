@@ -78,7 +78,7 @@ fn climb(path: Address, draft: &Draft, start: usize) -> bool {
         // SAFETY: a masked position and one component lie within the scratch buffer; the helper writes at
         // most `COMPONENT` bytes.
         let written = unsafe {
-            let to = draft.start.add(bounds::mask::<POSITION>(start + len));
+            let to = draft.start().add(bounds::mask::<POSITION>(start + len));
             bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _)
         };
         if written <= 0 {

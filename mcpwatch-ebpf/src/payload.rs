@@ -4,16 +4,14 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use mcpwatch_common::{
     control::Probe,
-    event::{
-        DIRECTION_IN, DIRECTION_OUT, FLAG_TRUNCATED, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL, Payload,
-    },
+    event::{DIRECTION_IN, FLAG_TRUNCATED, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL, Payload},
 };
 
 use crate::{
     bounds,
-    emit::{Draft, Room, Wake, filtered, unreadable},
+    emit::{Draft, Notice, Room, filtered, unreadable},
     kread::{self, read_user},
-    maps::{Scratch, Transfer, setting},
+    maps::{Transfer, setting},
     syscall::Call,
     watch::{self, Task},
 };
@@ -61,16 +59,9 @@ pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
         fd: fd as i32,
         task: *task,
     };
-    // SAFETY: a field of the scratch buffer, see `cell`.
-    unsafe { cell(&draft).write_volatile(transfer) };
+    // SAFETY: a field of the scratch buffer.
+    unsafe { draft.transfer().write_volatile(transfer) };
     capture(task, &draft);
-}
-
-/// The transfer in a scratch buffer.
-#[inline(always)]
-fn cell(draft: &Draft) -> *mut Transfer {
-    // SAFETY: the draft begins a scratch buffer.
-    unsafe { &raw mut (*draft.start.cast::<Scratch>()).transfer }
 }
 
 #[inline(always)]
@@ -81,8 +72,8 @@ fn probe_of(direction: u32) -> Probe {
 /// Sends the bytes of the transfer in the scratch buffer if it was on the instance's channel.
 #[inline(always)]
 fn capture(task: &Task, draft: &Draft) {
-    let cell = cell(draft);
-    // SAFETY: as in `cell`; volatile, so that the verifier knows nothing of the values.
+    let cell = draft.transfer();
+    // SAFETY: a field of the scratch buffer; volatile, so that the verifier knows nothing of the values.
     let Transfer { moved, direction, fd, .. } = unsafe { cell.read_volatile() };
     let probe = probe_of(direction);
     if (moved as i64) <= 0 {
@@ -136,7 +127,7 @@ extern "C" fn mcpwatch_payload_step() -> u64 {
 
 #[inline(always)]
 fn step(draft: &Draft) -> bool {
-    let cell = cell(draft);
+    let cell = draft.transfer();
     // SAFETY: as in `capture`.
     let mut transfer = unsafe { cell.read_volatile() };
     let Transfer { moved, done, direction, .. } = transfer;
@@ -202,15 +193,8 @@ fn step(draft: &Draft) -> bool {
                 fd: transfer.fd,
             });
             let flags = FLAG_TRUNCATED * u32::from(cut);
-            draft.send::<Payload>(
-                probe,
-                Kind::Payload,
-                &transfer.task,
-                moved as i64,
-                flags,
-                chunk,
-                Wake::Soon,
-            );
+            let notice = Notice { flags, ..Notice::of_call(probe, Kind::Payload, moved as i64) };
+            draft.send::<Payload>(&transfer.task, notice, chunk);
         } else {
             unreadable(probe);
         }

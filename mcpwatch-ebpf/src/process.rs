@@ -13,7 +13,7 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    emit::{Draft, Room, Wake, unreadable},
+    emit::{Draft, Notice, Room, Wake, unreadable},
     kread::{self, Address, follow, read},
     maps::offset,
     path,
@@ -40,7 +40,7 @@ pub fn on_fork(child: Address) {
     }
     let Some(draft) = Draft::new(Room::Life) else { return };
     draft.body(Fork { child_pid, padding: 0, child_start_time });
-    draft.send::<Fork>(Probe::Fork, Kind::Fork, &parent, 0, 0, 0, Wake::Soon);
+    draft.send::<Fork>(&parent, Notice::of_call(Probe::Fork, Kind::Fork, 0), 0);
 }
 
 /// The running process replaced its program.
@@ -69,7 +69,7 @@ pub fn on_exec(current: Address) {
     }
     let Some(draft) = Draft::new(Room::Life) else { return };
     let tail = draft.tail::<Exec>();
-    let tail_at = draft.tail_at::<Exec>();
+    let tail_at = Draft::tail_at::<Exec>();
     let mut flags = 0;
 
     let mm = follow(current, offset!(task_mm));
@@ -118,7 +118,8 @@ pub fn on_exec(current: Address) {
         stdout_family: kread::socket_family(current, 1),
         padding: [0; 3],
     });
-    draft.send::<Exec>(Probe::Exec, Kind::Exec, &task, 0, flags, argv_at + argv_len, wake);
+    let notice = Notice { flags, wake, ..Notice::of_call(Probe::Exec, Kind::Exec, 0) };
+    draft.send::<Exec>(&task, notice, argv_at + argv_len);
 }
 
 /// A thread ended; with the last one of a process, the process has.
@@ -142,5 +143,5 @@ pub fn on_exit(current: Address) {
     watch::forget(pid);
     let Some(draft) = Draft::new(Room::Call) else { return };
     draft.body(Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 });
-    draft.send::<Exit>(Probe::Exit, Kind::Exit, &task, 0, 0, 0, Wake::Soon);
+    draft.send::<Exit>(&task, Notice::of_call(Probe::Exit, Kind::Exit, 0), 0);
 }

@@ -137,18 +137,18 @@ impl Reader {
                 let beginning = reader.json(&bytes)?;
                 Ok((reader, beginning))
             }
-            _ => Err(reader.error("the first frame is not the origin")),
+            _ => Err(reader.error(&"the first frame is not the origin")),
         }
     }
 
     /// The next frame; `None` at the end. A last frame that is cut, as after a crash, ends the recording
     /// with an error.
-    pub fn next(&mut self) -> Result<Option<Frame>, RecordingError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, RecordingError> {
         match self.frame()? {
             None => Ok(None),
             Some((EVENTS, bytes)) => Ok(Some(Frame::Events(bytes))),
             Some((INPUT, bytes)) => Ok(Some(Frame::Input(Box::new(self.json(&bytes)?)))),
-            Some((kind, _)) => Err(self.error(format!("a frame of unknown kind {kind}"))),
+            Some((kind, _)) => Err(self.error(&format!("a frame of unknown kind {kind}"))),
         }
     }
 
@@ -157,16 +157,16 @@ impl Reader {
         match self.file.read(&mut head[..1]) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
-            Err(error) => return Err(self.error(error)),
+            Err(error) => return Err(self.error(&error)),
         }
         self.file
             .read_exact(&mut head[1..])
-            .map_err(|_| self.error("the file ends within a frame"))?;
+            .map_err(|_| self.error(&"the file ends within a frame"))?;
         let [kind, a, b, c, d] = head;
         let len = u32::from_le_bytes([a, b, c, d]);
         if len > FRAME_BYTES {
             return Err(
-                self.error(format!("a frame of {len} bytes; at most {FRAME_BYTES} are read"))
+                self.error(&format!("a frame of {len} bytes; at most {FRAME_BYTES} are read"))
             );
         }
         let mut bytes = Vec::new();
@@ -176,16 +176,16 @@ impl Reader {
                 self.at += 5 + u64::from(len);
                 Ok(Some((kind, bytes)))
             }
-            Ok(_) => Err(self.error("the file ends within a frame")),
-            Err(error) => Err(self.error(error)),
+            Ok(_) => Err(self.error(&"the file ends within a frame")),
+            Err(error) => Err(self.error(&error)),
         }
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, RecordingError> {
-        serde_json::from_slice(bytes).map_err(|error| self.error(error))
+        serde_json::from_slice(bytes).map_err(|error| self.error(&error))
     }
 
-    fn error(&self, message: impl ToString) -> RecordingError {
+    fn error(&self, message: &dyn std::fmt::Display) -> RecordingError {
         RecordingError::Frame { path: self.path.clone(), at: self.at, message: message.to_string() }
     }
 }
@@ -209,9 +209,11 @@ mod tests {
     fn what_was_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let (mut reader, _) = Reader::open(&recording(folder.path())).unwrap();
-        assert!(matches!(reader.next().unwrap(), Some(Frame::Input(_))));
-        assert!(matches!(reader.next().unwrap(), Some(Frame::Events(bytes)) if bytes == b"bytes"));
-        assert!(reader.next().unwrap().is_none());
+        assert!(matches!(reader.next_frame().unwrap(), Some(Frame::Input(_))));
+        assert!(
+            matches!(reader.next_frame().unwrap(), Some(Frame::Events(bytes)) if bytes == b"bytes")
+        );
+        assert!(reader.next_frame().unwrap().is_none());
     }
 
     #[test]
@@ -224,7 +226,7 @@ mod tests {
             std::fs::write(&path, &whole[..end]).unwrap();
             let Ok((mut reader, _)) = Reader::open(&path) else { continue };
             loop {
-                match reader.next() {
+                match reader.next_frame() {
                     Ok(Some(_)) => {}
                     Ok(None) => {
                         whole_ones += 1;

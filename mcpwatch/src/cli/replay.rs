@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let output = Output { destination: Destination::Stdout, format: args.format, colour };
     // Nothing is lost in a replay: the queue takes a batch whole, and the loop waits for it.
     let mut fanout = Fanout::open(vec![output], usize::MAX)?;
-    while let Some(frame) = reader.next()? {
+    while let Some(frame) = reader.next_frame()? {
         match frame {
             Frame::Events(batch) => pipeline.events(&batch),
             Frame::Input(input) => pipeline.input(*input),
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             bail!(failure.message);
         }
     }
-    let lost = fanout.finish(Duration::from_secs(60));
+    let lost = fanout.finish(Duration::from_mins(1));
     if let Some(loss) = lost.first() {
         bail!(
             "{} records could not be written to {}: {}",

@@ -617,7 +617,7 @@ mod tests {
     fn a_crowded_directory_is_cut_and_said_once() {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path();
-        for number in 0..MAX_MATCHES + 1 {
+        for number in 0..=MAX_MATCHES {
             write(&home.join(format!(".kiro/agents/{number}.json")), "{}");
         }
         let mut watcher = watch(home);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
-use aya::programs::cgroup_sock_addr::CgroupSockAddrLinkId;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{CgroupAttachMode, Program};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
@@ -40,8 +39,6 @@ pub struct Object {
     cgroup: Option<File>,
     /// Links of hooks that come and go.
     watching: Vec<(&'static str, RawTracePointLinkId)>,
-    /// Kept so that the type of what holds the others is visible here: they live as long as `ebpf`.
-    _cgroup_links: Vec<CgroupSockAddrLinkId>,
 }
 
 /// State of one hook.
@@ -87,7 +84,6 @@ impl Object {
             states: BTreeMap::new(),
             cgroup: cgroup2_root(),
             watching: Vec::new(),
-            _cgroup_links: Vec::new(),
             ebpf,
         };
         if let Some(scope) = &options.scope {
@@ -158,11 +154,10 @@ impl Object {
                     );
                 };
                 // The flagged modes give EINVAL for links, which are what aya makes where it can; links
-                // share the cgroup with other programs by themselves.
-                let link = program
+                // share the cgroup with other programs by themselves. They end with the program.
+                program
                     .attach(root, CgroupAttachMode::Single)
                     .map_err(|error| with_causes(&error))?;
-                self._cgroup_links.push(link);
                 Ok(())
             }
             _ => Err("the kernel object has no such program".into()),

@@ -221,15 +221,15 @@ impl Pipeline {
     }
 
     /// Processes that were running when the agent looked: at start, and again after it has added some.
-    pub(super) fn survey(&mut self, snapshots: Vec<ProcessSnapshot>) {
-        for snapshot in &snapshots {
+    pub(super) fn survey(&mut self, snapshots: &[ProcessSnapshot]) {
+        for snapshot in snapshots {
             if self.processes.get(snapshot.key()).is_none() {
-                self.processes.insert(snapshot.key(), self.entry_of(snapshot, &snapshots));
+                self.processes.insert(snapshot.key(), self.entry_of(snapshot, snapshots));
             }
         }
         let known =
             Known { configs: &self.configured, explicit: &self.explicit, clients: &self.clients };
-        let found = survey(&snapshots, known);
+        let found = survey(snapshots, known);
         for found in found {
             let Some(root) = snapshots.get(found.root) else { continue };
             let start_time = root.start.saturating_mul(TICK);
@@ -402,7 +402,7 @@ impl Pipeline {
             let (events, left_out) = held.release();
             self.losses.add("pipeline", "candidates", "held_full", left_out);
             for event in events {
-                self.admit(event);
+                self.admit(&event);
             }
         }
         // The channel was read again in letting go: the handshake may add a name and a version.

@@ -323,7 +323,6 @@ fn errno_name(error: i32) -> String {
     let name = match error {
         libc::EPERM => "EPERM",
         libc::ENOENT => "ENOENT",
-        libc::EINTR => "EINTR",
         libc::ENXIO => "ENXIO",
         libc::EBADF => "EBADF",
         libc::EAGAIN => "EAGAIN",
@@ -360,8 +359,8 @@ fn errno_name(error: i32) -> String {
         libc::EALREADY => "EALREADY",
         libc::EINPROGRESS => "EINPROGRESS",
         libc::EOPNOTSUPP => "EOPNOTSUPP",
-        // ERESTARTSYS and its kin: the call was interrupted by a signal and is begun again.
-        512..=516 => "EINTR",
+        // 512 and above: ERESTARTSYS and its kin, interrupted by a signal and begun again.
+        libc::EINTR | 512..=516 => "EINTR",
         other => return format!("E{other}"),
     };
     name.to_owned()

@@ -273,7 +273,11 @@ mod tests {
                 tid: 1,
                 instance: 1,
                 truncated: false,
-                kind: EventKind::Payload(payload(&[b'x'; 64 << 10], Direction::ServerToClient, 0)),
+                kind: EventKind::Payload(payload(
+                    &vec![b'x'; 64 << 10],
+                    Direction::ServerToClient,
+                    0,
+                )),
             });
         }
         let (events, left_out) = held.release();

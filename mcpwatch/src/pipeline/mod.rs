@@ -163,7 +163,7 @@ impl Pipeline {
     pub fn events(&mut self, mut batch: &[u8]) {
         while let Some(event) = decode::next(&mut batch) {
             match event {
-                Ok(event) => self.event(event),
+                Ok(event) => self.event(&event),
                 Err(error) => {
                     tracing::error!(%error, "the kernel programs sent an event this agent cannot read");
                     self.losses.add("decode", "events", "malformed", 1);
@@ -179,7 +179,7 @@ impl Pipeline {
             Input::Clock { boot, calendar } => self.clock.anchor(boot, calendar),
             Input::Processes { time, processes } => {
                 self.now = self.now.max(time);
-                self.survey(processes);
+                self.survey(&processes);
             }
             Input::Config(file) => {
                 let path = file.path.clone();
@@ -231,22 +231,21 @@ impl Pipeline {
         self.settle();
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: &Event) {
         self.now = self.now.max(event.time);
-        if self.hold(&event) {
-            return;
+        if !self.hold(event) {
+            self.admit(event);
         }
-        self.admit(event);
     }
 
     /// An event that is not held: of a server, of its helper, or of nobody.
-    fn admit(&mut self, event: Event) {
+    fn admit(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::Fork(fork) => self.forked(&event, *fork),
-            EventKind::Exec(exec) => self.executed(&event, exec),
-            EventKind::Exit(exit) => self.exited(&event, *exit),
-            EventKind::Open(_) | EventKind::Net(_) => self.effect(&event),
-            EventKind::Payload(payload) => self.said(&event, payload),
+            EventKind::Fork(fork) => self.forked(event, *fork),
+            EventKind::Exec(exec) => self.executed(event, exec),
+            EventKind::Exit(exit) => self.exited(event, *exit),
+            EventKind::Open(_) | EventKind::Net(_) => self.effect(event),
+            EventKind::Payload(payload) => self.said(event, payload),
         }
     }
 

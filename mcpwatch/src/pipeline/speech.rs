@@ -50,9 +50,9 @@ impl Pipeline {
                     detail.bytes = Some(bytes);
                     self.message(id, time, detail);
                 }
-                Said::Problem(problem) => self.problem(id, time, problem),
+                Said::Problem(problem) => self.problem(id, time, &problem),
                 Said::Catalogue { tools } => {
-                    tracing::debug!(tools, "the tool catalogue is complete")
+                    tracing::debug!(tools, "the tool catalogue is complete");
                 }
             }
         }
@@ -124,7 +124,7 @@ impl Pipeline {
         Some(value)
     }
 
-    fn problem(&mut self, id: u64, time: u64, problem: Problem) {
+    fn problem(&mut self, id: u64, time: u64, problem: &Problem) {
         let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) else {
             return;
         };

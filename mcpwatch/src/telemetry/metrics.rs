@@ -104,6 +104,16 @@ impl Metrics {
     /// All metrics at zero. It fails only when two metrics have one name, which a test excludes.
     pub fn new() -> prometheus::Result<Self> {
         let mut all = Registrar::default();
+        let events_lost = all.counters(
+            "mcpwatch_events_lost_total",
+            "Events or records lost, by the stage that lost them and the probe, table or output.",
+            &["stage", "type"],
+        )?;
+        // A series that is absent looks like one that nobody counts: the kernel's stand at zero from the
+        // start.
+        for probe in mcpwatch_common::control::Probe::ALL {
+            events_lost.with_label_values(&["kernel", probe.name()]);
+        }
         let build =
             all.gauges("mcpwatch_build_info", "Always 1: what is running.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -145,11 +155,7 @@ impl Metrics {
                 "mcpwatch_warnings_total",
                 "Times something of the agent began to need attention (`status` records `degraded` and `warning`).",
             )?,
-            events_lost: all.counters(
-                "mcpwatch_events_lost_total",
-                "Events or records lost, by the stage that lost them and the probe, table or output.",
-                &["stage", "type"],
-            )?,
+            events_lost,
             probe_attached: all.gauges(
                 "mcpwatch_probe_attached",
                 "1: the hook works, or will as soon as there is something to watch; 0: it is missing.",
