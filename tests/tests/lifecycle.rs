@@ -84,9 +84,9 @@ fn a_signal_ends_a_busy_run_in_time_and_leaves_nothing_attached() {
             .filter_map(|counters| counters["sent"].as_i64())
             .sum();
         let written = i64::try_from(stopped.records.of("file.open").count()).expect("a count");
-        let lost: i64 =
-            stopped.records.of("loss").filter_map(|record| int(record, "loss.lost")).sum();
-        assert_eq!(sent, written + lost, "{sent} opens sent, {written} written, {lost} lost");
+        let losses = stopped.records.of("loss").filter_map(|record| int(record, "loss.lost"));
+        let missed: i64 = losses.sum();
+        assert_eq!(sent, written + missed, "{sent} opens sent, {written} written, {missed} lost");
         drop((busy, open));
     }
 }
@@ -141,6 +141,45 @@ fn system_calls_are_hooked_only_while_there_is_something_to_watch() {
         .collect();
     assert_eq!(states, ["attached", "detached", "attached", "detached"]);
     assert_eq!(records.of("mcp.call").filter(|call| text(call, "call.tool") == "echo").count(), 2);
+}
+
+#[test]
+fn a_server_that_starts_while_nothing_is_hooked_is_followed() {
+    const ROUNDS: usize = 10;
+    let scene = Scene::new();
+    let config = scene.config(&scene.labelled_servers());
+    let agent = scene.agent().settings("[capture]\ndetach_delay_ms = 0\n").start();
+    // The quickest server there is, and nothing else that would keep the hooks attached.
+    for round in 0..ROUNDS {
+        let from = agent.count();
+        let client = scene.client([Sdk::Python, Sdk::TypeScript][round % 2]);
+        client.open(&config, &["labelled-rust"], Era::Handshake);
+        client.call("labelled-rust", "echo", json!({"text": "hello"}));
+        client.close(&[]);
+        let until = Instant::now() + Duration::from_secs(10);
+        while !agent
+            .since(from)
+            .of("status")
+            .any(|record| text(record, "status.state") == "detached")
+        {
+            assert!(Instant::now() < until, "round {round}: not detached");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let records = agent.stop().records;
+    let problems: Vec<String> = records
+        .of("mcp.message")
+        .filter(|record| record["mcp"].get("problem").is_some())
+        .map(digest)
+        .collect();
+    assert_eq!(problems, Vec::<String>::new(), "what was not heard is no mistake of the server");
+    let of = |method: &str| {
+        records.of("mcp.call").filter(|call| text(call, "call.method") == method).count()
+    };
+    assert_eq!(of("tools/call"), ROUNDS);
+    // Attaching takes a moment, of which `attached` tells; a busy machine can make it long enough for
+    // the very first message to go by.
+    assert!(of("initialize") >= ROUNDS / 2, "{} of {ROUNDS}", of("initialize"));
 }
 
 #[test]
