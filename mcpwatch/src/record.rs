@@ -566,7 +566,7 @@ pub struct Loss {
     /// Which probe, table or output.
     pub what: String,
     /// Why: `ring_full`, `too_big`, `queue_full`, `table_full`, …
-    pub reason: &'static str,
+    pub reason: String,
     /// How many since the last record of this kind.
     pub lost: u64,
     /// How many since the start.

@@ -239,7 +239,7 @@ pub fn of_type(kind: RecordType) -> Record {
             loss: Some(Loss {
                 stage: "kernel",
                 what: "open".to_owned(),
-                reason: "ring_full",
+                reason: "ring_full".into(),
                 lost: 120,
                 total: 1234,
             }),

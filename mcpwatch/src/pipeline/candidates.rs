@@ -135,6 +135,7 @@ impl Pipeline {
                 programs: Vec::new(),
                 looked: false,
                 cgroup: String::new(),
+                missed: false,
                 conversation: Conversation::new(&self.limits),
                 role: Role::Candidate(Held::default()),
                 exit: None,
@@ -198,6 +199,7 @@ impl Pipeline {
                 programs: Vec::new(),
                 looked: false,
                 cgroup: String::new(),
+                missed: false,
                 conversation: Conversation::new(&self.limits),
                 role: Role::Candidate(Held::default()),
                 exit: None,
@@ -395,6 +397,8 @@ impl Pipeline {
         instance.conversation = Conversation::new(&self.limits);
         if joined {
             instance.conversation.joined_mid_stream();
+        } else if instance.missed {
+            instance.conversation.may_have_missed();
         }
         let born = instance.born;
         self.tell_discovered(id, born);

@@ -37,6 +37,8 @@ pub struct Instance {
     pub looked: bool,
     /// Path of its founder's cgroup; empty when unknown.
     pub cgroup: String,
+    /// It was founded before system calls were watched: something of its start was not seen.
+    pub missed: bool,
     /// What is said on its channel.
     pub conversation: Conversation,
     /// What it is.

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::record::Loss;
 
+/// Most kinds of loss that are told apart.
+const KINDS: usize = 1_024;
+
 /// Running totals of every kind of loss.
 #[derive(Debug, Default)]
 pub struct Losses {
-    totals: BTreeMap<(&'static str, String, &'static str), Total>,
+    totals: BTreeMap<(&'static str, String, String), Total>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,17 +21,27 @@ struct Total {
 
 impl Losses {
     /// Adds to a kind of loss.
-    pub fn add(&mut self, stage: &'static str, what: &str, reason: &'static str, lost: u64) {
+    pub fn add(&mut self, stage: &'static str, what: &str, reason: &str, lost: u64) {
         if lost > 0 {
-            self.totals.entry((stage, what.to_owned(), reason)).or_default().now += lost;
+            self.total(stage, what, reason).now += lost;
         }
     }
 
     /// Sets a kind of loss that somebody else counts.
-    pub fn set(&mut self, stage: &'static str, what: &str, reason: &'static str, total: u64) {
+    pub fn set(&mut self, stage: &'static str, what: &str, reason: &str, total: u64) {
         if total > 0 {
-            self.totals.entry((stage, what.to_owned(), reason)).or_default().now = total;
+            self.total(stage, what, reason).now = total;
         }
+    }
+
+    fn total(&mut self, stage: &'static str, what: &str, reason: &str) -> &mut Total {
+        // Kinds are few; a made-up recording may name any number of outputs.
+        let key = if self.totals.len() < KINDS {
+            (stage, what.to_owned(), reason.to_owned())
+        } else {
+            (stage, "other".to_owned(), "other".to_owned())
+        };
+        self.totals.entry(key).or_default()
     }
 
     /// What has not been told yet.
@@ -39,7 +52,7 @@ impl Losses {
                 losses.push(Loss {
                     stage,
                     what: what.clone(),
-                    reason,
+                    reason: reason.clone(),
                     lost: total.now - total.told,
                     total: total.now,
                 });

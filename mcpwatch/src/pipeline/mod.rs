@@ -99,6 +99,8 @@ pub struct Pipeline {
     limits: wire::Limits,
     losses: Losses,
     counters: Vec<ProbeCounters>,
+    /// Events that came out of the ring buffer, readable or not.
+    received: u64,
     now: u64,
     watching: bool,
     /// Since when there has been nothing to watch.
@@ -129,6 +131,7 @@ impl Pipeline {
             limits: wire::Limits::default(),
             losses: Losses::default(),
             counters: Vec::new(),
+            received: 0,
             now: 0,
             watching: false,
             idle_since: None,
@@ -162,6 +165,7 @@ impl Pipeline {
     /// A batch of kernel events, back to back as the ring buffer had them.
     pub fn events(&mut self, mut batch: &[u8]) {
         while let Some(event) = decode::next(&mut batch) {
+            self.received += 1;
             match event {
                 Ok(event) => self.event(&event),
                 Err(error) => {
@@ -214,13 +218,7 @@ impl Pipeline {
             Input::Counters { time, probes } => self.kernel_counters(time, &probes),
             Input::OutputLoss { time, output, reason, total } => {
                 self.now = self.now.max(time);
-                let reason = match reason.as_str() {
-                    "queue_full" => "queue_full",
-                    "no_space" => "no_space",
-                    "closed" => "closed",
-                    _ => "write_error",
-                };
-                self.losses.set("output", &output, reason, total);
+                self.losses.set("output", &output, &reason, total);
             }
             Input::Tick { time } => {
                 self.now = self.now.max(time);
@@ -303,6 +301,12 @@ impl Pipeline {
             _ => "degraded",
         };
         let mut record = self.record(RecordType::Status, time);
+        if state == "attached" {
+            for instance in self.instances.values_mut() {
+                instance.missed = true;
+                instance.conversation.may_have_missed();
+            }
+        }
         record.status = Some(Status {
             message: self.describe(state, time, &missing),
             state,
@@ -367,6 +371,10 @@ impl Pipeline {
         for due in self.dedupe.close_all() {
             self.publish_alert(due);
         }
+        // What the kernel handed over and nobody took out in time.
+        let sent: u64 = self.counters.iter().map(|probe| probe.sent).sum();
+        let left = sent.saturating_sub(self.received);
+        self.losses.add("kernel", "ring", "not_drained", left);
         let mut record = self.record(RecordType::Status, self.now);
         record.status = Some(Status {
             state: "stopped",

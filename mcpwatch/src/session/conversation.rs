@@ -110,8 +110,14 @@ impl Conversation {
     /// requests never seen, and the server has been asked before ([`Self::first_request`] is then 0).
     /// Holds without this call when the first bytes do not stand at the start of the stream.
     pub fn joined_mid_stream(&mut self) {
-        self.joined = true;
+        self.may_have_missed();
         self.first_request.get_or_insert(0);
+    }
+
+    /// Bytes may have gone by before the channel was watched, but it is as young as the watching: what is
+    /// seen first may follow something unseen, and that is no mistake of either party.
+    pub fn may_have_missed(&mut self) {
+        self.joined = true;
         for side in [&mut self.from_client, &mut self.from_server] {
             side.framer.joined_mid_stream();
             side.missed = true;

@@ -24,7 +24,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often the kernel's counters are read and the clocks compared.
 const ACCOUNT: Duration = Duration::from_secs(1);
 /// Longest wait for the reader at the end of a run.
-const DRAIN: Duration = Duration::from_millis(500);
+const DRAIN: Duration = Duration::from_millis(700);
+/// Most records an output may have waiting when more are given to it at the end of a run.
+const WAITING: usize = 1_024;
 /// How often processes are looked at again because new ones were added that may have forked meanwhile.
 const LOOKS: usize = 5;
 
@@ -235,11 +237,7 @@ impl Core {
     fn account(&mut self) -> anyhow::Result<()> {
         self.clock()?;
         self.counters()?;
-        for loss in self.fanout.losses() {
-            let reason = loss.reason.name().to_owned();
-            let (output, total) = (loss.output, loss.lost);
-            self.feed(Input::OutputLoss { time: boot_time(), output, reason, total })?;
-        }
+        self.output_losses()?;
         let standing = self.pipeline.standing();
         self.metrics.set_candidates(standing.candidates);
         self.metrics.set_map("processes", standing.processes, crate::pipeline::PROCESSES);
@@ -257,6 +255,24 @@ impl Core {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
         self.input(Input::Tick { time: boot_time() })
+    }
+
+    fn output_losses(&mut self) -> anyhow::Result<()> {
+        for loss in self.fanout.losses() {
+            let reason = loss.reason.name().to_owned();
+            let (output, total) = (loss.output, loss.lost);
+            self.feed(Input::OutputLoss { time: boot_time(), output, reason, total })?;
+        }
+        Ok(())
+    }
+
+    /// At the end of a run nothing more comes in: the outputs may take their time, within the run's own.
+    fn wait_for_outputs(&self, deadline: Instant) {
+        while Instant::now() < deadline
+            && self.fanout.states().iter().any(|output| output.queued > WAITING)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn counters(&mut self) -> anyhow::Result<()> {
@@ -298,12 +314,17 @@ impl Core {
         let deadline = Instant::now() + DRAIN;
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             match inbox.recv_timeout(left) {
-                Ok(Message::Events(batch)) => self.events(&batch)?,
+                Ok(Message::Events(batch)) => {
+                    self.events(&batch)?;
+                    self.wait_for_outputs(deadline);
+                }
                 Ok(Message::Drained) | Err(_) => break,
                 Ok(_) => {}
             }
         }
         self.counters()?;
+        self.wait_for_outputs(deadline);
+        self.output_losses()?;
         self.input(Input::Stop { time: boot_time(), reason: reason.to_owned() })?;
         if let Some(recording) = &mut self.recording {
             recording.flush()?;
