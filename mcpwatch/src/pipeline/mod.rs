@@ -398,3 +398,6 @@ fn hook_of(state: input::HookState) -> Option<record::Hook> {
         reason: state.reason,
     })
 }
+
+#[cfg(test)]
+mod tests;
