@@ -1,6 +1,7 @@
 //! The event stream's contract: what the agent writes, the JSON Schema and the documentation agree.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -32,9 +33,12 @@ fn strict_schema() -> Value {
     schema
 }
 
-fn assert_valid(record: &Value) {
-    let validator = jsonschema::draft202012::new(&strict_schema()).unwrap();
-    let errors: Vec<_> = validator
+static VALIDATOR: LazyLock<jsonschema::Validator> =
+    LazyLock::new(|| jsonschema::draft202012::new(&strict_schema()).unwrap());
+
+/// Whether a record keeps the contract, and has no field that is not in it.
+pub(crate) fn assert_valid(record: &Value) {
+    let errors: Vec<_> = VALIDATOR
         .iter_errors(record)
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();

@@ -15,7 +15,7 @@ mod stream;
 mod writer;
 
 #[cfg(test)]
-mod contract_tests;
+pub(crate) mod contract_tests;
 #[cfg(test)]
 pub(crate) mod samples;
 

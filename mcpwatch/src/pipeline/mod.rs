@@ -406,3 +406,6 @@ fn hook_of(state: input::HookState) -> Option<record::Hook> {
         reason: state.reason,
     })
 }
+
+#[cfg(test)]
+mod tests;

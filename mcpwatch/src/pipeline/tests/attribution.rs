@@ -1,0 +1,215 @@
+//! Which call an effect is shown with, from the bytes on the channel.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn every_relation_is_told_apart() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/startup");
+    scene.initialize(11);
+    scene.open(11, "/between");
+    scene.call(11, 1, "read", json!({"path": "/data/asked.txt"}));
+    scene.open(11, "/data/asked.txt");
+    scene.open(11, "/data/other.txt");
+    scene.result(11, 1);
+    scene.open(11, "/after");
+    let story: Vec<String> =
+        scene.story().into_iter().filter(|line| line.starts_with("open")).collect();
+    assert_eq!(
+        story,
+        [
+            "open /startup startup",
+            "open /between background",
+            "open /data/asked.txt requested 1",
+            "open /data/other.txt covert 1",
+            "open /after background",
+        ]
+    );
+}
+
+#[test]
+fn a_record_holds_the_call_it_belongs_to() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "fetch", json!({"url": "https://api.example/x"}));
+    scene.connect(11, [203, 0, 113, 7], 443);
+    scene.result(11, 1);
+    let [connect] = scene.of_type("net.connect")[..] else { panic!() };
+    assert_eq!(connect["relation"], "requested", "the address is known by the name asked for");
+    assert_eq!(connect["net"]["names"], json!(["api.example"]));
+    assert_eq!(connect["call"]["method"], "tools/call");
+    assert_eq!(connect["call"]["tool"], "fetch");
+    assert_eq!(connect["call"]["session"], "s1");
+    assert!(connect["call"]["confidence"].as_f64().unwrap() > 0.9);
+    let [call] = scene.of_type("mcp.call")[..] else { panic!() };
+    assert_eq!(call["call"]["uid"], connect["call"]["uid"]);
+    assert_eq!(call["call"]["arguments"], json!({"url": "https://api.example/x"}));
+    assert_eq!(call["call"]["duration_ns"], 2 * MILLISECOND);
+}
+
+#[test]
+fn of_calls_at_once_the_one_that_names_the_object_is_meant() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    for id in 1..=20 {
+        scene.call(11, id, "read", json!({"path": format!("/data/{id}.txt")}));
+    }
+    for id in [7, 20, 1] {
+        scene.open(11, &format!("/data/{id}.txt"));
+    }
+    scene.open(11, "/data/99.txt");
+    assert_eq!(
+        scene.story(),
+        [
+            "open /data/7.txt requested 7",
+            "open /data/20.txt requested 20",
+            "open /data/1.txt requested 1",
+            "open /data/99.txt covert 20",
+        ]
+    );
+    scene.open(11, "/data/7.txt");
+    let record = scene.of_type("file.open")[0];
+    let candidates = record["call"]["candidates"].as_array().unwrap();
+    assert_eq!((candidates.len(), &candidates[0]["id"]), (8, &json!(7)), "the likeliest first");
+}
+
+#[test]
+fn two_servers_with_the_same_ids_are_told_apart() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.spawn(CLIENT, 12, OTHER_CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.initialize(12);
+    scene.forget();
+    for pid in [11, 12] {
+        scene.call(pid, 1, "read", json!({}));
+    }
+    for pid in [11, 12] {
+        scene.open(pid, "/a");
+    }
+    let [first, second] = scene.of_type("file.open")[..] else { panic!() };
+    assert_eq!(first["call"]["id"], second["call"]["id"]);
+    assert_ne!(first["call"]["uid"], second["call"]["uid"]);
+    assert_ne!(first["server"]["id"], second["server"]["id"]);
+    scene.result(11, 1);
+    scene.forget();
+    for pid in [11, 12] {
+        scene.open(pid, "/b");
+    }
+    assert_eq!(scene.story(), ["open /b background", "open /b covert 1"]);
+}
+
+#[test]
+fn a_call_that_takes_long_is_in_flight_until_it_is_answered() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "build", json!({}));
+    scene.wait(3_600 * SECOND);
+    scene.open(11, "/a");
+    scene.result(11, 1);
+    assert_eq!(scene.story(), ["open /a covert 1", "call 1 build ok"]);
+}
+
+#[test]
+fn a_process_forked_in_a_call_stays_with_it_after_the_answer() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "weather", json!({"city": "Bern"}));
+    scene.fork(11, 12);
+    scene.result(11, 1);
+    scene.call(11, 2, "weather", json!({"city": "Genf"}));
+    // Its own children are of the same call.
+    scene.fork(12, 13);
+    scene.open(13, "/home/me/.ssh/id_rsa");
+    scene.open(11, "/b");
+    assert_eq!(
+        scene.story(),
+        [
+            "call 1 weather ok",
+            "ALERT sensitive_file_read critical covert 1 x1",
+            "ALERT background_activity medium covert 1 x1",
+            "open /home/me/.ssh/id_rsa covert 1",
+            "open /b covert 2",
+        ]
+    );
+}
+
+#[test]
+fn an_exec_in_a_call_is_shown_with_it_and_its_child_with_its_program() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "run", json!({"command": "id"}));
+    scene.spawn(11, 12, CHANNEL, "/usr/bin/dash", &["sh", "-c", "id"]);
+    scene.open(12, "/etc/passwd");
+    let story = scene.story();
+    assert_eq!(
+        story,
+        [
+            "ALERT shell_spawn medium requested 1 x1",
+            "exec /usr/bin/dash requested 1",
+            "open /etc/passwd covert 1",
+        ]
+    );
+}
+
+#[test]
+fn a_request_in_pieces_is_in_flight_from_its_last_byte() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let params = json!({"name": "read", "arguments": {"path": "/a"}});
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let text = format!("{message}\n");
+    let (head, tail) = text.as_bytes().split_at(40);
+    scene.reads(11, head);
+    scene.open(11, "/a");
+    scene.reads(11, tail);
+    scene.open(11, "/a");
+    assert_eq!(scene.story(), ["open /a background", "open /a requested 1"]);
+}
+
+#[test]
+fn an_alert_is_raised_once_and_its_count_told_when_the_call_ends() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "weather", json!({"city": "Bern"}));
+    for _ in 0..5 {
+        scene.open(11, "/home/me/.ssh/id_rsa");
+    }
+    let mut story = scene.story();
+    story.retain(|line| line.starts_with("ALERT"));
+    assert_eq!(story, ["ALERT sensitive_file_read critical covert 1 x1"]);
+    scene.result(11, 1);
+    assert_eq!(
+        scene.story(),
+        ["ALERT sensitive_file_read critical covert 1 x5", "call 1 weather ok"]
+    );
+}
+
+#[test]
+fn what_the_settings_allow_raises_no_alert() {
+    for (allow, alerts) in [("", 1), ("allow = { read = [\"~/.ssh/*\"] }", 0)] {
+        let mut scene = Scene::with(&format!("[[server]]\nname = \"weather\"\n{allow}\n"));
+        scene.server(11);
+        scene.call(11, 1, "weather", json!({}));
+        scene.open(11, "/home/me/.ssh/id_rsa");
+        assert_eq!(scene.of_type("alert").len(), alerts, "{allow}");
+        assert_eq!(scene.of_type("file.open").len(), 1, "{allow}");
+    }
+}
+
+#[test]
+fn secrets_are_masked_in_everything_that_goes_out() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let secret = "ghp_abcdefghijklmnopqrstuvwxyz0123456789";
+    scene.call(11, 1, "push", json!({"token": secret, "note": format!("use {secret}")}));
+    let header = format!("Authorization: Bearer {secret}");
+    scene.spawn(11, 12, TERMINAL, "/usr/bin/curl", &["curl", "-H", &header, "x"]);
+    scene.result(11, 1);
+    let all = serde_json::to_string(&scene.records).unwrap();
+    assert!(!all.contains(secret), "{all}");
+    let [call] = scene.of_type("mcp.call")[..] else { panic!() };
+    assert!(!call["redacted"].as_array().unwrap().is_empty());
+}

@@ -1,0 +1,362 @@
+//! What becomes a server, what does not, and what belongs to one.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_handshake_makes_a_candidate_a_server_and_lets_go_of_what_was_held_in_order() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/work/server.js");
+    scene.fork(11, 12);
+    scene.open(12, "/etc/hosts");
+    assert_eq!(scene.story(), [""; 0], "nothing is said of a candidate");
+    scene.initialize(11);
+    assert_eq!(
+        scene.story(),
+        [
+            "discovered node by handshake",
+            "exec /usr/bin/node startup",
+            "open /work/server.js startup",
+            "open /etc/hosts startup",
+            "session 2025-06-18",
+            "session 2025-06-18",
+            "discovered weather by handshake",
+            "call 0 initialize ok",
+            "message notifications/initialized",
+        ]
+    );
+}
+
+#[test]
+fn what_was_held_keeps_its_own_times() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/a");
+    let opened = scene.now;
+    scene.wait(5 * SECOND);
+    scene.initialize(11);
+    let record = scene.of_type("file.open")[0]["time"].as_str().unwrap().to_owned();
+    let time: jiff::Timestamp = record.parse().unwrap();
+    assert_eq!(time.as_nanosecond(), 1_750_000_000_000_000_000 + i128::from(opened));
+}
+
+#[test]
+fn a_candidate_is_dropped_when_it_has_not_spoken_in_time() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/a");
+    scene.wait(29 * SECOND);
+    assert!(scene.watch.contains_key(&11));
+    scene.wait(2 * SECOND);
+    assert!(scene.watch.is_empty() && scene.instances.is_empty());
+    assert_eq!(scene.pipeline.standing().candidates, 0);
+    // What it says from now on is not heard.
+    scene.initialize(11);
+    assert_eq!(scene.story(), [""; 0]);
+}
+
+#[test]
+fn the_patience_with_candidates_is_a_setting() {
+    for (settings, kept) in [
+        ("[discovery]\ncandidate_seconds = 2", false),
+        ("[discovery]\ncandidate_seconds = 2\nsniff = \"always\"", true),
+        ("[discovery]\ncandidate_seconds = 60", true),
+    ] {
+        let mut scene = Scene::with(settings);
+        scene.candidate(11);
+        scene.wait(10 * SECOND);
+        assert_eq!(!scene.instances.is_empty(), kept, "{settings}");
+    }
+    let mut scene = Scene::with("[discovery]\nsniff = \"off\"");
+    scene.candidate(11);
+    scene.initialize(11);
+    assert_eq!(scene.story(), [""; 0]);
+    assert!(scene.instances.is_empty());
+}
+
+#[test]
+fn a_child_of_a_client_stays_a_candidate_while_its_client_lives() {
+    let mut scene =
+        Scene::with("[[discovery.client]]\nname = \"mine\"\nexe = \"/usr/bin/myclient\"");
+    // The client is known from an exec or from a look at the processes.
+    scene.look();
+    scene.candidate(11);
+    scene.reads(11, b"Content-Length: 3\r\n\r\n");
+    scene.wait(300 * SECOND);
+    assert!(scene.watch.contains_key(&11));
+    scene.exit(CLIENT, 0);
+    scene.wait(SECOND);
+    assert!(scene.watch.is_empty());
+}
+
+#[test]
+fn a_candidate_is_dropped_at_once_when_its_stdin_is_no_json() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/a");
+    scene.writes(11, b"ready\n");
+    assert!(scene.watch.contains_key(&11), "what it writes settles nothing");
+    scene.reads(11, b"Content-Length: 120\r\n\r\n{}");
+    assert!(scene.watch.is_empty() && scene.instances.is_empty());
+    assert_eq!(scene.story(), [""; 0]);
+}
+
+#[test]
+fn json_that_is_no_mcp_makes_no_server() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.reads(11, b"{\"id\":1,\"method\":\"textDocument/hover\"}\n{\"a\":1}\n[1,2]\n");
+    scene.writes(11, b"{\"id\":1,\"result\":null}\n");
+    assert_eq!(scene.story(), [""; 0]);
+    scene.wait(31 * SECOND);
+    assert!(scene.instances.is_empty());
+}
+
+#[test]
+fn a_configuration_makes_its_command_a_server_without_a_word_on_the_channel() {
+    let mut scene = Scene::new();
+    scene.config("files", "node", &["server.js"]);
+    scene.candidate(11);
+    scene.open(11, "/a");
+    assert_eq!(
+        scene.story(),
+        ["discovered files by config", "exec /usr/bin/node startup", "open /a startup"]
+    );
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/a");
+    scene.config("files", "node", &["server.js"]);
+    assert_eq!(
+        scene.story(),
+        ["discovered files by config", "exec /usr/bin/node startup", "open /a startup"],
+        "the file may be read after the exec"
+    );
+}
+
+#[test]
+fn a_configuration_names_the_server_it_starts() {
+    let mut scene = Scene::new();
+    scene.config("files", "node", &["server.js"]);
+    scene.candidate(11);
+    scene.initialize(11);
+    let last = (*scene.of_type("server.discovered").last().unwrap()).clone();
+    assert_eq!(last["server"]["name"], "files");
+    assert_eq!(last["server"]["version"], "1.2");
+    assert_eq!(last["server"]["client"], "cursor");
+    assert_eq!(last["server"]["config_path"], "/home/me/.cursor/mcp.json");
+    assert_eq!(line(&last), "discovered files by handshake+config");
+    // All that is said of one server is said of one id.
+    let mut ids: Vec<&str> =
+        scene.records.iter().filter_map(|one| one["server"]["id"].as_str()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
+
+#[test]
+fn a_broken_configuration_is_a_warning_with_its_place() {
+    let mut scene = Scene::new();
+    scene.input(Input::Config(ConfigFile {
+        path: "/home/me/.cursor/mcp.json".into(),
+        client: "cursor".into(),
+        format: Format::Json,
+        keys: vec!["mcpServers".into()],
+        text: b"{\n  \"mcpServers\": {\n    \"a\": }\n}\n".to_vec(),
+    }));
+    let status = &scene.of_type("status")[0]["status"];
+    assert_eq!(status["state"], "warning");
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains("/home/me/.cursor/mcp.json:3:10"), "{message}");
+}
+
+#[test]
+fn wrappers_on_one_channel_are_one_server() {
+    let mut scene = Scene::new();
+    let package = "@modelcontextprotocol/server-filesystem@2025.8.21";
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "/usr/bin/npx", "-y", package]);
+    scene.spawn(11, 12, CHANNEL, "/usr/bin/dash", &["sh", "-c", "mcp-server-filesystem /data"]);
+    scene.spawn(12, 13, CHANNEL, "/usr/bin/node", &["node", "/x/mcp-server-filesystem", "/data"]);
+    scene.initialize(13);
+    scene.call(13, 1, "read", json!({"path": "/data/a"}));
+    scene.open(13, "/data/a");
+    scene.result(13, 1);
+    let story = scene.effects();
+    assert_eq!(
+        story,
+        [
+            "discovered @modelcontextprotocol/server-filesystem by command_line",
+            "exec /usr/bin/node startup",
+            "exec /usr/bin/dash startup",
+            "exec /usr/bin/node startup",
+            "discovered weather by handshake+command_line",
+            "call 0 initialize ok",
+            "open /data/a requested 1",
+            "call 1 read ok",
+        ]
+    );
+    assert_eq!(scene.pipeline.standing().servers, 1);
+    for pid in [13, 12, 11] {
+        scene.exit(pid, 0);
+    }
+    let end = scene.story();
+    assert_eq!(end, ["exit 13 0", "exit 12 0", "exit 11 0", "exited weather"]);
+}
+
+#[test]
+fn a_server_behind_a_proxy_is_one_of_its_own() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/python3", &["python3", "inner.py"]);
+    scene.asked(12, &initialize());
+    scene.answered(12, &initialized("inner"));
+    scene.call(12, 7, "read", json!({}));
+    scene.open(12, "/a");
+    assert_eq!(
+        scene.effects(),
+        [
+            // Until it has spoken, it is a process of the server around it.
+            "exec /usr/bin/python3 background",
+            "discovered python3 by handshake",
+            "discovered inner by handshake",
+            "call 0 initialize ok",
+            "open /a covert 7",
+        ]
+    );
+    assert_eq!(scene.pipeline.standing().servers, 2);
+    scene.exit(12, 0);
+    assert_eq!(scene.effects(), ["exit 12 0", "call 7 read no_response", "exited inner"]);
+    scene.exit(11, 0);
+    assert_eq!(scene.effects(), ["exit 11 0", "exited weather"]);
+}
+
+#[test]
+fn a_child_with_pipes_of_its_own_is_the_servers_doing_at_once() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "weather", json!({"city": "Bern"}));
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/git", &["git", "log"]);
+    scene.open(12, "/home/me/.ssh/id_rsa");
+    assert_eq!(
+        scene.effects(),
+        [
+            "exec /usr/bin/git covert 1",
+            "ALERT sensitive_file_read critical covert 1 x1",
+            "open /home/me/.ssh/id_rsa covert 1",
+        ]
+    );
+    // Its pipes are of no interest after a while; what it does is.
+    scene.wait(31 * SECOND);
+    scene.open(12, "/b");
+    scene.exit(12, 0);
+    assert_eq!(scene.story(), ["open /b covert 1", "exit 12 0"]);
+    assert_eq!(scene.pipeline.standing().servers, 1);
+}
+
+#[test]
+fn the_helper_of_a_server_that_talks_something_else_stays_the_servers() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/git", &["git", "cat-file", "--batch"]);
+    scene.forget();
+    scene.reads(12, b"HEAD:README.md\n");
+    scene.open(12, "/work/.git/HEAD");
+    assert_eq!(scene.story(), ["open /work/.git/HEAD background"]);
+    let id = scene.watch[&12];
+    assert_eq!(scene.instances[&id].inodes, (0, 0), "its channel is not captured any more");
+}
+
+#[test]
+fn a_server_that_runs_already_is_found_and_followed_from_the_middle() {
+    let mut scene = Scene::new();
+    scene.was_running(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.was_running(11, 12, CHANNEL, "/usr/bin/node", &["node", "worker.js"]);
+    scene.config("files", "node", &["server.js"]);
+    scene.look();
+    assert_eq!(scene.story(), ["discovered files by config"]);
+    assert_eq!(scene.watch.keys().copied().collect::<Vec<_>>(), [11, 12]);
+    assert!(scene.actions.contains(&Action::LookAgain), "it may have forked meanwhile");
+    // The end of a line begun before the watch, an answer to a call never seen, then a call.
+    scene.reads(11, b"ction\": \"x\"}}\n");
+    scene.result(11, 3);
+    scene.open(12, "/a");
+    scene.call(11, 4, "read", json!({"path": "/b"}));
+    scene.open(12, "/b");
+    scene.result(11, 4);
+    assert_eq!(
+        scene.story(),
+        ["open /a background", "open /b requested 4", "call 4 read ok"],
+        "it has been asked before, so that is no startup"
+    );
+}
+
+#[test]
+fn a_running_candidate_becomes_a_server_by_what_it_says() {
+    let mut scene = Scene::new();
+    scene.was_running(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.look();
+    assert_eq!(scene.pipeline.standing().candidates, 1);
+    scene.call(11, 4, "read", json!({"path": "/b"}));
+    scene.open(11, "/b");
+    assert_eq!(scene.story(), ["discovered node by handshake", "open /b requested 4"]);
+}
+
+#[test]
+fn a_second_look_adds_what_was_forked_between() {
+    let mut scene = Scene::new();
+    scene.was_running(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.config("files", "node", &["server.js"]);
+    scene.look();
+    scene.was_running(11, 12, CHANNEL, "/usr/bin/node", &["node", "worker.js"]);
+    scene.look();
+    assert!(scene.watch.contains_key(&12));
+    scene.open(12, "/a");
+    assert_eq!(scene.story(), ["discovered files by config", "open /a background"]);
+    let looks = |scene: &Scene| {
+        scene.actions.iter().filter(|action| **action == Action::LookAgain).count()
+    };
+    let before = looks(&scene);
+    scene.look();
+    assert_eq!(looks(&scene), before, "looking ends when nothing new was found");
+}
+
+#[test]
+fn the_settings_name_a_server_without_a_channel() {
+    let mut scene = Scene::with("[[server]]\nname = \"mine\"\nexe = \"/opt/mine\"");
+    scene.spawn(CLIENT, 11, TERMINAL, "/opt/mine", &["mine"]);
+    scene.open(11, "/a");
+    let story = scene.story();
+    assert_eq!(story.first().map(String::as_str), Some("discovered mine by explicit"), "{story:?}");
+    assert_eq!(story.last().map(String::as_str), Some("open /a startup"), "{story:?}");
+}
+
+#[test]
+fn a_process_that_uses_a_pid_again_is_another() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let first = scene.watch[&11];
+    scene.exit(11, 0);
+    scene.forget();
+    scene.wait(SECOND);
+    scene.server(11);
+    assert_ne!(scene.watch[&11], first);
+    scene.call(11, 1, "read", json!({}));
+    scene.open(11, "/a");
+    let record = scene.of_type("file.open")[0].clone();
+    assert_eq!(record["call"]["id"], 1);
+    let start = scene.tasks[&11].start_time / (10 * MILLISECOND);
+    assert_eq!(record["process"]["entity_id"], format!("11-{start}"));
+    assert_eq!(record["server"]["id"], record["process"]["entity_id"]);
+}
+
+#[test]
+fn a_pid_used_again_before_its_exit_was_seen_inherits_nothing() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "read", json!({}));
+    // The exit event was lost; the kernel's own watch set has forgotten the process.
+    scene.watch.remove(&11);
+    scene.wait(SECOND);
+    scene.spawn(CLIENT, 11, TERMINAL, "/usr/bin/ls", &["ls"]);
+    assert_eq!(scene.story(), [""; 0], "the new process is nobody's");
+}

@@ -1,0 +1,181 @@
+//! How things end: servers with calls in flight, runs, the watching itself; and what was lost on the way.
+
+use serde_json::json;
+
+use super::*;
+use crate::pipeline::input::HookState;
+
+#[test]
+fn a_server_that_dies_in_a_call_leaves_it_without_a_response() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "read", json!({}));
+    scene.call(11, 2, "write", json!({}));
+    scene.exit(11, 3);
+    assert_eq!(
+        scene.story(),
+        ["exit 11 3", "call 1 read no_response", "call 2 write no_response", "exited weather"]
+    );
+    assert!(scene.instances.is_empty());
+}
+
+#[test]
+fn a_server_ends_with_its_last_process_and_tells_how_its_first_did() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.fork(11, 12);
+    scene.exit(11, 7);
+    assert_eq!(scene.story(), ["exit 11 7"]);
+    scene.open(12, "/a");
+    scene.exit(12, 0);
+    let exited = scene.of_type("server.exited")[0].clone();
+    assert_eq!(exited["exit"]["code"], 7);
+    assert_eq!(exited["process"]["pid"], 11);
+    assert_eq!(scene.story(), ["open /a background", "exit 12 0", "exited weather"]);
+}
+
+#[test]
+fn a_candidate_that_ends_without_a_word_is_not_spoken_of() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/a");
+    scene.exit(11, 0);
+    assert_eq!(scene.story(), [""; 0]);
+    assert!(scene.instances.is_empty());
+}
+
+#[test]
+fn a_server_that_ends_with_its_handshake_is_told_whole() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.open(11, "/a");
+    scene.asked(11, &initialize());
+    scene.exit(11, 1);
+    assert_eq!(
+        scene.effects(),
+        [
+            "discovered node by handshake",
+            "exec /usr/bin/node startup",
+            "open /a startup",
+            "exit 11 1",
+            "call 0 initialize no_response",
+            "exited node",
+        ]
+    );
+}
+
+#[test]
+fn kernel_losses_are_told_as_they_grow() {
+    let mut scene = Scene::new();
+    scene.counters("open", [10, 10, 0, 0, 0, 0]);
+    assert_eq!(scene.story(), [""; 0]);
+    scene.counters("open", [100, 40, 60, 0, 0, 0]);
+    scene.counters("open", [100, 40, 60, 0, 0, 0]);
+    scene.counters("open", [110, 45, 63, 2, 0, 0]);
+    assert_eq!(
+        scene.story(),
+        [
+            "loss kernel open ring_full 60 of 60",
+            "loss kernel open ring_full 3 of 63",
+            "loss kernel open too_big 2 of 2",
+        ]
+    );
+}
+
+#[test]
+fn a_full_watch_set_and_a_slow_output_are_losses() {
+    let mut scene = Scene::new();
+    scene.fork(CLIENT, 11);
+    let body = wire::Exec { flags: wire::EXEC_WATCH_FULL, ..no_exec() };
+    scene.send(Kind::Exec, 11, 0, bytemuck::bytes_of(&body), b"");
+    scene.input(Input::OutputLoss {
+        time: scene.now,
+        output: "stdout".into(),
+        reason: "queue_full".into(),
+        total: 9,
+    });
+    assert_eq!(
+        scene.story(),
+        ["loss kernel watch table_full 1 of 1", "loss output stdout queue_full 9 of 9"]
+    );
+}
+
+#[test]
+fn the_last_record_of_a_run_holds_the_counters_and_what_was_counted() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "weather", json!({}));
+    for _ in 0..3 {
+        scene.open(11, "/home/me/.ssh/id_rsa");
+    }
+    scene.forget();
+    scene.counters("open", [8, 5, 3, 0, 0, 0]);
+    scene.input(Input::Stop { time: scene.now, reason: "SIGTERM".into() });
+    let status = scene.records.last().unwrap()["status"].clone();
+    assert!(status["message"].as_str().unwrap().contains("SIGTERM"));
+    assert_eq!(
+        status["counters"],
+        json!([{"probe": "open", "seen": 8, "sent": 5, "ring_full": 3, "too_big": 0,
+                "truncated": 0, "filtered": 0}])
+    );
+    assert_eq!(
+        scene.story(),
+        [
+            "loss kernel open ring_full 3 of 3",
+            "ALERT sensitive_file_read critical covert 1 x3",
+            "status stopped",
+        ]
+    );
+}
+
+#[test]
+fn system_calls_are_watched_while_there_is_something_to_watch() {
+    let mut scene = Scene::with("[capture]\ndetach_delay_ms = 5000");
+    scene.wait(60 * SECOND);
+    assert_eq!(scene.watching(), [false; 0]);
+    scene.candidate(11);
+    assert_eq!(scene.watching(), [true]);
+    scene.exit(11, 0);
+    scene.wait(4 * SECOND);
+    assert_eq!(scene.watching(), [true], "another may come at once");
+    scene.candidate(12);
+    scene.exit(12, 0);
+    scene.wait(4 * SECOND);
+    assert_eq!(scene.watching(), [true]);
+    scene.wait(2 * SECOND);
+    assert_eq!(scene.watching(), [true, false]);
+    scene.candidate(13);
+    assert_eq!(scene.watching(), [true, false, true]);
+}
+
+#[test]
+fn hooks_that_are_missing_are_named() {
+    let mut scene = Scene::new();
+    let names = crate::kernel::hooks::HOOKS.iter().map(|hook| hook.name);
+    let hooks = names
+        .map(|name| HookState {
+            name: name.into(),
+            tier: "tracepoint".into(),
+            state: if name == "connect4" { "missing" } else { "attached" }.into(),
+            reason: (name == "connect4").then(|| "no cgroup v2".to_owned()),
+        })
+        .collect();
+    scene.input(Input::Hooks { time: scene.now, state: "started".into(), hooks });
+    let status = &scene.of_type("status").last().unwrap()["status"];
+    assert!(status["message"].as_str().unwrap().contains("connect4"), "{status}");
+    assert_eq!(scene.story(), ["status started", "status degraded"]);
+}
+
+#[test]
+fn the_gap_before_the_attaching_is_told() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.now += 700_000;
+    scene.input(Input::Hooks { time: scene.now, state: "attached".into(), hooks: Vec::new() });
+    let message = scene.of_type("status")[0]["status"]["message"].as_str().unwrap();
+    assert!(message.contains("first 700 µs"), "{message}");
+}
+
+fn no_exec() -> wire::Exec {
+    bytemuck::Zeroable::zeroed()
+}
