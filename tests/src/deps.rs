@@ -90,12 +90,13 @@ pub(crate) fn build() -> PathBuf {
     if folder.ends_with("deps") { folder.parent().unwrap_or(folder).into() } else { folder.into() }
 }
 
-fn target() -> PathBuf {
+/// The folder of everything cargo builds.
+pub fn target() -> PathBuf {
     build().parent().expect("a profile's folder stands in the target folder").into()
 }
 
 /// A program of this crate.
-pub(crate) fn own_program(name: &str) -> PathBuf {
+pub fn own_program(name: &str) -> PathBuf {
     let path = build().join(name);
     assert!(path.exists(), "{} is missing: run `cargo build -p mcpwatch-tests`", path.display());
     path

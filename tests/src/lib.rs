@@ -15,7 +15,7 @@ mod stage;
 
 pub use agent::{Agent, AgentBuilder, Outcome, Stopped};
 pub use client::{Client, Era, Pending, Sdk};
-pub use deps::{Deps, agent_program, deps, workspace};
+pub use deps::{Deps, agent_program, deps, own_program, target, workspace};
 pub use metrics::{Metrics, free_port, http_get};
 pub use network::{Visitor, address};
 pub use proc::{descendants, kill_descendants};

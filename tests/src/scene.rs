@@ -179,9 +179,14 @@ impl Scene {
 
     /// Starts a program below the anchor, without pipes; gives its pid.
     pub fn start(&self, argv: &[&str]) -> u32 {
+        self.start_in(argv, &self.environment())
+    }
+
+    /// The same with another environment.
+    pub fn start_in(&self, argv: &[&str], environment: &BTreeMap<&str, String>) -> u32 {
         let command = json!({
             "argv": argv,
-            "env": self.environment(),
+            "env": environment,
             "cwd": self.home,
             "log": self.backstage("scene.log"),
         });

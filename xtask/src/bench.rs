@@ -4,7 +4,6 @@ use crate::build;
 use crate::failure::{Failure, Fix, Missing};
 use crate::process::{self, Step};
 use crate::system;
-use crate::test_deps;
 use crate::toolchain::Toolchain;
 use crate::workspace;
 
@@ -17,7 +16,6 @@ pub fn bench(arguments: &[String]) -> Result<(), Failure> {
         .into());
     }
     let toolchain = Toolchain::ensure()?;
-    let deps = test_deps::ensure()?;
 
     build::release(&toolchain)?;
     let step = Step::start("Building the bench");
@@ -25,7 +23,8 @@ pub fn bench(arguments: &[String]) -> Result<(), Failure> {
         "build",
         "--release",
         "--package=mcpwatch-tests",
-        "--bin=bench",
+        // The bench, and the programs it measures with.
+        "--bins",
     ]))?;
     step.done();
 
@@ -34,7 +33,6 @@ pub fn bench(arguments: &[String]) -> Result<(), Failure> {
             .cargo()
             .args(["run", "--quiet", "--release", "--package=mcpwatch-tests", "--bin=bench", "--"])
             .args(arguments)
-            .env("MCPWATCH_TEST_DEPS", deps)
             .env("MCPWATCH_BIN", workspace::agent("release")),
     )
 }

@@ -1,0 +1,32 @@
+//! Under which conditions was measured: a number without them says little.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use jiff::Timestamp;
+use mcpwatch_tests::agent_program;
+use serde_json::{Value, json};
+
+/// The conditions at this moment.
+pub fn now() -> Value {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let cpuinfo = text("/proc/cpuinfo");
+    let field = |name: &str| {
+        let line = cpuinfo.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(": ").map_or("", |(_, value)| value)
+    };
+    let version = Command::new(agent_program()).arg("--version").output();
+    json!({
+        "time": Timestamp::now().to_string(),
+        "agent": version.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).ok(),
+        "kernel": text("/proc/sys/kernel/osrelease"),
+        "architecture": std::env::consts::ARCH,
+        "processor": field("model name"),
+        "processors": thread::available_parallelism().map_or(0, usize::from),
+        // The flag says that a hypervisor is there; on arm64 nothing in this file does.
+        "virtual_machine": field("flags").split(' ').any(|flag| flag == "hypervisor"),
+        "load_average": text("/proc/loadavg").split(' ').next(),
+        "bpf_stats_enabled": text("/proc/sys/kernel/bpf_stats_enabled"),
+    })
+}

@@ -1,0 +1,166 @@
+//! The little of bpf(2) that the bench needs itself: the empty program that everything on the exit of
+//! system calls is measured against, and who else is there.
+
+use std::ffi::c_long;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+// Commands and types of `include/uapi/linux/bpf.h`.
+const PROG_LOAD: c_long = 5;
+const OBJ_GET_INFO_BY_FD: c_long = 15;
+const RAW_TRACEPOINT_OPEN: c_long = 17;
+const LINK_GET_FD_BY_ID: c_long = 30;
+const LINK_GET_NEXT_ID: c_long = 31;
+const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+const LINK_TYPE_RAW_TRACEPOINT: u32 = 1;
+
+/// `r0 = 0; exit`, as `struct bpf_insn`.
+const EMPTY: [u64; 2] = [0xb7, 0x95];
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RawTracepointOpen {
+    name: u64,
+    prog_fd: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetId {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_link_info`, as it is for raw tracepoints.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    link_type: u32,
+    id: u32,
+    prog_id: u32,
+    padding: u32,
+    tp_name: u64,
+    tp_name_len: u32,
+    padding_end: u32,
+}
+
+fn bpf<T>(command: c_long, attributes: &mut T) -> io::Result<i32> {
+    // SAFETY: the kernel reads and writes within the struct's size; what its pointers point to is given
+    // by the callers below and outlives the call.
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<T>()) };
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        i32::try_from(done).map_err(io::Error::other)
+    }
+}
+
+fn open<T>(command: c_long, attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    // SAFETY: the command gave a new descriptor, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn address<T: ?Sized>(value: &T) -> u64 {
+    ptr::from_ref(value).addr() as u64
+}
+
+/// Lengths of small things.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// An empty program on the exit of every system call of the host, for as long as this lives.
+pub struct EmptyProgram {
+    _link: OwnedFd,
+    _program: OwnedFd,
+}
+
+impl EmptyProgram {
+    /// Loads and attaches it.
+    pub fn attach() -> io::Result<Self> {
+        let program = open(
+            PROG_LOAD,
+            &mut ProgLoad {
+                prog_type: PROG_TYPE_RAW_TRACEPOINT,
+                insn_cnt: length(EMPTY.len()),
+                insns: address(&EMPTY),
+                license: address(c"GPL"),
+                prog_name: *b"bench_empty\0\0\0\0\0",
+                ..ProgLoad::default()
+            },
+        )?;
+        let link = open(
+            RAW_TRACEPOINT_OPEN,
+            &mut RawTracepointOpen {
+                name: address(c"sys_exit"),
+                prog_fd: program.as_raw_fd().cast_unsigned(),
+                padding: 0,
+            },
+        )?;
+        Ok(Self { _link: link, _program: program })
+    }
+}
+
+/// How many programs are attached to the entry or exit of all system calls, whoever attached them.
+pub fn system_call_programs() -> io::Result<usize> {
+    let mut found = 0;
+    let mut id = 0;
+    loop {
+        let mut next = GetId { id, ..GetId::default() };
+        match bpf(LINK_GET_NEXT_ID, &mut next) {
+            Ok(_) => id = next.next_id,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found),
+            Err(error) => return Err(error),
+        }
+        // A link that is gone by now is none.
+        let Ok(link) = open(LINK_GET_FD_BY_ID, &mut GetId { id, ..GetId::default() }) else {
+            continue;
+        };
+        let mut name = [0_u8; 32];
+        let mut info = LinkInfo {
+            tp_name: name.as_mut_ptr().addr() as u64,
+            tp_name_len: length(name.len()),
+            ..LinkInfo::default()
+        };
+        let asked = bpf(
+            OBJ_GET_INFO_BY_FD,
+            &mut GetInfo {
+                bpf_fd: link.as_raw_fd().cast_unsigned(),
+                info_len: length(size_of::<LinkInfo>()),
+                info: ptr::from_mut(&mut info).addr() as u64,
+            },
+        );
+        let on_calls = [&b"sys_enter\0"[..], b"sys_exit\0"].iter().any(|one| name.starts_with(one));
+        if asked.is_ok() && info.link_type == LINK_TYPE_RAW_TRACEPOINT && on_calls {
+            found += 1;
+        }
+    }
+}

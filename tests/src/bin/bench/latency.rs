@@ -1,0 +1,146 @@
+//! Budget 5: from a system call to its alert, read by somebody; and what many alerts cost in memory.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpwatch_tests::{Scene, text};
+use serde_json::{Value, json};
+
+use crate::Effort;
+use crate::daemon::Daemon;
+use crate::load::Plan;
+use crate::report::{Budget, Limit, Report, digits};
+use crate::statistics::{quantile, sorted};
+use crate::throughput::{memory, memory_json};
+
+/// Opens a second, each of which raises an alert.
+const RATE: u64 = 1_000;
+
+pub fn measure(effort: Effort, report: &mut Report) {
+    let seconds = match effort {
+        Effort::Quick => 2,
+        Effort::Full => 10,
+    };
+    println!("system call to alert: {RATE} opens of keys a second, for {seconds} s");
+    let scene = Scene::new();
+    let folder = scene.home().join(".ssh");
+    // Each its own key: an alert is raised once for each file of a call.
+    let files = usize::try_from(RATE * seconds).expect("a few thousand");
+    let plan = Plan { folder: &folder, name: "id_", files, rate: RATE, seconds, processor: None };
+    plan.make_files();
+    let events = scene.backstage("events.pipe");
+    let reader = pipe(&events);
+    let done = AtomicBool::new(false);
+    let (latencies, opens, after) = thread::scope(|scope| {
+        let alerts = scope.spawn(|| read(reader, &done));
+        let agent = Daemon::start(&scene, &events, None);
+        let opens = plan.start(&scene).wait(&scene).opens;
+        thread::sleep(Duration::from_millis(500));
+        let after = agent.memory();
+        agent.stop();
+        done.store(true, Ordering::Relaxed);
+        let latencies = alerts.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (latencies, opens, after)
+    });
+    let latencies = sorted(&latencies);
+    assert!(!latencies.is_empty(), "opening keys raises alerts");
+    let [p50, p90, p99, most] = [0.5, 0.9, 0.99, 1.0].map(|share| quantile(&latencies, share));
+    println!(
+        "  {} alerts for {opens} opens; ms: p50 {}, p90 {}, p99 {}, most {}",
+        latencies.len(),
+        digits(p50),
+        digits(p90),
+        digits(p99),
+        digits(most)
+    );
+    report.add(Budget {
+        name: format!("system call to alert, p99 at {} events/s", digits(RATE as f64)),
+        measured: p99,
+        spread: None,
+        unit: "ms",
+        limit: Limit::AtMost(10.0),
+    });
+    report.add(memory(
+        &format!("resident at most, {} alerts of one call", latencies.len()),
+        after.peak,
+    ));
+    report.details.insert(
+        "latency".into(),
+        json!({
+            "opens": opens,
+            "alerts": latencies.len(),
+            "unit": "ms",
+            "p50": p50,
+            "p90": p90,
+            "p99": p99,
+            "most": most,
+            "memory_after": memory_json(&after),
+        }),
+    );
+}
+
+/// A named pipe and its reading end, which must be there before the agent opens the other.
+fn pipe(path: &Path) -> File {
+    let name = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
+    // SAFETY: mkfifo(3) reads a terminated string that outlives the call.
+    let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
+    assert!(made == 0, "mkfifo: {}", std::io::Error::last_os_error());
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .expect("a pipe can be opened to read")
+}
+
+/// Takes what the agent writes as it comes: how old each alert about a key was when it could be read, in
+/// milliseconds of the calendar clock.
+fn read(mut pipe: File, done: &AtomicBool) -> Vec<f64> {
+    let mut latencies = Vec::new();
+    let mut buffer = vec![0; 256 << 10];
+    let mut waiting: Vec<u8> = Vec::new();
+    loop {
+        let last = done.load(Ordering::Relaxed);
+        let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd for the length of the call.
+        unsafe { libc::poll(&raw mut poll, 1, 100) };
+        let read = pipe.read(&mut buffer).unwrap_or(0);
+        let now = Timestamp::now();
+        if read == 0 {
+            if last {
+                return latencies;
+            }
+            // Before the agent has opened it, the pipe is at its end, and poll(2) does not wait.
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        waiting.extend_from_slice(&buffer[..read]);
+        let end = waiting.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        for line in waiting[..end].split(|byte| *byte == b'\n') {
+            latencies.extend(age_of_alert(line, now));
+        }
+        waiting.drain(..end);
+    }
+}
+
+fn age_of_alert(line: &[u8], now: Timestamp) -> Option<f64> {
+    // Half of the lines are the opens themselves: not worth parsing.
+    let kind = b"\"type\":\"alert\"";
+    if !line.windows(kind.len()).take(256).any(|window| window == kind) {
+        return None;
+    }
+    let record: Value = serde_json::from_slice(line).expect("a record is JSON");
+    if text(&record, "alert.rule") != "sensitive_file_read" || record["alert"]["count"] != 1 {
+        return None;
+    }
+    let time: Timestamp = text(&record, "time").parse().expect("a record has a time");
+    Some(now.duration_since(time).as_secs_f64() * 1e3)
+}
