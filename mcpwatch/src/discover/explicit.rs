@@ -64,6 +64,12 @@ impl Explicit {
         self.rows.iter().find(|row| row.holds(subject)).map(|row| &row.settings)
     }
 
+    /// An entry asks for a cgroup, which the kernel's events do not name.
+    #[must_use]
+    pub fn asks_for_cgroup(&self) -> bool {
+        self.rows.iter().any(|row| row.cgroup.is_some())
+    }
+
     /// What the settings allow the server that is shown as `name`: all entries of that name together.
     #[must_use]
     pub fn allow(&self, name: &str) -> Allow {

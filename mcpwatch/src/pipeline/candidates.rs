@@ -24,6 +24,19 @@ const TICK: u64 = 10_000_000;
 /// them. Reading takes some milliseconds, unless a file system hangs.
 const LOOKING: u64 = 500_000_000;
 
+/// Most processes that wait for the name of their cgroup.
+const UNPLACED: usize = 1_024;
+
+/// A process outside every instance, until its cgroup is known.
+#[derive(Debug)]
+pub(super) struct Unplaced {
+    process: ProcessKey,
+    start_time: u64,
+    program: OwnedProgram,
+    client: Option<String>,
+    channel: (u64, u64),
+}
+
 impl Pipeline {
     /// Takes an event of a candidate; true when it is held, so that nothing more is to be done with it now.
     pub(super) fn hold(&mut self, event: &Event) -> bool {
@@ -151,30 +164,49 @@ impl Pipeline {
         if self.clients.name_of(&exec.path, &exec.argv).is_some() {
             self.actions.push(Action::LookForConfigs { pid: event.process.pid });
         }
-        let program =
-            OwnedProgram { exe: exec.path.clone(), argv: exec.argv.clone(), cwd: exec.cwd.clone() };
-        let client = self.client_of(exec.parent);
-        let subject = Subject {
-            exe: &exec.path,
-            argv: &exec.argv,
-            pid: event.process.pid,
-            ..Subject::default()
+        let unplaced = Unplaced {
+            process: event.process,
+            start_time: event.start_time,
+            program: OwnedProgram {
+                exe: exec.path.clone(),
+                argv: exec.argv.clone(),
+                cwd: exec.cwd.clone(),
+            },
+            client: self.client_of(exec.parent),
+            channel: (exec.stdin_inode.unwrap_or(0), exec.stdout_inode.unwrap_or(0)),
         };
-        let named = self.explicit.server(subject).is_some()
-            || config_of(&[program.borrow()], &self.configured, client.as_deref()).is_some();
+        if let Some(unplaced) = self.place(unplaced, "")
+            && self.explicit.asks_for_cgroup()
+            && self.unplaced.len() < UNPLACED
+        {
+            self.actions.push(Action::LookForConfigs { pid: unplaced.process.pid });
+            self.unplaced.insert(unplaced.process.pid, unplaced);
+        }
+    }
+
+    /// Makes a server of a process that the settings or a configuration name; gives it back otherwise.
+    fn place(&mut self, unplaced: Unplaced, cgroup: &str) -> Option<Unplaced> {
+        let Unplaced { process, start_time, program, client, channel } = &unplaced;
+        let subject = Subject { exe: &program.exe, argv: &program.argv, pid: process.pid, cgroup };
+        let explicit = self.explicit.server(subject).is_some();
         // A shell that happens to run a configured command line by hand has a terminal, not a channel.
-        let channel = (exec.stdin_inode.unwrap_or(0), exec.stdout_inode.unwrap_or(0));
-        if !named || (channel == (0, 0) && self.explicit.server(subject).is_none()) {
-            return;
+        let configured = *channel != (0, 0)
+            && config_of(&[program.borrow()], &self.configured, client.as_deref()).is_some();
+        if !explicit && !configured {
+            return Some(unplaced);
         }
-        let id = mcpwatch_common::control::instance_id(event.process.pid, event.start_time);
-        self.enlist(id, event.process, event.time, channel, false);
+        let (process, start_time) = (*process, *start_time);
+        let id = mcpwatch_common::control::instance_id(process.pid, start_time);
+        self.enlist(id, process, self.now, *channel, false);
         if let Some(instance) = self.instances.get_mut(&id) {
-            instance.add_program(program);
+            instance.add_program(unplaced.program);
+            cgroup.clone_into(&mut instance.cgroup);
+            instance.looked = true;
         }
-        self.watch(event.process, event.start_time, id);
+        self.watch(process, start_time, id);
         self.actions.push(Action::LookAgain);
         self.judge(id);
+        None
     }
 
     /// Makes an instance here and in the kernel.
@@ -455,6 +487,10 @@ impl Pipeline {
 
     /// The configurations around a process have been read; what is in them has come in before this.
     pub(super) fn looked(&mut self, pid: u32, cgroup: &str) {
+        if let Some(unplaced) = self.unplaced.remove(&pid) {
+            self.place(unplaced, cgroup);
+            return;
+        }
         let founded: Vec<u64> = self
             .instances
             .values()

@@ -92,6 +92,8 @@ pub struct Pipeline {
     /// The same in one row, as discovery wants it.
     configured: Vec<ConfiguredServer>,
     explicit: Explicit,
+    /// Processes that the settings may name by their cgroup, by id.
+    unplaced: BTreeMap<u32, candidates::Unplaced>,
     clients: Clients,
     detector: Detector,
     dedupe: Dedupe<Record>,
@@ -124,6 +126,7 @@ impl Pipeline {
             configs: BTreeMap::new(),
             configured: Vec::new(),
             explicit: Explicit::new(&config.servers)?,
+            unplaced: BTreeMap::new(),
             clients: Clients::new(&config.discovery.clients)?,
             detector: Detector::new(&config.rules, homes, locations::is_client_config)?,
             dedupe: Dedupe::default(),

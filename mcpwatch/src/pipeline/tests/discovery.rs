@@ -312,9 +312,8 @@ fn a_second_look_adds_what_was_forked_between() {
     assert!(scene.watch.contains_key(&12));
     scene.open(12, "/a");
     assert_eq!(scene.story(), ["discovered files by config", "open /a background"]);
-    let looks = |scene: &Scene| {
-        scene.actions.iter().filter(|action| **action == Action::LookAgain).count()
-    };
+    let looks =
+        |scene: &Scene| scene.actions.iter().filter(|action| **action == Action::LookAgain).count();
     let before = looks(&scene);
     scene.look();
     assert_eq!(looks(&scene), before, "looking ends when nothing new was found");

@@ -151,14 +151,7 @@ impl Scene {
     }
 
     /// A process that was there before the agent.
-    fn was_running(
-        &mut self,
-        parent: u32,
-        pid: u32,
-        stdio: (u64, u64),
-        exe: &str,
-        argv: &[&str],
-    ) {
+    fn was_running(&mut self, parent: u32, pid: u32, stdio: (u64, u64), exe: &str, argv: &[&str]) {
         let argv = argv.iter().map(|&word| word.to_owned()).collect();
         let task = Task { parent, start_time: self.now, stdio, exe: exe.into(), argv };
         self.tasks.insert(pid, task);
@@ -425,8 +418,7 @@ impl Scene {
 
 fn initialize() -> Value {
     let client = json!({"name": "myclient", "version": "1"});
-    let params =
-        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
     json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
 }
 
@@ -494,7 +486,8 @@ fn line(record: &Value) -> String {
             None => format!("message {}", text("/mcp/method")),
         },
         "mcp.call" => {
-            let what = if record["call"].get("tool").is_some() { "/call/tool" } else { "/call/method" };
+            let what =
+                if record["call"].get("tool").is_some() { "/call/tool" } else { "/call/method" };
             format!("call {} {} {}", text("/call/id"), text(what), text("/call/status"))
         }
         "process.exec" => format!("exec {} {}", text("/exec/path"), cause()),
