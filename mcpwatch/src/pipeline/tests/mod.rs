@@ -56,6 +56,8 @@ struct Scene {
     pipeline: Pipeline,
     now: u64,
     sniff: bool,
+    /// Configurations around a new process are read at once; else they never are.
+    looks: bool,
     tasks: BTreeMap<u32, Task>,
     watch: BTreeMap<u32, u64>,
     instances: BTreeMap<u64, Channel>,
@@ -82,6 +84,7 @@ impl Scene {
             pipeline: Pipeline::new(config, &origin).unwrap(),
             now: 1_000 * SECOND,
             sniff,
+            looks: true,
             tasks: BTreeMap::new(),
             watch: BTreeMap::new(),
             instances: BTreeMap::new(),
@@ -105,6 +108,7 @@ impl Scene {
             crate::output::contract_tests::assert_valid(&record);
             self.records.push(record);
         }
+        let mut looked = Vec::new();
         for action in self.pipeline.take_actions() {
             match &action {
                 Action::SetInstance { id, stdin_inode, stdout_inode } => {
@@ -119,10 +123,19 @@ impl Scene {
                         self.watch.remove(pid);
                     }
                 }
-                Action::SetWatching(_) | Action::LookAgain | Action::LookForConfigs { .. } => {}
+                Action::LookForConfigs { pid } => looked.extend(self.looks.then_some(*pid)),
+                Action::SetWatching(_) | Action::LookAgain => {}
             }
             self.actions.push(action);
         }
+        for pid in looked {
+            self.looked(pid);
+        }
+    }
+
+    /// The shell has read the configurations around a process.
+    fn looked(&mut self, pid: u32) {
+        self.input(Input::Looked { time: self.now, pid, cgroup: "/user.slice".into() });
     }
 
     /// Sends one event of a process, its body and tail as the kernel lays them out.
@@ -151,14 +164,7 @@ impl Scene {
     }
 
     /// A process that was there before the agent.
-    fn was_running(
-        &mut self,
-        parent: u32,
-        pid: u32,
-        stdio: (u64, u64),
-        exe: &str,
-        argv: &[&str],
-    ) {
+    fn was_running(&mut self, parent: u32, pid: u32, stdio: (u64, u64), exe: &str, argv: &[&str]) {
         let argv = argv.iter().map(|&word| word.to_owned()).collect();
         let task = Task { parent, start_time: self.now, stdio, exe: exe.into(), argv };
         self.tasks.insert(pid, task);
@@ -425,8 +431,7 @@ impl Scene {
 
 fn initialize() -> Value {
     let client = json!({"name": "myclient", "version": "1"});
-    let params =
-        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
     json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
 }
 
@@ -494,7 +499,8 @@ fn line(record: &Value) -> String {
             None => format!("message {}", text("/mcp/method")),
         },
         "mcp.call" => {
-            let what = if record["call"].get("tool").is_some() { "/call/tool" } else { "/call/method" };
+            let what =
+                if record["call"].get("tool").is_some() { "/call/tool" } else { "/call/method" };
             format!("call {} {} {}", text("/call/id"), text(what), text("/call/status"))
         }
         "process.exec" => format!("exec {} {}", text("/exec/path"), cause()),
