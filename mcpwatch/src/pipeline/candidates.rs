@@ -12,7 +12,7 @@ use crate::discover::survey::{Known, survey};
 use crate::event::{Event, EventKind, Exec, NetOperation, ProcessKey};
 use crate::host::processes::{Entry, entity_id};
 use crate::host::snapshot::ProcessSnapshot;
-use crate::record::{Process, RecordType, Server};
+use crate::record::{EvidenceKind, Process, RecordType, Server};
 use crate::session::Conversation;
 
 use super::instance::{Flood, Held, Instance, OwnedProgram, Role, Serving};
@@ -64,6 +64,12 @@ impl Pipeline {
                 true
             }
             // A process of a server with a channel of its own: what it does is the server's doing, at once.
+            EventKind::Exec(exec) if owned => {
+                if exec.candidate {
+                    instance.add_program(OwnedProgram::of(exec));
+                }
+                false
+            }
             _ if owned => false,
             EventKind::Exec(exec) => {
                 instance.members.insert(event.process);
@@ -71,11 +77,7 @@ impl Pipeline {
                     || (instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0));
                 held.push(event.clone());
                 if on_channel {
-                    instance.add_program(OwnedProgram {
-                        exe: exec.path.clone(),
-                        argv: exec.argv.clone(),
-                        cwd: exec.cwd.clone(),
-                    });
+                    instance.add_program(OwnedProgram::of(exec));
                 }
                 self.remember(event, exec);
                 self.judge(id);
@@ -167,11 +169,7 @@ impl Pipeline {
         let unplaced = Unplaced {
             process: event.process,
             start_time: event.start_time,
-            program: OwnedProgram {
-                exe: exec.path.clone(),
-                argv: exec.argv.clone(),
-                cwd: exec.cwd.clone(),
-            },
+            program: OwnedProgram::of(exec),
             client: self.client_of(exec.parent),
             channel: (exec.stdin_inode.unwrap_or(0), exec.stdout_inode.unwrap_or(0)),
         };
@@ -353,6 +351,7 @@ impl Pipeline {
             Role::Candidate(_) | Role::Helper => {
                 let settled = instance.looked
                     || verdict.config_path.is_some()
+                    || verdict.evidence.iter().any(|piece| piece.kind == EvidenceKind::Explicit)
                     || instance.members.is_empty()
                     || self.now.saturating_sub(instance.born) > LOOKING;
                 if settled {
@@ -432,13 +431,17 @@ impl Pipeline {
         } else if instance.missed {
             instance.conversation.may_have_missed();
         }
-        let born = instance.born;
+        let (born, living) = (instance.born, instance.members.clone());
         self.tell_discovered(id, born);
         if let Role::Candidate(held) = before {
             let (events, left_out) = held.release();
             self.losses.add("pipeline", "candidates", "held_full", left_out);
             for event in events {
                 self.admit(&event);
+            }
+            // Who lives was followed while the events were held; telling them changes nothing in that.
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.members = living;
             }
         }
         // The channel was read again in letting go: the handshake may add a name and a version.
@@ -543,6 +546,7 @@ impl Pipeline {
             }
         }
         self.actions.push(Action::Forget { instance: id, pids });
+        self.close_if_empty(instance.outer, self.now);
     }
 
     /// Candidates whose time is over are dropped; calls are reminded of the time.

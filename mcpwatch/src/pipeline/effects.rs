@@ -21,7 +21,7 @@ impl Pipeline {
     /// An open or a use of the network by a process of a server.
     pub(super) fn effect(&mut self, event: &Event) {
         let Some(owner) = self.owner(event.instance) else { return };
-        let Some(process) = self.shown_process(event.process) else { return };
+        let process = self.shown_process(event);
         match &event.kind {
             EventKind::Open(open) => {
                 let attribution = self.attribute(event.process, owner, Object::File(open));
@@ -79,10 +79,6 @@ impl Pipeline {
             record.truncated.push("exec.argv");
         }
         self.records.push(record);
-    }
-
-    fn shown_process(&self, key: ProcessKey) -> Option<Arc<Process>> {
-        self.processes.get(key).map(|entry| Arc::clone(&entry.shown))
     }
 
     fn attribute(&self, process: ProcessKey, owner: u64, object: Object<'_>) -> Attribution {

@@ -7,7 +7,7 @@ use crate::attribute::{Mentions, Suspect};
 use crate::detect::Given;
 use crate::discover::launcher::Launch;
 use crate::discover::matching::Program;
-use crate::event::{Direction, Event, EventKind, Payload, ProcessKey};
+use crate::event::{Direction, Event, EventKind, Exec, Payload, ProcessKey};
 use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 
@@ -135,6 +135,12 @@ pub struct OwnedProgram {
 }
 
 impl OwnedProgram {
+    /// What an exec executed.
+    #[must_use]
+    pub fn of(exec: &Exec) -> Self {
+        Self { exe: exec.path.clone(), argv: exec.argv.clone(), cwd: exec.cwd.clone() }
+    }
+
     /// The same, borrowed, as discovery wants it.
     #[must_use]
     pub fn borrow(&self) -> Program<'_> {

@@ -13,9 +13,9 @@ use super::{Action, Pipeline};
 
 impl Pipeline {
     pub(super) fn forked(&mut self, event: &Event, fork: Fork) {
-        let parent = self.processes.get(event.process);
+        let parent = self.processes.get(event.process).cloned();
         // A process that is forked in a call belongs to it; one whose parent was is the parent's heir.
-        let inherited = parent.map(|entry| Arc::clone(&entry.lineage));
+        let inherited = parent.as_ref().map(|entry| Arc::clone(&entry.lineage));
         let lineage = match inherited {
             Some(lineage) if !lineage.is_empty() => lineage,
             _ => match self.owner(event.instance).and_then(|id| self.serving(id)) {
@@ -23,25 +23,32 @@ impl Pipeline {
                 None => Arc::from([]),
             },
         };
-        let shown = parent.map(|entry| Arc::clone(&entry.shown));
-        let start_time = self.clock.time(fork.child_start_time);
-        let shown = Process {
-            entity_id: entity_id(fork.child),
-            pid: fork.child.pid,
-            ppid: event.process.pid,
-            start_time,
-            ..shown.map_or_else(|| unknown(fork.child), |shown| (*shown).clone())
-        };
-        self.processes.insert(
-            fork.child,
-            Entry {
-                parent: Some(event.process),
-                shown: Arc::new(shown),
-                instance: event.instance,
-                lineage,
-                ended: false,
-            },
-        );
+        if let Some(known) = self.processes.get_mut(fork.child) {
+            // A look at the processes was faster, or this was held and the child has gone on meanwhile.
+            if known.ended || ![0, event.instance].contains(&known.instance) {
+                return;
+            }
+            known.instance = event.instance;
+            known.lineage = lineage;
+        } else {
+            let shown = Process {
+                entity_id: entity_id(fork.child),
+                pid: fork.child.pid,
+                ppid: event.process.pid,
+                start_time: self.clock.time(fork.child_start_time),
+                ..parent.map_or_else(|| unknown(fork.child), |parent| (*parent.shown).clone())
+            };
+            self.processes.insert(
+                fork.child,
+                Entry {
+                    parent: Some(event.process),
+                    shown: Arc::new(shown),
+                    instance: event.instance,
+                    lineage,
+                    ended: false,
+                },
+            );
+        }
         if let Some(instance) = self.instances.get_mut(&event.instance) {
             instance.members.insert(fork.child);
         }
@@ -69,7 +76,8 @@ impl Pipeline {
                 shown: Arc::clone(&shown),
                 instance: event.instance,
                 lineage,
-                ended: false,
+                // Held and let go of, it may be told after the end.
+                ended: before.as_ref().is_some_and(|entry| entry.ended),
             },
         );
         if exec.watch_full {
@@ -85,11 +93,7 @@ impl Pipeline {
             let on_channel =
                 instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
             if on_channel && instance.conversation.first_request().is_none() && !exec.candidate {
-                instance.add_program(OwnedProgram {
-                    exe: exec.path.clone(),
-                    argv: exec.argv.clone(),
-                    cwd: exec.cwd.clone(),
-                });
+                instance.add_program(OwnedProgram::of(exec));
                 self.given_grew(event.instance);
             }
         }
@@ -120,8 +124,7 @@ impl Pipeline {
         {
             let mut record = self.record(RecordType::ProcessExit, event.time);
             record.server = Some(Arc::clone(&serving.shown));
-            record.process =
-                self.processes.get(event.process).map(|entry| Arc::clone(&entry.shown));
+            record.process = Some(self.shown_process(event));
             record.exit = Some(detail);
             self.records.push(record);
         }
@@ -146,7 +149,7 @@ impl Pipeline {
     }
 
     /// Ends an instance without living processes, and then perhaps the one around it.
-    fn close_if_empty(&mut self, id: u64, time: u64) {
+    pub(super) fn close_if_empty(&mut self, id: u64, time: u64) {
         let Some(instance) = self.instances.get(&id) else { return };
         let inner = self.instances.values().any(|one| one.outer == id);
         if !instance.members.is_empty() || inner {
@@ -182,6 +185,18 @@ impl Pipeline {
             record.exit = instance.exit;
             self.records.push(record);
         }
+    }
+
+    /// The process of an event as records show it. Of one whose fork was lost no more is known than the
+    /// event says; what it does is told all the same.
+    pub(super) fn shown_process(&self, event: &Event) -> Arc<Process> {
+        self.processes.get(event.process).map_or_else(
+            || {
+                let start_time = self.clock.time(event.start_time);
+                Arc::new(Process { start_time, ..unknown(event.process) })
+            },
+            |entry| Arc::clone(&entry.shown),
+        )
     }
 
     /// Argument vector with secrets masked.

@@ -129,7 +129,6 @@ fn a_process_forked_in_a_call_stays_with_it_after_the_answer() {
         [
             "call 1 weather ok",
             "ALERT sensitive_file_read critical covert 1 x1",
-            "ALERT background_activity medium covert 1 x1",
             "open /home/me/.ssh/id_rsa covert 1",
             "open /b covert 2",
         ]

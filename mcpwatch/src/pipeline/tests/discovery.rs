@@ -20,7 +20,7 @@ fn a_handshake_makes_a_candidate_a_server_and_lets_go_of_what_was_held_in_order(
             "exec /usr/bin/node startup",
             "open /work/server.js startup",
             "open /etc/hosts startup",
-            "session 2025-06-18",
+            "session -",
             "session 2025-06-18",
             "discovered weather by handshake",
             "call 0 initialize ok",
@@ -155,6 +155,29 @@ fn a_configuration_names_the_server_it_starts() {
 }
 
 #[test]
+fn a_server_waits_a_moment_for_the_configuration_that_names_it() {
+    let mut scene = Scene::new();
+    scene.looks = false;
+    scene.candidate(11);
+    scene.initialize(11);
+    scene.call(11, 1, "read", json!({"path": "/a"}));
+    scene.open(11, "/a");
+    assert_eq!(scene.story(), [""; 0]);
+    scene.config("files", "node", &["server.js"]);
+    scene.looked(11);
+    let story = scene.effects();
+    assert_eq!(story[0], "discovered files by handshake+config");
+    assert_eq!(story.last().unwrap(), "open /a requested 1");
+    // A file system that hangs does not hold up a server for long.
+    let mut scene = Scene::new();
+    scene.looks = false;
+    scene.candidate(11);
+    scene.initialize(11);
+    scene.wait(SECOND);
+    assert_eq!(scene.effects()[0], "discovered weather by handshake");
+}
+
+#[test]
 fn a_broken_configuration_is_a_warning_with_its_place() {
     let mut scene = Scene::new();
     scene.input(Input::Config(ConfigFile {
@@ -189,6 +212,7 @@ fn wrappers_on_one_channel_are_one_server() {
             "exec /usr/bin/node startup",
             "exec /usr/bin/dash startup",
             "exec /usr/bin/node startup",
+            "discovered @modelcontextprotocol/server-filesystem by handshake+command_line",
             "discovered weather by handshake+command_line",
             "call 0 initialize ok",
             "open /data/a requested 1",
@@ -216,6 +240,7 @@ fn a_server_behind_a_proxy_is_one_of_its_own() {
         scene.effects(),
         [
             // Until it has spoken, it is a process of the server around it.
+            "ALERT background_activity medium background x1",
             "exec /usr/bin/python3 background",
             "discovered python3 by handshake",
             "discovered inner by handshake",
@@ -285,7 +310,12 @@ fn a_server_that_runs_already_is_found_and_followed_from_the_middle() {
     scene.result(11, 4);
     assert_eq!(
         scene.story(),
-        ["open /a background", "open /b requested 4", "call 4 read ok"],
+        [
+            "message \"joined_mid_stream\"",
+            "open /a background",
+            "open /b requested 4",
+            "call 4 read ok",
+        ],
         "it has been asked before, so that is no startup"
     );
 }
@@ -298,7 +328,12 @@ fn a_running_candidate_becomes_a_server_by_what_it_says() {
     assert_eq!(scene.pipeline.standing().candidates, 1);
     scene.call(11, 4, "read", json!({"path": "/b"}));
     scene.open(11, "/b");
-    assert_eq!(scene.story(), ["discovered node by handshake", "open /b requested 4"]);
+    assert_eq!(scene.story(), [""; 0], "a request alone could be anybody's");
+    scene.result(11, 4);
+    assert_eq!(
+        scene.story(),
+        ["discovered node by handshake", "open /b requested 4", "call 4 read ok"]
+    );
 }
 
 #[test]

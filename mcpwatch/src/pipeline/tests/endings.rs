@@ -65,6 +65,21 @@ fn a_server_that_ends_with_its_handshake_is_told_whole() {
 }
 
 #[test]
+fn a_child_that_came_and_went_before_the_handshake_does_not_keep_its_server_alive() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    // With pipes of its own it is a candidate itself: its end is not held with the server's events.
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/git", &["git", "--version"]);
+    scene.exit(12, 0);
+    scene.fork(11, 13);
+    scene.exit(13, 0);
+    scene.initialize(11);
+    scene.forget();
+    scene.exit(11, 0);
+    assert_eq!(scene.story(), ["exit 11 0", "exited weather"]);
+}
+
+#[test]
 fn kernel_losses_are_told_as_they_grow() {
     let mut scene = Scene::new();
     scene.counters("open", [10, 10, 0, 0, 0, 0]);
@@ -78,6 +93,28 @@ fn kernel_losses_are_told_as_they_grow() {
             "loss kernel open ring_full 60 of 60",
             "loss kernel open ring_full 3 of 63",
             "loss kernel open too_big 2 of 2",
+        ]
+    );
+}
+
+#[test]
+fn what_a_process_does_whose_fork_was_lost_is_told_all_the_same() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "read", json!({}));
+    let instance = scene.watch[&11];
+    scene.was_running(11, 12, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.watch.insert(12, instance);
+    scene.open(12, "/home/me/.ssh/id_rsa");
+    let open = scene.of_type("file.open")[0].clone();
+    assert_eq!((&open["process"]["pid"], &open["process"]["exe"]), (&json!(12), &json!("")));
+    scene.exit(12, 0);
+    assert_eq!(
+        scene.story(),
+        [
+            "ALERT sensitive_file_read critical covert 1 x1",
+            "open /home/me/.ssh/id_rsa covert 1",
+            "exit 12 0",
         ]
     );
 }

@@ -43,8 +43,8 @@ fn events_that_cannot_be_read_are_counted() {
     let lost = whole.len() - 1 + 2;
     let story = scene.story();
     assert_eq!(story.iter().filter(|line| line.starts_with("open")).count(), 2);
-    let last = story.last().unwrap();
-    assert_eq!(last, &format!("loss decode events malformed 2 of {lost}"));
+    let told = story.last().unwrap();
+    assert_eq!(told, &format!("loss decode events malformed 2 of {lost}"));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn random_bytes_never_panic_and_records_stay_valid() {
 
 #[test]
 fn a_random_life_of_a_host_keeps_every_record_valid_and_every_table_empty_at_its_end() {
-    for seed in 0..20 {
+    for seed in 0..40 {
         let mut random = Random(seed);
         let mut scene = Scene::new();
         scene.config("files", "node", &["server.js"]);

@@ -56,6 +56,8 @@ struct Scene {
     pipeline: Pipeline,
     now: u64,
     sniff: bool,
+    /// Configurations around a new process are read at once; else they never are.
+    looks: bool,
     tasks: BTreeMap<u32, Task>,
     watch: BTreeMap<u32, u64>,
     instances: BTreeMap<u64, Channel>,
@@ -82,6 +84,7 @@ impl Scene {
             pipeline: Pipeline::new(config, &origin).unwrap(),
             now: 1_000 * SECOND,
             sniff,
+            looks: true,
             tasks: BTreeMap::new(),
             watch: BTreeMap::new(),
             instances: BTreeMap::new(),
@@ -105,6 +108,7 @@ impl Scene {
             crate::output::contract_tests::assert_valid(&record);
             self.records.push(record);
         }
+        let mut looked = Vec::new();
         for action in self.pipeline.take_actions() {
             match &action {
                 Action::SetInstance { id, stdin_inode, stdout_inode } => {
@@ -119,10 +123,19 @@ impl Scene {
                         self.watch.remove(pid);
                     }
                 }
-                Action::SetWatching(_) | Action::LookAgain | Action::LookForConfigs { .. } => {}
+                Action::LookForConfigs { pid } => looked.extend(self.looks.then_some(*pid)),
+                Action::SetWatching(_) | Action::LookAgain => {}
             }
             self.actions.push(action);
         }
+        for pid in looked {
+            self.looked(pid);
+        }
+    }
+
+    /// The shell has read the configurations around a process.
+    fn looked(&mut self, pid: u32) {
+        self.input(Input::Looked { time: self.now, pid, cgroup: "/user.slice".into() });
     }
 
     /// Sends one event of a process, its body and tail as the kernel lays them out.
@@ -319,6 +332,7 @@ impl Scene {
         self.asked(pid, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "every caller has it from `json!`")]
     fn call(&mut self, pid: u32, id: u64, tool: &str, arguments: Value) {
         let params = json!({"name": tool, "arguments": arguments});
         self.asked(
