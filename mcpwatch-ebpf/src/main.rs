@@ -36,6 +36,7 @@ use aya_ebpf::{
     macros::{cgroup_sock_addr, raw_tracepoint},
     programs::{RawTracePointContext, SockAddrContext},
 };
+use mcpwatch_common::event::Kind;
 
 /// New processes: membership in the watch set and in the scope is inherited here, so that there is
 /// no race on descendants.
@@ -79,28 +80,28 @@ fn sys_exit(ctx: RawTracePointContext) -> i32 {
 /// Destinations of IPv4 connections, also of those that no system call shows (`io_uring`).
 #[cgroup_sock_addr(connect4)]
 fn connect4(ctx: SockAddrContext) -> i32 {
-    network::on_egress4(&ctx);
+    network::on_egress4(&ctx, Kind::Connect);
     network::ALLOW
 }
 
 /// Destinations of IPv6 connections.
 #[cgroup_sock_addr(connect6)]
 fn connect6(ctx: SockAddrContext) -> i32 {
-    network::on_egress6(&ctx);
+    network::on_egress6(&ctx, Kind::Connect);
     network::ALLOW
 }
 
 /// Destinations of IPv4 datagrams that carry their own address.
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    network::on_egress4(&ctx);
+    network::on_egress4(&ctx, Kind::Send);
     network::ALLOW
 }
 
 /// Destinations of IPv6 datagrams that carry their own address.
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    network::on_egress6(&ctx);
+    network::on_egress6(&ctx, Kind::Send);
     network::ALLOW
 }
 

@@ -99,6 +99,10 @@ pub struct Pending {
     pub socket_type: u16,
     /// As in `event::Net`.
     pub protocol: u16,
+    /// What it is the destination of: a connection or a datagram.
+    pub kind: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// Frozen at load by the agent.

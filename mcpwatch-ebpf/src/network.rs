@@ -41,7 +41,7 @@ const NOTHING: Net = Net {
 
 /// IPv4 destination, before the connection is made.
 #[inline(always)]
-pub fn on_egress4(ctx: &SockAddrContext) {
+pub fn on_egress4(ctx: &SockAddrContext, kind: Kind) {
     let Some(task) = watch::current() else { return };
     // SAFETY: the verifier checks each access to the context.
     let pending = unsafe {
@@ -52,6 +52,8 @@ pub fn on_egress4(ctx: &SockAddrContext) {
             port: u16::from_be(address.user_port as u16),
             socket_type: address.type_ as u16,
             protocol: address.protocol as u16,
+            kind: kind as u32,
+            padding: 0,
         }
     };
     egress(&task, pending);
@@ -59,7 +61,7 @@ pub fn on_egress4(ctx: &SockAddrContext) {
 
 /// IPv6 destination, before the connection is made.
 #[inline(always)]
-pub fn on_egress6(ctx: &SockAddrContext) {
+pub fn on_egress6(ctx: &SockAddrContext, kind: Kind) {
     let Some(task) = watch::current() else { return };
     // SAFETY: the verifier checks each access to the context, and wants them word by word.
     let pending = unsafe {
@@ -77,6 +79,8 @@ pub fn on_egress6(ctx: &SockAddrContext) {
             port: u16::from_be(context.user_port as u16),
             socket_type: context.type_ as u16,
             protocol: context.protocol as u16,
+            kind: kind as u32,
+            padding: 0,
         }
     };
     egress(&task, pending);
@@ -122,7 +126,19 @@ fn send_pending(task: &Task, pending: &Pending) {
     let mut body = NOTHING;
     body.has_result = 0;
     apply(&mut body, pending);
-    send(Probe::Egress, Kind::Connect, task, 0, body);
+    send(Probe::Egress, kind_of(pending), task, 0, body);
+}
+
+#[inline(always)]
+fn kind_of(pending: &Pending) -> Kind {
+    if pending.kind == Kind::Send as u32 { Kind::Send } else { Kind::Connect }
+}
+
+/// A thread is gone: a destination whose system call never returned goes with it, lest the next thread of
+/// that id be blamed.
+#[inline(always)]
+pub fn forget(task: &Task) {
+    let _ = PENDING.remove(thread_key(task));
 }
 
 #[inline(always)]
@@ -211,7 +227,9 @@ fn addressed(task: &Task, call: &Addressed) {
     body.fd = fd;
     let Some(draft) = Draft::new(Room::Call) else { return };
     let mut tail_len = 0;
+    let mut kind = kind;
     if let Some(pending) = pending {
+        kind = kind_of(&pending);
         apply(&mut body, &pending);
     } else {
         body.family = read_user(address).unwrap_or(0);

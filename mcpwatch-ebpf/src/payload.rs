@@ -25,7 +25,8 @@ const STEPS: usize = 600;
 pub enum Form {
     /// `(fd, buffer, length)`: read, write, recvfrom, sendto.
     Buffer,
-    /// `(fd, row of buffers, their number)`: readv, writev.
+    /// `(fd, row of buffers, their number)`: readv, writev, and preadv2, pwritev2, which without an offset
+    /// are the same.
     Row,
     /// `(fd, message header)`: recvmsg, sendmsg.
     Message,

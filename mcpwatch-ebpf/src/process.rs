@@ -13,11 +13,11 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    emit::{Draft, Notice, Room, Wake, unreadable},
+    emit::{Draft, Notice, Room, Wake, filtered, unreadable},
     kread::{self, Address, follow, read},
     maps::offset,
-    path,
-    watch::{self, Founded, Task},
+    network, path,
+    watch::{self, Founded, Inherited, Task},
 };
 
 /// Tail offsets of an exec event stay below this: two paths of up to `PATH_BYTES` and a component each.
@@ -34,9 +34,10 @@ pub fn on_fork(child: Address) {
     watch::inherit_scope(parent_pid, child_pid);
     let Some(parent) = watch::current() else { return };
     let child_start_time = kread::task_start_time(child);
-    if !watch::inherit(&parent, child_pid, child_start_time) {
-        unreadable(Probe::Fork);
-        return;
+    match watch::inherit(&parent, child_pid, child_start_time) {
+        Inherited::Yes => {}
+        Inherited::Dropped => return filtered(Probe::Fork),
+        Inherited::Full => return unreadable(Probe::Fork),
     }
     let Some(draft) = Draft::new(Room::Life) else { return };
     draft.body(Fork { child_pid, padding: 0, child_start_time });
@@ -125,6 +126,10 @@ pub fn on_exec(current: Address) {
 /// A thread ended; with the last one of a process, the process has.
 #[inline(always)]
 pub fn on_exit(current: Address) {
+    let watched = watch::current();
+    if let Some(task) = &watched {
+        network::forget(task);
+    }
     let signal = follow(current, offset!(task_signal));
     // `do_exit` lowers the number of live threads before this tracepoint.
     if read::<u32>(signal, offset!(signal_live)) != Some(0) {
@@ -134,7 +139,7 @@ pub fn on_exit(current: Address) {
     if !watch::in_scope(pid) {
         return;
     }
-    let task = watch::current().unwrap_or_else(|| Task {
+    let task = watched.unwrap_or_else(|| Task {
         pid,
         tid,
         start_time: kread::task_start_time(current),

@@ -44,6 +44,8 @@ mod arch {
         pub const OPENAT: u64 = 257;
         pub const ACCEPT4: u64 = 288;
         pub const SENDMMSG: u64 = 307;
+        pub const PREADV2: u64 = 327;
+        pub const PWRITEV2: u64 = 328;
         pub const IO_URING_ENTER: u64 = 426;
         pub const OPENAT2: u64 = 437;
     }
@@ -80,6 +82,8 @@ mod arch {
         pub const OPENAT: u64 = 56;
         pub const ACCEPT4: u64 = 242;
         pub const SENDMMSG: u64 = 269;
+        pub const PREADV2: u64 = 286;
+        pub const PWRITEV2: u64 = 287;
         pub const IO_URING_ENTER: u64 = 426;
         pub const OPENAT2: u64 = 437;
     }
@@ -104,10 +108,10 @@ pub fn on_exit(task: &Task, regs: u64, result: i64) {
     let call = Call { args, result };
     let transfer = match number {
         number::READ | number::RECVFROM => Some((Form::Buffer, DIRECTION_IN)),
-        number::READV => Some((Form::Row, DIRECTION_IN)),
+        number::READV | number::PREADV2 => Some((Form::Row, DIRECTION_IN)),
         number::RECVMSG => Some((Form::Message, DIRECTION_IN)),
         number::WRITE | number::SENDTO => Some((Form::Buffer, DIRECTION_OUT)),
-        number::WRITEV => Some((Form::Row, DIRECTION_OUT)),
+        number::WRITEV | number::PWRITEV2 => Some((Form::Row, DIRECTION_OUT)),
         number::SENDMSG => Some((Form::Message, DIRECTION_OUT)),
         _ => None,
     };

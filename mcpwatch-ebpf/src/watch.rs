@@ -60,15 +60,26 @@ pub fn inherit_scope(parent: u32, child: u32) {
     }
 }
 
-/// A child joins the instance of its parent; true when it is watched.
+/// What became of a child of a watched process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Inherited {
+    /// It is watched.
+    Yes,
+    /// Its parent's instance is watched no more, and so is the parent.
+    Dropped,
+    /// There is no room.
+    Full,
+}
+
+/// A child joins the instance of its parent.
 #[inline(always)]
-pub fn inherit(parent: &Task, child: u32, child_start_time: u64) -> bool {
+pub fn inherit(parent: &Task, child: u32, child_start_time: u64) -> Inherited {
     if instance(parent.instance).is_none() {
         let _ = WATCH.remove(parent.pid);
-        return false;
+        return Inherited::Dropped;
     }
     let watch = Watch { instance: parent.instance, start_time: child_start_time };
-    WATCH.insert(child, watch, 0).is_ok()
+    if WATCH.insert(child, watch, 0).is_ok() { Inherited::Yes } else { Inherited::Full }
 }
 
 /// The instance's entry.

@@ -188,7 +188,13 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
     let base = take(&mut tail, open.base_len.into())?;
     let result = i32::try_from(header.result).ok()?;
     let path = if result >= 0 && (open.path_len > 0 || open.path_flags & wire::PATH_COMPLETE != 0) {
-        path_text(resolved, open.path_flags & wire::PATH_COMPLETE != 0)
+        let path = path_text(resolved, open.path_flags & wire::PATH_COMPLETE != 0);
+        // Opened again through /proc/self/fd: the nameless inside of pipefs or sockfs.
+        match open.mode & libc::S_IFMT {
+            libc::S_IFIFO if path == "/" => format!("pipe:[{}]", open.inode),
+            libc::S_IFSOCK if path == "/" => format!("socket:[{}]", open.inode),
+            _ => path,
+        }
     } else if argument.starts_with('/') || open.base_len == 0 {
         argument.clone()
     } else {

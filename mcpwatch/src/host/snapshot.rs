@@ -113,6 +113,12 @@ pub fn read(pid: u32) -> Option<ProcessSnapshot> {
     })
 }
 
+/// When the process with this id started, in clock ticks since boot; `None` when there is none.
+#[must_use]
+pub fn start_of(pid: u32) -> Option<u64> {
+    Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok().map(|stat| stat.starttime)
+}
+
 /// Reads every process, or `scope` and its descendants only, in the order of pids. Processes that
 /// vanish meanwhile are left out.
 #[must_use]

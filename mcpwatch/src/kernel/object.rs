@@ -259,6 +259,11 @@ impl Object {
         }
     }
 
+    /// The instances in the kernel's map.
+    pub fn instances(&self) -> impl Iterator<Item = u64> {
+        self.instances.keys().filter_map(Result::ok)
+    }
+
     /// The counters of every probe, summed over the processors.
     pub fn counters(&self) -> Result<Vec<(Probe, Counters)>, KernelError> {
         Probe::ALL

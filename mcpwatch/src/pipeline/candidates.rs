@@ -19,11 +19,13 @@ use super::instance::{Flood, Held, Instance, OwnedProgram, Role, Serving};
 use super::{Action, Pipeline, given};
 
 /// Nanoseconds of one clock tick of `/proc`.
-const TICK: u64 = 10_000_000;
+pub(super) const TICK: u64 = 10_000_000;
 /// How long a server waits for the configurations around it to be read, in nanoseconds: its name stands in
 /// them. Reading takes some milliseconds, unless a file system hangs.
 const LOOKING: u64 = 500_000_000;
 
+/// Most instances that are remembered after they were let go of.
+const FORGOTTEN: usize = 1_024;
 /// Most processes that wait for the name of their cgroup.
 const UNPLACED: usize = 1_024;
 
@@ -45,6 +47,7 @@ impl Pipeline {
         }
         if !self.instances.contains_key(&event.instance) {
             self.found(event);
+            self.miss(event);
         }
         let owned = self.owner(event.instance).is_some_and(|owner| owner != event.instance);
         let Some(instance) = self.instances.get_mut(&event.instance) else { return false };
@@ -123,6 +126,29 @@ impl Pipeline {
                 ended: false,
             },
         );
+    }
+
+    /// An instance whose founding was lost: what it did meanwhile is, too. A look at the processes finds it.
+    fn miss(&mut self, event: &Event) {
+        if self.instances.contains_key(&event.instance)
+            || self.forgotten.contains(&event.instance)
+            || matches!(event.kind, EventKind::Exit(_))
+        {
+            return;
+        }
+        self.losses.add("pipeline", "instances", "unknown", 1);
+        if event.time.saturating_sub(self.looked_for_unknown) > LOOKING {
+            self.looked_for_unknown = event.time;
+            self.actions.push(Action::LookAgain);
+        }
+    }
+
+    /// Remembers an instance whose last events may still be on their way.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.forgotten.push_back(id);
+        if self.forgotten.len() > FORGOTTEN {
+            self.forgotten.pop_front();
+        }
     }
 
     /// An instance the kernel has founded.
@@ -267,7 +293,10 @@ impl Pipeline {
             let start_time = root.start.saturating_mul(TICK);
             let id = mcpwatch_common::control::instance_id(root.pid, start_time);
             let fresh = !self.instances.contains_key(&id);
-            let taken = self.processes.get(root.key()).is_some_and(|entry| entry.instance != 0);
+            let taken = self
+                .processes
+                .get(root.key())
+                .is_some_and(|entry| self.instances.contains_key(&entry.instance));
             if fresh && (taken || (found.verdict.standing != Standing::Server && !self.sniffs())) {
                 continue;
             }
@@ -296,8 +325,10 @@ impl Pipeline {
                     });
                 }
                 if fresh || !instance.members.contains(&member.key()) {
-                    let outside =
-                        self.processes.get(member.key()).is_none_or(|entry| entry.instance == 0);
+                    let outside = self
+                        .processes
+                        .get(member.key())
+                        .is_none_or(|entry| !self.instances.contains_key(&entry.instance));
                     if outside || fresh {
                         self.watch(member.key(), start_time, id);
                         added = true;
@@ -539,6 +570,7 @@ impl Pipeline {
             return;
         }
         let Some(instance) = self.instances.remove(&id) else { return };
+        self.forget(id);
         let pids = instance.members.iter().map(|member| member.pid).collect();
         for member in &instance.members {
             if let Some(entry) = self.processes.get_mut(*member) {

@@ -41,6 +41,13 @@ pub enum Input {
         /// Path of its cgroup; empty when it had gone.
         cgroup: String,
     },
+    /// Processes that are gone although no event said so: it was lost.
+    Gone {
+        /// When it was noticed.
+        time: u64,
+        /// Pid and start time in clock ticks of each.
+        processes: Vec<(u32, u64)>,
+    },
     /// Something the shell noticed that a reader of the event stream must know.
     Warning {
         /// When.

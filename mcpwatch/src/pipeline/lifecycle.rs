@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::event::{Event, Exec, Exit, Fork, ProcessKey};
+use crate::event::{Event, EventKind, Exec, Exit, Fork, ProcessKey};
 use crate::host::processes::{Entry, entity_id};
 use crate::record::{ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
@@ -148,6 +148,22 @@ impl Pipeline {
         }
     }
 
+    /// A process is gone whose end nobody told.
+    pub(super) fn gone(&mut self, process: ProcessKey) {
+        let instance = self.processes.get(process).map_or(0, |entry| entry.instance);
+        let exit = Exit { code: None, signal: None };
+        let event = Event {
+            time: self.now,
+            process,
+            start_time: process.start.saturating_mul(super::candidates::TICK),
+            tid: process.pid,
+            instance,
+            truncated: false,
+            kind: EventKind::Exit(exit),
+        };
+        self.exited(&event, exit);
+    }
+
     /// Ends an instance without living processes, and then perhaps the one around it.
     pub(super) fn close_if_empty(&mut self, id: u64, time: u64) {
         let Some(instance) = self.instances.get(&id) else { return };
@@ -173,6 +189,7 @@ impl Pipeline {
         }
         self.spoken(id, time, said);
         let Some(instance) = self.instances.remove(&id) else { return };
+        self.forget(id);
         self.actions.push(Action::Forget { instance: id, pids: Vec::new() });
         if let Role::Server(serving) = instance.role {
             for due in self.dedupe.close_server(&serving.shown.id) {

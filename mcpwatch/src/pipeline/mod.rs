@@ -13,7 +13,7 @@ mod lifecycle;
 mod losses;
 mod speech;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::discover::ConfiguredServer;
 use crate::discover::explicit::{Clients, Explicit};
 use crate::discover::locations;
 use crate::event::decode;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, ProcessKey};
 use crate::host::clock::Clock;
 use crate::host::names::Names;
 use crate::host::processes::Processes;
@@ -101,6 +101,10 @@ pub struct Pipeline {
     limits: wire::Limits,
     losses: Losses,
     counters: Vec<ProbeCounters>,
+    /// Instances that were let go of: their last events may still come.
+    forgotten: VecDeque<u64>,
+    /// When processes were looked at last because of an instance nobody had announced.
+    looked_for_unknown: u64,
     /// Events that came out of the ring buffer, readable or not.
     received: u64,
     now: u64,
@@ -134,6 +138,8 @@ impl Pipeline {
             limits: wire::Limits::default(),
             losses: Losses::default(),
             counters: Vec::new(),
+            forgotten: VecDeque::new(),
+            looked_for_unknown: 0,
             received: 0,
             now: 0,
             watching: false,
@@ -153,6 +159,16 @@ impl Pipeline {
     /// Takes what the shell is to do.
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
+    }
+
+    /// Processes of the instances, as far as is known: to be compared with those there are.
+    pub fn living(&self) -> impl Iterator<Item = ProcessKey> {
+        self.instances.values().flat_map(|instance| &instance.members).copied()
+    }
+
+    /// The instances that are known: to be compared with those of the kernel.
+    pub fn instance_ids(&self) -> impl Iterator<Item = u64> {
+        self.instances.keys().copied()
     }
 
     /// Numbers for metrics.
@@ -212,6 +228,12 @@ impl Pipeline {
             Input::Looked { time, pid, cgroup } => {
                 self.now = self.now.max(time);
                 self.looked(pid, &cgroup);
+            }
+            Input::Gone { time, processes } => {
+                self.now = self.now.max(time);
+                for (pid, start) in processes {
+                    self.gone(ProcessKey { pid, start });
+                }
             }
             Input::Warning { time, message } => {
                 self.now = self.now.max(time);

@@ -1,5 +1,6 @@
 //! The pipeline's thread: feeds the pipeline, does what it asks of the kernel, and publishes its records.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use crate::telemetry::{Health, Heartbeat, Metrics};
 const TICK: Duration = Duration::from_millis(250);
 /// How often the kernel's counters are read and the clocks compared.
 const ACCOUNT: Duration = Duration::from_secs(1);
+/// How many accounts pass before what is watched is compared with what there is; after a loss it is at once.
+const RECONCILE: u64 = 60;
 /// Longest wait for the reader at the end of a run.
 const DRAIN: Duration = Duration::from_millis(700);
 /// Most records an output may have waiting when more are given to it at the end of a run.
@@ -41,6 +44,17 @@ pub struct Core {
     pub look_for: LookFor,
     pub scope: Option<u32>,
     pub reader: Reader,
+    /// What the last comparison of the books with the world found.
+    pub books: Books,
+}
+
+/// What is compared from time to time, because a lost event leaves an entry that nothing else removes.
+#[derive(Debug, Default)]
+pub struct Books {
+    accounts: u64,
+    ring_full: u64,
+    /// Instances of the kernel that the pipeline did not know at the last comparison.
+    unknown: BTreeSet<u64>,
 }
 
 impl Core {
@@ -236,7 +250,8 @@ impl Core {
     /// Reads the kernel's counters, and brings metrics and losses up to date.
     fn account(&mut self) -> anyhow::Result<()> {
         self.clock()?;
-        self.counters()?;
+        let ring_full = self.counters()?;
+        self.reconcile(ring_full)?;
         self.output_losses()?;
         let standing = self.pipeline.standing();
         self.metrics.set_candidates(standing.candidates);
@@ -275,7 +290,37 @@ impl Core {
         }
     }
 
-    fn counters(&mut self) -> anyhow::Result<()> {
+    /// Ends what is gone without a word, and takes instances out of the kernel that nobody knows: their
+    /// events were lost.
+    fn reconcile(&mut self, ring_full: u64) -> anyhow::Result<()> {
+        self.books.accounts += 1;
+        let lossy = ring_full > self.books.ring_full;
+        if !lossy && !self.books.accounts.is_multiple_of(RECONCILE) {
+            return Ok(());
+        }
+        self.books.ring_full = ring_full;
+        let gone: Vec<(u32, u64)> = self
+            .pipeline
+            .living()
+            .filter(|process| snapshot::start_of(process.pid) != Some(process.start))
+            .map(|process| (process.pid, process.start))
+            .collect();
+        if !gone.is_empty() {
+            self.input(Input::Gone { time: boot_time(), processes: gone })?;
+        }
+        let known: BTreeSet<u64> = self.pipeline.instance_ids().collect();
+        let unknown: BTreeSet<u64> =
+            self.object.instances().filter(|id| !known.contains(id)).collect();
+        // One that has just been founded is known a moment later.
+        for id in unknown.intersection(&self.books.unknown) {
+            self.object.drop_instance(*id, &[]);
+        }
+        self.books.unknown = unknown;
+        Ok(())
+    }
+
+    /// Tells the pipeline the kernel's counters; gives how many events found no room.
+    fn counters(&mut self) -> anyhow::Result<u64> {
         let counters = self.object.counters()?;
         let shown: Vec<ProbeCounters> = counters
             .iter()
@@ -298,7 +343,8 @@ impl Core {
                 (one.probe.to_owned(), counts)
             })
             .collect();
-        self.feed(Input::Counters { time: boot_time(), probes })
+        self.feed(Input::Counters { time: boot_time(), probes })?;
+        Ok(counters.iter().map(|(_, counters)| counters.ring_full).sum())
     }
 
     /// Takes out what is in flight, tells the last counters, and detaches.

@@ -146,6 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         look_for,
         scope: args.descendants_of,
         reader,
+        books: core::Books::default(),
     };
     serve(core, inbox, messages, listener, metrics, health, processes)
 }
