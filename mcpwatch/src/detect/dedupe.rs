@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::record::Relation;
 
-/// Most alerts that are counted at a time. The oldest gives way, with its count published.
-pub const CAPACITY: usize = 16 * 1024;
+/// Most alerts that are counted at a time: about 4 KiB each, of the 60 MiB the agent may hold. The oldest
+/// gives way, with its count published.
+pub const CAPACITY: usize = 2 * 1024;
 
 /// What an alert is counted by, besides rule and object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

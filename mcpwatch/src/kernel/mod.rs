@@ -1,5 +1,6 @@
 //! The only room that knows aya: load, attach, offsets, ring reader, watch set.
 
+pub mod btf;
 pub mod capabilities;
 pub mod hooks;
 pub mod object;

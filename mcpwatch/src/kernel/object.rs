@@ -92,6 +92,7 @@ impl Object {
         for hook in HOOKS {
             object.prepare(hook)?;
         }
+        give_back_memory();
         Ok((object, ring))
     }
 
@@ -341,6 +342,16 @@ fn map_error(map: &'static str, error: &aya::maps::MapError) -> KernelError {
 fn cgroup2_root() -> Option<File> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     File::open(capabilities::cgroup2_root(&mounts)?).ok()
+}
+
+/// Gives what loading took back to the system: the loader takes the kernel's type information apart, some
+/// 30 MiB, and the allocator would keep them for good.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Before 5.11 maps count against `RLIMIT_MEMLOCK`. A failure to raise it shows at the load, and from

@@ -7,8 +7,9 @@ use aya::maps::{MapData, RingBuf};
 
 use super::KernelError;
 
-/// Most bytes taken out in one go: the reader must come back to its loop under any load.
-const BATCH_BYTES: usize = 1 << 20;
+/// Most bytes taken out in one go, about a thousand events: batches wait in a queue, and each becomes its
+/// records at once, so that larger ones cost memory and caches. The ring buffer is the reserve.
+const BATCH_BYTES: usize = 256 << 10;
 
 /// The reader's end of the ring buffer.
 pub struct Ring {

@@ -31,6 +31,8 @@ fn ask(call: &str, result: &str) -> io::Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()?;
+    // Servers take about that long to start.
+    thread::sleep(Duration::from_millis(500));
     let missing = || io::Error::other("the server has no channel");
     let mut requests = server.stdin.take().ok_or_else(missing)?;
     let mut responses = BufReader::new(server.stdout.take().ok_or_else(missing)?);
