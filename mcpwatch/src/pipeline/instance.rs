@@ -54,7 +54,7 @@ pub enum Role {
     Candidate(Held),
     /// It is a server.
     Server(Box<Serving>),
-    /// It is no server, but belongs to one (`outer`).
+    /// It is no server, but belongs to one, or to what may be one (`outer`).
     Helper,
 }
 
@@ -165,13 +165,7 @@ const HELD_BYTES: usize = 4 << 20;
 impl Held {
     /// Holds an event; a full candidate leaves it out, counted.
     pub fn push(&mut self, event: Event) {
-        let size = size_of::<Event>()
-            + match &event.kind {
-                EventKind::Payload(payload) => payload.data.len(),
-                EventKind::Exec(exec) => exec.argv.iter().map(|word| word.len() + 24).sum(),
-                EventKind::Open(open) => open.path.len() + open.argument.len(),
-                _ => 64,
-            };
+        let size = size_of(&event);
         if self.events.len() >= HELD_EVENTS || self.bytes + size > HELD_BYTES {
             self.left_out += 1;
             return;
@@ -180,9 +174,29 @@ impl Held {
         self.events.push(event);
     }
 
-    /// What was held, and how many events were left out.
+    /// Takes out what was done, and leaves what was said.
     #[must_use]
-    pub fn release(self) -> (Vec<Event>, u64) {
+    pub fn take_effects(&mut self) -> Self {
+        let (said, done) = std::mem::take(&mut self.events)
+            .into_iter()
+            .partition(|event| matches!(event.kind, EventKind::Payload(_)));
+        self.events = said;
+        self.bytes = self.events.iter().map(size_of).sum();
+        Self { events: done, left_out: std::mem::take(&mut self.left_out), ..Self::default() }
+    }
+
+    /// Holds what another has held, as something `instance` did.
+    pub fn absorb(&mut self, other: Self, instance: u64) {
+        self.left_out += other.left_out;
+        for event in other.events {
+            self.push(Event { instance, ..event });
+        }
+    }
+
+    /// What was held, in the order it happened, and how many events were left out.
+    #[must_use]
+    pub fn release(mut self) -> (Vec<Event>, u64) {
+        self.events.sort_by_key(|event| event.time);
         (self.events, self.left_out)
     }
 
@@ -200,6 +214,17 @@ impl Held {
         }
         self.verdict_on_stdin != Some(false)
     }
+}
+
+/// What an event takes while it is held, in bytes.
+fn size_of(event: &Event) -> usize {
+    std::mem::size_of::<Event>()
+        + match &event.kind {
+            EventKind::Payload(payload) => payload.data.len(),
+            EventKind::Exec(exec) => exec.argv.iter().map(|word| word.len() + 24).sum(),
+            EventKind::Open(open) => open.path.len() + open.argument.len(),
+            _ => 64,
+        }
 }
 
 impl Instance {
