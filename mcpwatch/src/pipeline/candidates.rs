@@ -122,9 +122,7 @@ impl Pipeline {
         if let EventKind::Exec(exec) = &event.kind {
             self.remember(event, exec);
         }
-        let mut held = Held::default();
-        held.push(event.clone());
-        self.hand_over(elder, held);
+        self.hand_over(elder, (vec![event.clone()], 0));
         !matches!(event.kind, EventKind::Exit(_))
     }
 
@@ -143,11 +141,11 @@ impl Pipeline {
     }
 
     /// What a process with pipes of its own did is told when the candidate around it becomes a server.
-    pub(super) fn hand_over(&mut self, elder: u64, held: Held) {
+    pub(super) fn hand_over(&mut self, elder: u64, effects: (Vec<Event>, u64)) {
         if let Some(Role::Candidate(all)) =
             self.instances.get_mut(&elder).map(|instance| &mut instance.role)
         {
-            all.absorb(held, elder);
+            all.absorb(effects, elder);
         }
     }
 
@@ -203,7 +201,7 @@ impl Pipeline {
                 cgroup: String::new(),
                 missed: false,
                 conversation: Conversation::new(&self.limits),
-                role: Role::Candidate(Held::default()),
+                role: Role::Candidate(Held::within(&self.held)),
                 exit: None,
             },
         );
@@ -282,7 +280,7 @@ impl Pipeline {
                 cgroup: String::new(),
                 missed: false,
                 conversation: Conversation::new(&self.limits),
-                role: Role::Candidate(Held::default()),
+                role: Role::Candidate(Held::within(&self.held)),
                 exit: None,
             },
         );
