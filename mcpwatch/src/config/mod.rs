@@ -104,7 +104,7 @@ impl Default for Capture {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
-    /// Where it goes besides the console; `-` is stdout.
+    /// Where it goes instead of stdout (with `--format`: to both); `-` is stdout.
     pub file: Option<PathBuf>,
 }
 

@@ -20,6 +20,8 @@ use super::{Action, Pipeline, given};
 
 /// Nanoseconds of one clock tick of `/proc`.
 pub(super) const TICK: u64 = 10_000_000;
+/// Deepest nesting of instances that is followed: a bound against a ring made by reused ids.
+pub(super) const NESTING: usize = 16;
 /// How long a server waits for the configurations around it to be read, in nanoseconds: its name stands in
 /// them. Reading takes some milliseconds, unless a file system hangs.
 const LOOKING: u64 = 500_000_000;
@@ -51,7 +53,11 @@ impl Pipeline {
         }
         let owned = self.owner(event.instance).is_some_and(|owner| owner != event.instance);
         let Some(instance) = self.instances.get_mut(&event.instance) else { return false };
-        let Role::Candidate(held) = &mut instance.role else { return false };
+        let held = match &mut instance.role {
+            Role::Candidate(held) => held,
+            Role::Helper if !owned => return self.hold_for_elder(event),
+            _ => return false,
+        };
         let id = event.instance;
         match &event.kind {
             EventKind::Payload(payload) => {
@@ -100,6 +106,49 @@ impl Pipeline {
                 held.push(event.clone());
                 true
             }
+        }
+    }
+
+    /// Takes an event of the helper of a candidate: it is the candidate's doing, and held with that.
+    fn hold_for_elder(&mut self, event: &Event) -> bool {
+        let Some(elder) = self.elder(event.instance) else { return false };
+        if matches!(event.kind, EventKind::Payload(_)) {
+            // On its way when the channel was given up.
+            return true;
+        }
+        if let Some(instance) = self.instances.get_mut(&event.instance) {
+            match &event.kind {
+                EventKind::Fork(fork) => instance.members.insert(fork.child),
+                _ => instance.members.insert(event.process),
+            };
+        }
+        if let EventKind::Exec(exec) = &event.kind {
+            self.remember(event, exec);
+        }
+        self.hand_over(elder, (vec![event.clone()], 0));
+        !matches!(event.kind, EventKind::Exit(_))
+    }
+
+    /// The nearest candidate around an instance that belongs to no server.
+    pub(super) fn elder(&self, id: u64) -> Option<u64> {
+        let mut around = self.instances.get(&id)?.outer;
+        for _ in 0..NESTING {
+            let one = self.instances.get(&around)?;
+            match one.role {
+                Role::Candidate(_) => return Some(around),
+                Role::Server(_) => return None,
+                Role::Helper => around = one.outer,
+            }
+        }
+        None
+    }
+
+    /// What a process with pipes of its own did is told when the candidate around it becomes a server.
+    pub(super) fn hand_over(&mut self, elder: u64, effects: (Vec<Event>, u64)) {
+        if let Some(Role::Candidate(all)) =
+            self.instances.get_mut(&elder).map(|instance| &mut instance.role)
+        {
+            all.absorb(effects, elder);
         }
     }
 
@@ -178,7 +227,7 @@ impl Pipeline {
                 cgroup: String::new(),
                 missed: false,
                 conversation: Conversation::new(&self.limits),
-                role: Role::Candidate(Held::default()),
+                role: Role::Candidate(Held::within(&self.held)),
                 exit: None,
             },
         );
@@ -257,7 +306,7 @@ impl Pipeline {
                 cgroup: String::new(),
                 missed: false,
                 conversation: Conversation::new(&self.limits),
-                role: Role::Candidate(Held::default()),
+                role: Role::Candidate(Held::within(&self.held)),
                 exit: None,
             },
         );
@@ -464,7 +513,17 @@ impl Pipeline {
         }
         let (born, living) = (instance.born, instance.members.clone());
         self.tell_discovered(id, born);
-        if let Role::Candidate(held) = before {
+        if let Role::Candidate(mut held) = before {
+            // Candidates within it may yet become servers; what they did so far is this one's doing.
+            let inner: Vec<u64> =
+                self.instances.keys().copied().filter(|one| self.owner(*one) == Some(id)).collect();
+            for inner in inner {
+                if let Some(Role::Candidate(other)) =
+                    self.instances.get_mut(&inner).map(|instance| &mut instance.role)
+                {
+                    held.absorb(other.take_effects(), inner);
+                }
+            }
             let (events, left_out) = held.release();
             self.losses.add("pipeline", "candidates", "held_full", left_out);
             for event in events {
@@ -560,11 +619,14 @@ impl Pipeline {
     }
 
     fn drop_candidate(&mut self, id: u64) {
-        if self.owner(id).is_some() {
-            // Part of a server: its channel is of no interest any more, what it does is.
-            if let Some(instance) = self.instances.get_mut(&id) {
-                instance.role = Role::Helper;
-                instance.channel = (0, 0);
+        let elder = self.elder(id);
+        if elder.is_some() || self.owner(id).is_some() {
+            // Part of a server, or of what may be one: its channel is of no interest any more, what it does is.
+            let Some(instance) = self.instances.get_mut(&id) else { return };
+            instance.channel = (0, 0);
+            let before = std::mem::replace(&mut instance.role, Role::Helper);
+            if let (Some(elder), Role::Candidate(mut held)) = (elder, before) {
+                self.hand_over(elder, held.take_effects());
             }
             self.actions.push(Action::SetInstance { id, stdin_inode: 0, stdout_inode: 0 });
             return;
@@ -578,6 +640,16 @@ impl Pipeline {
             }
         }
         self.actions.push(Action::Forget { instance: id, pids });
+        // Its helpers belonged to it alone.
+        let helpers: Vec<u64> = self
+            .instances
+            .values()
+            .filter(|one| one.outer == id && matches!(one.role, Role::Helper))
+            .map(|one| one.id)
+            .collect();
+        for helper in helpers {
+            self.drop_candidate(helper);
+        }
         self.close_if_empty(instance.outer, self.now);
     }
 

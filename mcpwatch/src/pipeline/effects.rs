@@ -68,7 +68,8 @@ impl Pipeline {
     ) {
         let attribution = self.attribute(event.process, owner, Object::Program(exec));
         // The exec that founded the server is its client's doing.
-        let own_launch = exec.candidate && owner == event.instance;
+        let own_launch = exec.candidate
+            && self.instances.get(&owner).is_some_and(|one| one.founder == event.process);
         if !own_launch {
             self.detect(event, owner, acting, Action::Exec(exec), &attribution);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::attribute::{Mentions, Suspect};
 use crate::detect::Given;
@@ -54,7 +55,7 @@ pub enum Role {
     Candidate(Held),
     /// It is a server.
     Server(Box<Serving>),
-    /// It is no server, but belongs to one (`outer`).
+    /// It is no server, but belongs to one, or to what may be one (`outer`).
     Helper,
 }
 
@@ -155,24 +156,53 @@ pub struct Held {
     bytes: usize,
     left_out: u64,
     verdict_on_stdin: Option<bool>,
+    all: Budget,
+}
+
+/// What all candidates hold together, in bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.0.load(Ordering::Relaxed);
+        let fits = taken + bytes <= ALL_HELD_BYTES;
+        if fits {
+            self.0.store(taken + bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.give_back(self.bytes);
+    }
 }
 
 /// Most events held of one candidate.
 const HELD_EVENTS: usize = 8_192;
 /// Most bytes held of one candidate.
 const HELD_BYTES: usize = 4 << 20;
+/// Most bytes held of all together: anybody can start thousands of processes that look like one.
+const ALL_HELD_BYTES: usize = 32 << 20;
 
 impl Held {
+    /// Holds nothing yet, and draws on what all may hold together.
+    #[must_use]
+    pub fn within(all: &Budget) -> Self {
+        Self { events: Vec::new(), bytes: 0, left_out: 0, verdict_on_stdin: None, all: all.clone() }
+    }
+
     /// Holds an event; a full candidate leaves it out, counted.
     pub fn push(&mut self, event: Event) {
-        let size = size_of::<Event>()
-            + match &event.kind {
-                EventKind::Payload(payload) => payload.data.len(),
-                EventKind::Exec(exec) => exec.argv.iter().map(|word| word.len() + 24).sum(),
-                EventKind::Open(open) => open.path.len() + open.argument.len(),
-                _ => 64,
-            };
-        if self.events.len() >= HELD_EVENTS || self.bytes + size > HELD_BYTES {
+        let size = size_of(&event);
+        let room = self.events.len() < HELD_EVENTS && self.bytes + size <= HELD_BYTES;
+        if !room || !self.all.take(size) {
             self.left_out += 1;
             return;
         }
@@ -180,10 +210,33 @@ impl Held {
         self.events.push(event);
     }
 
-    /// What was held, and how many events were left out.
+    /// Takes out what was done, and leaves what was said.
     #[must_use]
-    pub fn release(self) -> (Vec<Event>, u64) {
-        (self.events, self.left_out)
+    pub fn take_effects(&mut self) -> (Vec<Event>, u64) {
+        let (said, done): (Vec<Event>, Vec<Event>) = std::mem::take(&mut self.events)
+            .into_iter()
+            .partition(|event| matches!(event.kind, EventKind::Payload(_)));
+        self.events = said;
+        let freed = done.iter().map(size_of).sum();
+        self.bytes -= freed;
+        self.all.give_back(freed);
+        (done, std::mem::take(&mut self.left_out))
+    }
+
+    /// Holds what another has held, as something `instance` did.
+    pub fn absorb(&mut self, (events, left_out): (Vec<Event>, u64), instance: u64) {
+        self.left_out += left_out;
+        for event in events {
+            self.push(Event { instance, ..event });
+        }
+    }
+
+    /// What was held, in the order it happened, and how many events were left out.
+    #[must_use]
+    pub fn release(mut self) -> (Vec<Event>, u64) {
+        let mut events = std::mem::take(&mut self.events);
+        events.sort_by_key(|event| event.time);
+        (events, self.left_out)
     }
 
     /// The first byte on stdin that is no white space settles it for MCP over stdio: JSON begins with `{`
@@ -200,6 +253,17 @@ impl Held {
         }
         self.verdict_on_stdin != Some(false)
     }
+}
+
+/// What an event takes while it is held, in bytes.
+fn size_of(event: &Event) -> usize {
+    std::mem::size_of::<Event>()
+        + match &event.kind {
+            EventKind::Payload(payload) => payload.data.len(),
+            EventKind::Exec(exec) => exec.argv.iter().map(|word| word.len() + 24).sum(),
+            EventKind::Open(open) => open.path.len() + open.argument.len(),
+            _ => 64,
+        }
 }
 
 impl Instance {

@@ -8,6 +8,7 @@ use crate::host::processes::{Entry, entity_id};
 use crate::record::{ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
 
+use super::candidates::NESTING;
 use super::instance::{OwnedProgram, Role};
 use super::{Action, Pipeline};
 
@@ -188,9 +189,13 @@ impl Pipeline {
             instance.conversation.end(time, &mut said);
         }
         self.spoken(id, time, said);
-        let Some(instance) = self.instances.remove(&id) else { return };
+        let elder = self.elder(id);
+        let Some(mut instance) = self.instances.remove(&id) else { return };
         self.forget(id);
         self.actions.push(Action::Forget { instance: id, pids: Vec::new() });
+        if let (Some(elder), Role::Candidate(held)) = (elder, &mut instance.role) {
+            self.hand_over(elder, held.take_effects());
+        }
         if let Role::Server(serving) = instance.role {
             for due in self.dedupe.close_server(&serving.shown.id) {
                 self.publish_alert(due);
@@ -224,8 +229,7 @@ impl Pipeline {
     /// The server an instance's effects belong to: itself, or the nearest one around it.
     pub(super) fn owner(&self, instance: u64) -> Option<u64> {
         let mut id = instance;
-        // Nesting is shallow; the bound is against a ring made by reused ids.
-        for _ in 0..16 {
+        for _ in 0..NESTING {
             let one = self.instances.get(&id)?;
             if matches!(one.role, Role::Server(_)) {
                 return Some(id);

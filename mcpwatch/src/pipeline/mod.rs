@@ -33,7 +33,7 @@ use crate::redact::Redactor;
 use crate::wire;
 
 pub use input::{Action, Input};
-use instance::{Instance, Role};
+use instance::{Budget, Instance, Role};
 use losses::Losses;
 
 /// Most processes that are known at a time.
@@ -87,6 +87,8 @@ pub struct Pipeline {
     names: Names,
     processes: Processes,
     instances: BTreeMap<u64, Instance>,
+    /// What candidates hold together.
+    held: Budget,
     /// What clients' configurations say, by file.
     configs: BTreeMap<String, Vec<ConfiguredServer>>,
     /// The same in one row, as discovery wants it.
@@ -127,6 +129,7 @@ impl Pipeline {
             names: Names::new(&origin.hosts_file, &origin.resolv_conf),
             processes: Processes::new(PROCESSES),
             instances: BTreeMap::new(),
+            held: Budget::default(),
             configs: BTreeMap::new(),
             configured: Vec::new(),
             explicit: Explicit::new(&config.servers)?,

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::colour::{Colour, Style};
 use crate::output::escape::Escaped;
 use crate::record::{
-    Alert, Call, CallOutcome, CallStatus, EvidenceKind, ExecDetail, ExitDetail, FileDetail, Loss,
-    McpDetail, NetDetail, Party, Process, Record, Server, Status, Time,
+    Alert, Call, CallOutcome, CallStatus, ExecDetail, ExitDetail, FileDetail, Loss, McpDetail,
+    NetDetail, Party, Process, Record, Server, Status, Time,
 };
 
 /// Most characters of a name, of a path and of a sentence: a line stays readable, whatever a
@@ -274,10 +274,7 @@ fn put_server(server: &Server, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, ", client {}", Escaped::new(client, NAME))?;
     }
     for evidence in &server.evidence {
-        write!(f, ", {} {}", evidence.kind.name(), Escaped::path(&evidence.detail, NAME * 2))?;
-        if let (EvidenceKind::Config, Some(path)) = (evidence.kind, &server.config_path) {
-            write!(f, " in {}", Escaped::path(path, PATH))?;
-        }
+        write!(f, ", {} {}", evidence.kind.name(), Escaped::path(&evidence.detail, PATH))?;
     }
     Ok(())
 }

@@ -292,6 +292,83 @@ fn the_helper_of_a_server_that_talks_something_else_stays_the_servers() {
 }
 
 #[test]
+fn what_children_with_pipes_did_before_the_handshake_is_the_servers_startup() {
+    // They come and go, talk something else, or are silent: each founds an instance of its own.
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/dash", &["sh", "-c", "curl x"]);
+    scene.open(12, "/one");
+    scene.exit(12, 0);
+    scene.spawn(11, 13, (301, 302), "/usr/bin/cat", &["cat"]);
+    scene.open(13, "/two");
+    scene.reads(13, b"no json\n");
+    scene.open(13, "/three");
+    scene.spawn(11, 14, (401, 402), "/usr/bin/cat", &["cat"]);
+    scene.open(14, "/four");
+    assert_eq!(scene.story(), [""; 0]);
+    scene.initialize(11);
+    let story = scene.effects();
+    assert_eq!(
+        story,
+        [
+            "discovered node by handshake",
+            "exec /usr/bin/node startup",
+            "ALERT shell_spawn critical startup x1",
+            "exec /usr/bin/dash startup",
+            "open /one startup",
+            "exit 12 0",
+            "exec /usr/bin/cat startup",
+            "open /two startup",
+            "open /three startup",
+            "exec /usr/bin/cat startup",
+            "open /four startup",
+            "discovered weather by handshake",
+            "call 0 initialize ok",
+        ]
+    );
+    scene.open(13, "/five");
+    scene.open(14, "/six");
+    assert_eq!(scene.story(), ["open /five background", "open /six background"]);
+    for pid in [11, 13, 14] {
+        scene.exit(pid, 0);
+    }
+    assert_eq!(scene.story().last().unwrap(), "exited weather");
+}
+
+#[test]
+fn a_server_below_a_program_that_is_none_keeps_what_it_did() {
+    // An agent that is run over pipes, as in a build, and starts a server.
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/python3", &["python3", "server.py"]);
+    scene.open(12, "/a");
+    scene.reads(11, b"plain text\n");
+    scene.initialize(12);
+    assert_eq!(
+        scene.effects(),
+        [
+            "discovered python3 by handshake",
+            "exec /usr/bin/python3 startup",
+            "open /a startup",
+            "discovered weather by handshake",
+            "call 0 initialize ok",
+        ]
+    );
+    assert!(!scene.watch.contains_key(&11));
+}
+
+#[test]
+fn helpers_of_a_candidate_are_dropped_with_it() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/cat", &["cat"]);
+    scene.reads(12, b"no json\n");
+    assert_eq!(scene.watch.len(), 2, "its elder may be a server yet");
+    scene.reads(11, b"no json\n");
+    assert!(scene.watch.is_empty() && scene.instances.is_empty());
+}
+
+#[test]
 fn a_server_that_runs_already_is_found_and_followed_from_the_middle() {
     let mut scene = Scene::new();
     scene.was_running(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "server.js"]);

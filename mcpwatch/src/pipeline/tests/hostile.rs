@@ -173,6 +173,37 @@ fn many_candidates_at_once_are_bounded_by_their_time() {
 }
 
 #[test]
+fn candidates_together_hold_a_bounded_amount() {
+    let mut scene = Scene::new();
+    let argument = "x".repeat(30_000);
+    for number in 0..40 {
+        let pid = 100 + number;
+        let inode = 1_000 + 2 * u64::from(number);
+        scene.spawn(CLIENT, pid, (inode, inode + 1), "/usr/bin/cat", &["cat"]);
+        // 3 MB each: within what one may hold, beyond what all may.
+        for _ in 0..100 {
+            scene.exec(pid, "/usr/bin/cat", &["cat", &argument]);
+        }
+    }
+    let server = 139;
+    scene.initialize(server);
+    let left_out = scene.of_type("loss")[0]["loss"].clone();
+    assert_eq!(
+        (&left_out["what"], &left_out["reason"]),
+        (&json!("candidates"), &json!("held_full"))
+    );
+    // Room comes back when candidates go.
+    scene.wait(31 * SECOND);
+    assert_eq!(scene.pipeline.standing().candidates, 0);
+    scene.forget();
+    scene.candidate(11);
+    scene.exec(11, "/usr/bin/cat", &["cat", &argument]);
+    scene.initialize(11);
+    assert_eq!(scene.of_type("process.exec").len(), 2);
+    assert_eq!(scene.of_type("loss").len(), 0);
+}
+
+#[test]
 fn garbage_on_a_channel_is_told_without_flooding_the_stream() {
     let mut scene = Scene::new();
     scene.server(11);
