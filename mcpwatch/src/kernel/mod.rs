@@ -1,6 +1,5 @@
 //! The only room that knows aya: load, attach, offsets, ring reader, watch set.
 
-pub mod btf;
 pub mod capabilities;
 pub mod hooks;
 pub mod object;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
 use mcpwatch_common::control::Offsets;
 
 use super::KernelError;
-use super::btf::{Btf, Struct};
 
 /// Where a kernel shows its BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -82,6 +82,25 @@ const FIELDS: &[Field] = fields! {
     sock_peer_address6: "sock_common" "skc_v6_daddr";
 };
 
+/// Bytes in memory, as the parser wants them: with every read checked.
+struct Bytes(Vec<u8>);
+
+impl Readable for Bytes {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), btfparse::Error> {
+        let found = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.0.get(start..start.checked_add(buffer.len())?))
+            .ok_or_else(|| {
+                btfparse::Error::new(
+                    btfparse::ErrorKind::EOF,
+                    "the BTF ends before its own sizes say",
+                )
+            })?;
+        buffer.copy_from_slice(found);
+        Ok(())
+    }
+}
+
 /// Reads the offsets of the running kernel.
 pub fn of_running_kernel() -> Result<Offsets, KernelError> {
     of_file(Path::new(VMLINUX))
@@ -89,35 +108,47 @@ pub fn of_running_kernel() -> Result<Offsets, KernelError> {
 
 /// Reads the offsets from a file that holds raw BTF.
 pub fn of_file(path: &Path) -> Result<Offsets, KernelError> {
-    let refuse = |reason: String| KernelError::NoBtf { path: path.to_owned(), reason };
-    let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?
+        .len();
     if size > BTF_BYTES {
-        return Err(refuse(format!("{size} bytes; at most {BTF_BYTES} are read")));
+        return Err(KernelError::NoBtf {
+            path: path.to_owned(),
+            reason: format!("{size} bytes; at most {BTF_BYTES} are read"),
+        });
     }
-    let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    resolve(&Btf::parse(bytes).map_err(|error| refuse(error.to_string()))?)
+    let bytes = std::fs::read(path)
+        .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?;
+    let types = TypeInformation::new(&Bytes(bytes)).map_err(|error| KernelError::NoBtf {
+        path: path.to_owned(),
+        reason: format!("{error:?}"),
+    })?;
+    resolve(&types)
 }
 
-fn resolve(btf: &Btf) -> Result<Offsets, KernelError> {
+fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
     let mut offsets = Offsets::ABSENT;
     for field in FIELDS {
-        let owner = one_struct(btf, field.owner)?;
-        let offset = field.members.iter().find_map(|member| btf.offset_of(owner, member)).ok_or(
-            KernelError::UnknownField {
+        let owner = one_struct(types, field.owner)?;
+        let offset = field.members.iter().find_map(|member| types.offset_of(owner, member).ok());
+        let Some((_, Offset::ByteOffset(offset))) = offset else {
+            return Err(KernelError::UnknownField {
                 owner: field.owner,
                 member: field.members.first().copied().unwrap_or_default(),
-            },
-        )?;
+            });
+        };
         (field.put)(&mut offsets, offset);
     }
     Ok(offsets)
 }
 
 /// The struct of a name; two different ones cannot be told apart, so that is refused.
-fn one_struct(btf: &Btf, name: &'static str) -> Result<Struct, KernelError> {
-    let mut found = btf.structs(name);
+fn one_struct(types: &TypeInformation, name: &'static str) -> Result<u32, KernelError> {
+    let mut found = types.get().iter().filter(|(id, kind)| {
+        matches!(kind, TypeVariant::Struct(_)) && types.name_of(**id).as_deref() == Some(name)
+    });
     match (found.next(), found.next()) {
-        (Some(owner), None) => Ok(owner),
+        (Some((id, _)), None) => Ok(*id),
         (None, _) => Err(KernelError::UnknownField { owner: name, member: "" }),
         (Some(_), Some(_)) => Err(KernelError::AmbiguousStruct { name }),
     }
