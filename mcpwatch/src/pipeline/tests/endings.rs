@@ -120,6 +120,34 @@ fn what_a_process_does_whose_fork_was_lost_is_told_all_the_same() {
 }
 
 #[test]
+fn a_server_whose_end_was_lost_ends_when_that_is_noticed() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "read", json!({}));
+    let start = scene.tasks[&11].start_time / (10 * MILLISECOND);
+    assert_eq!(scene.pipeline.living().map(|one| one.pid).collect::<Vec<_>>(), [11]);
+    scene.input(Input::Gone { time: scene.now, processes: vec![(11, start)] });
+    assert_eq!(scene.story(), ["exit 11 -", "call 1 read no_response", "exited weather"]);
+    assert!(scene.instances.is_empty());
+}
+
+#[test]
+fn a_server_whose_birth_was_lost_is_looked_for() {
+    let mut scene = Scene::new();
+    scene.config("files", "node", &["server.js"]);
+    scene.was_running(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    let id = instance_id(11, scene.tasks[&11].start_time);
+    scene.watch.insert(11, id);
+    scene.instances.insert(id, Channel { inodes: CHANNEL, offsets: (0, 0) });
+    scene.open(11, "/a");
+    assert_eq!(scene.story(), ["loss pipeline instances unknown 1 of 1"]);
+    assert!(scene.actions.contains(&Action::LookAgain));
+    scene.look();
+    scene.open(11, "/b");
+    assert_eq!(scene.story(), ["discovered files by config", "open /b background"]);
+}
+
+#[test]
 fn a_full_watch_set_and_a_slow_output_are_losses() {
     let mut scene = Scene::new();
     scene.fork(CLIENT, 11);
