@@ -30,3 +30,21 @@ pub fn now() -> Value {
         "bpf_stats_enabled": text("/proc/sys/kernel/bpf_stats_enabled"),
     })
 }
+
+/// The conditions in one line, with a warning when the figures will not be worth much.
+pub fn describe(conditions: &Value) -> String {
+    let text = |name: &str| conditions[name].as_str().unwrap_or("?");
+    let processors = conditions["processors"].as_u64().unwrap_or(1);
+    let machine = if conditions["virtual_machine"] == true { "virtual machine" } else { "machine" };
+    let mut line = format!(
+        "{} on Linux {}, {machine} with {processors} × {}, load average {}",
+        text("agent"),
+        text("kernel"),
+        text("processor"),
+        text("load_average"),
+    );
+    if text("load_average").parse::<f64>().is_ok_and(|load| load > processors as f64 / 2.0) {
+        line += "\nthis machine is busy: wait until it is not for figures worth keeping";
+    }
+    line
+}

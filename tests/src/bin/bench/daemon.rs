@@ -25,7 +25,7 @@ pub struct Daemon {
 pub struct Memory {
     /// Now.
     pub resident: f64,
-    /// The most there ever was.
+    /// The most there ever was, or since [`Daemon::forget_peak`].
     pub peak: f64,
     /// What is resident now, by what it is.
     pub parts: BTreeMap<&'static str, f64>,
@@ -120,6 +120,12 @@ impl Daemon {
             }
         }
         Memory { resident: of("VmRSS:"), peak: of("VmHWM:"), parts }
+    }
+
+    /// Lets [`Memory::peak`] begin anew: starting and working are measured apart.
+    pub fn forget_peak(&self) {
+        // See `clear_refs` in proc(5): 5 resets the peak of the resident set.
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("the agent lives");
     }
 
     /// Asks it to end and waits until it has.

@@ -43,6 +43,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
     let (latencies, opens, after) = thread::scope(|scope| {
         let alerts = scope.spawn(|| read(reader, &done));
         let agent = Daemon::start(&scene, &events, None);
+        agent.forget_peak();
         let opens = plan.start(&scene).wait(&scene).opens;
         thread::sleep(Duration::from_millis(500));
         let after = agent.memory();

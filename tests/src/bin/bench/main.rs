@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     };
     require_root();
     let before = conditions::now();
+    println!("{}\n", conditions::describe(&before));
     let mut report = Report::default();
     for (name, measure) in PARTS {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {

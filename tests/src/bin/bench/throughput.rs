@@ -119,6 +119,7 @@ fn conclude(runs: &[Run], report: &mut Report) {
         limit: Limit::AtLeast(WANTED as f64 * 0.999),
     });
     if let Some(run) = runs.first() {
+        report.add(memory("resident at most, starting", run.rest.peak));
         report.add(memory("resident at rest", run.rest.resident));
     }
     if let Some(run) = runs.iter().find(|run| run.rate == WANTED) {
@@ -176,6 +177,7 @@ fn run(rate: u64, seconds: u64) -> Run {
     let mut agent = Daemon::start(&scene, &events, agents);
     thread::sleep(Duration::from_millis(500));
     let rest = agent.memory();
+    agent.forget_peak();
     let before = agent.processor_time();
     let done = plan.start(&scene).wait(&scene);
     settle(&mut agent, &events);
