@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use crate::Effort;
 use crate::statistics::Spread;
 
-/// How many batches one cost is the median of.
+/// How many batches of each kind are made for one figure.
 const BATCHES: u32 = 31;
 
 /// A kind of call, and how many of it take about five milliseconds.
@@ -59,27 +59,31 @@ impl Bench {
         thread::scope(|scope| {
             let costs = scope.spawn(|| {
                 stay_on(self.processor).expect("a thread may stay where it is");
-                WORKLOADS.iter().map(|workload| self.cost(workload, effort)).collect()
+                self.costs_here(effort)
             });
             costs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
-    fn cost(&mut self, workload: &Workload, effort: Effort) -> f64 {
-        let batch = match effort {
-            Effort::Quick => workload.batch / 5,
-            Effort::Full => workload.batch,
-        };
-        // Caches, and the processor's clock.
-        (workload.run)(self, batch);
-        let costs: Vec<f64> = (0..BATCHES)
-            .map(|_| {
+    fn costs_here(&mut self, effort: Effort) -> Vec<f64> {
+        let mut costs = vec![Vec::new(); WORKLOADS.len()];
+        // In turn, so that a disturbance meets a few batches of each and not all of one.
+        for batch in 0..=BATCHES {
+            for (workload, costs) in WORKLOADS.iter().zip(&mut costs) {
+                let calls = match effort {
+                    Effort::Quick => workload.batch / 5,
+                    Effort::Full => workload.batch,
+                };
                 let begin = processor_time();
-                (workload.run)(self, batch);
-                (processor_time() - begin) / f64::from(batch)
-            })
-            .collect();
-        Spread::of(&costs).median
+                (workload.run)(self, calls);
+                // The first fills caches and wakes the processor's clock.
+                if batch > 0 {
+                    costs.push((processor_time() - begin) / f64::from(calls));
+                }
+            }
+        }
+        // The lower quartile: disturbances only ever add, sometimes to more than half of the batches.
+        costs.iter().map(|costs| Spread::of(costs).low).collect()
     }
 
     #[expect(clippy::unused_self, reason = "one of several with the same signature")]

@@ -12,7 +12,7 @@ pub struct Budget {
     pub name: String,
     /// The result.
     pub measured: f64,
-    /// Smallest and largest of the rounds, where there are rounds.
+    /// Quartiles of the rounds, where there are rounds.
     pub spread: Option<Spread>,
     /// What the numbers count.
     pub unit: &'static str,
@@ -70,8 +70,8 @@ impl Report {
                     "verdict": budget.limit.verdict(budget.measured),
                 });
                 if let Some(spread) = budget.spread {
-                    value["low"] = json!(spread.low);
-                    value["high"] = json!(spread.high);
+                    value["lower_quartile"] = json!(spread.low);
+                    value["upper_quartile"] = json!(spread.high);
                 }
                 value
             })
@@ -80,8 +80,10 @@ impl Report {
 
     /// The budgets for people.
     pub fn table(&self) -> String {
-        let mut text =
-            format!("{:<58} {:>12} {:>19} {:>13}\n", "budget", "measured", "rounds", "allowed");
+        let mut text = format!(
+            "{:<58} {:>12} {:>19} {:>13}\n",
+            "budget", "measured", "half of the rounds", "allowed"
+        );
         for budget in &self.budgets {
             let spread = budget.spread.map_or_else(String::new, |spread| {
                 format!("{} to {}", digits(spread.low), digits(spread.high))

@@ -1,13 +1,13 @@
 //! The few numbers that many measurements come down to.
 
-/// Median and extremes.
+/// Median and quartiles: extremes tell of the machine's neighbours more than of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The middle one.
     pub median: f64,
-    /// The smallest.
+    /// A quarter is not above this.
     pub low: f64,
-    /// The largest.
+    /// Three quarters are not above this.
     pub high: f64,
 }
 
@@ -15,7 +15,8 @@ impl Spread {
     /// Of at least one value.
     pub fn of(values: &[f64]) -> Self {
         let sorted = sorted(values);
-        Self { median: quantile(&sorted, 0.5), low: sorted[0], high: sorted[sorted.len() - 1] }
+        let [low, median, high] = [0.25, 0.5, 0.75].map(|share| quantile(&sorted, share));
+        Self { median, low, high }
     }
 }
 
@@ -47,7 +48,7 @@ mod tests {
         for (share, value) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)] {
             assert!((quantile(&values, share) - value).abs() < f64::EPSILON, "{share}");
         }
-        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Spread { median: 2.0, low: 1.0, high: 3.0 });
+        assert_eq!(Spread::of(&[4.0, 3.0, 1.0, 2.0]), Spread { median: 2.0, low: 1.0, high: 3.0 });
         assert_eq!(Spread::of(&[7.0]), Spread { median: 7.0, low: 7.0, high: 7.0 });
     }
 }

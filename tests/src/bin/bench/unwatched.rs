@@ -41,7 +41,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
     println!("a process nobody watches: ns of processor time a call");
     let rounds = match effort {
         Effort::Quick => 3,
-        Effort::Full => 11,
+        Effort::Full => 15,
     };
     let mut bench = Bench::new().expect("pipes and files can be made");
     let mut made: Vec<Round> = Vec::new();
