@@ -30,11 +30,13 @@ pub enum Probe {
     Write = 10,
     /// Destinations seen by the cgroup hooks.
     Egress = 11,
+    /// 32-bit system calls of watched processes: their numbers are others, and nobody reads them yet.
+    Compat = 12,
 }
 
 impl Probe {
     /// Every probe, in the order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -47,6 +49,7 @@ impl Probe {
         Self::Read,
         Self::Write,
         Self::Egress,
+        Self::Compat,
     ];
 
     /// The name in metrics and `loss` records.
@@ -65,6 +68,7 @@ impl Probe {
             Self::Read => "read",
             Self::Write => "write",
             Self::Egress => "egress",
+            Self::Compat => "compat",
         }
     }
 }
@@ -160,6 +164,8 @@ pub struct Offsets {
     pub task_files: u32,
     pub task_signal: u32,
     pub task_exit_code: u32,
+    /// `thread_info.status` within the task; x86 has it.
+    pub task_thread_status: u32,
     pub signal_live: u32,
     pub mm_arg_start: u32,
     pub mm_arg_end: u32,

@@ -231,6 +231,10 @@ pub const DIRECTION_IN: u32 = 0;
 /// Bytes the server wrote: responses, on its stdout ([`Payload::direction`]).
 pub const DIRECTION_OUT: u32 = 1;
 
+/// Bytes a process of the server wrote to its own stdin: what looks like a request then may be its own
+/// ([`Payload::direction`]). No bytes are sent.
+pub const DIRECTION_INJECTED: u32 = 2;
+
 /// Body of [`Kind::Payload`]; the header's `result` is what the system call moved, in bytes.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

@@ -16,7 +16,9 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    maps::{CALL_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Scratch, Transfer, setting},
+    maps::{
+        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Scratch, Transfer, setting,
+    },
     watch::Task,
 };
 
@@ -59,10 +61,12 @@ impl Notice {
 /// Which scratch buffer an event is built in: one for each kind of program that may interrupt another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// Programs on system calls and network hooks.
+    /// Programs on system calls.
     Call,
     /// Programs on process life.
     Life,
+    /// Programs on cgroups.
+    Cgroup,
 }
 
 impl Room {
@@ -116,6 +120,7 @@ impl Draft {
         let scratch = match room {
             Room::Call => CALL_SCRATCH.get_ptr_mut(cpu),
             Room::Life => LIFE_SCRATCH.get_ptr_mut(cpu),
+            Room::Cgroup => CGROUP_SCRATCH.get_ptr_mut(cpu),
         }?;
         Some(Self { scratch })
     }

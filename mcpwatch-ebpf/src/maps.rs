@@ -47,6 +47,10 @@ pub static CALL_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 #[map]
 pub static LIFE_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 
+/// The same for cgroup hooks, which on preemptible kernels give way to the others in their middle.
+#[map]
+pub static CGROUP_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
 /// An event in the making.
 #[repr(C, align(8))]
 pub struct Scratch {

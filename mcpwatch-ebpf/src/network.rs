@@ -91,7 +91,7 @@ pub fn on_egress6(ctx: &SockAddrContext, kind: Kind) {
 fn egress(task: &Task, pending: Pending) {
     let flags = read::<u32>(kread::current_task(), offset!(task_flags)).unwrap_or(0);
     if flags & NO_SYSTEM_CALL != 0 {
-        send_pending(task, &pending);
+        send_pending(task, &pending, Room::Cgroup);
         return;
     }
     let key = thread_key(task);
@@ -99,7 +99,7 @@ fn egress(task: &Task, pending: Pending) {
     // SAFETY: the value belongs to this thread alone and is copied at once.
     if let Some(earlier) = unsafe { PENDING.get(key) } {
         let earlier = *earlier;
-        send_pending(task, &earlier);
+        send_pending(task, &earlier, Room::Cgroup);
     }
     if PENDING.insert(key, pending, 0).is_err() {
         unreadable(Probe::Egress);
@@ -122,11 +122,13 @@ fn take_pending(task: &Task) -> Option<Pending> {
 
 /// A destination whose result nobody will say.
 #[inline(always)]
-fn send_pending(task: &Task, pending: &Pending) {
+fn send_pending(task: &Task, pending: &Pending, room: Room) {
     let mut body = NOTHING;
     body.has_result = 0;
     apply(&mut body, pending);
-    send(Probe::Egress, kind_of(pending), task, 0, body);
+    let Some(draft) = Draft::new(room) else { return };
+    draft.body(body);
+    draft.send::<Net>(task, Notice::of_call(Probe::Egress, kind_of(pending), 0), 0);
 }
 
 #[inline(always)]
@@ -134,11 +136,13 @@ fn kind_of(pending: &Pending) -> Kind {
     if pending.kind == Kind::Send as u32 { Kind::Send } else { Kind::Connect }
 }
 
-/// A thread is gone: a destination whose system call never returned goes with it, lest the next thread of
-/// that id be blamed.
+/// No system call will tell the result of a destination any more: the thread is gone, or made a call that
+/// nobody reads. It is told without, lest the next call or the next thread of that id be blamed.
 #[inline(always)]
-pub fn forget(task: &Task) {
-    let _ = PENDING.remove(thread_key(task));
+pub fn flush(task: &Task, room: Room) {
+    if let Some(pending) = take_pending(task) {
+        send_pending(task, &pending, room);
+    }
 }
 
 #[inline(always)]
@@ -193,14 +197,6 @@ pub fn on_bind(task: &Task, call: &Call) {
     addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
 }
 
-/// The end of `io_uring_enter`: a connect it made itself has no result to show.
-#[inline(always)]
-pub fn on_uring(task: &Task) {
-    if let Some(pending) = take_pending(task) {
-        send_pending(task, &pending);
-    }
-}
-
 /// A call that names an address; in a struct, because a BPF function takes five arguments at most.
 #[derive(Clone, Copy)]
 struct Addressed {
@@ -217,7 +213,13 @@ struct Addressed {
 #[inline(never)]
 fn addressed(task: &Task, call: &Addressed) {
     let Addressed { probe, kind, fd, result, address, len } = *call;
-    let pending = take_pending(task);
+    // A destination of another kind of call is not this call's.
+    let pending = if matches!(kind, Kind::Connect | Kind::Send) {
+        take_pending(task)
+    } else {
+        flush(task, Room::Call);
+        None
+    };
     if address == 0 && pending.is_none() {
         // A send on a connected socket.
         filtered(probe);

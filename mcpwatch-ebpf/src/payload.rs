@@ -4,7 +4,10 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use mcpwatch_common::{
     control::Probe,
-    event::{DIRECTION_IN, FLAG_TRUNCATED, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL, Payload},
+    event::{
+        DIRECTION_IN, DIRECTION_INJECTED, FLAG_TRUNCATED, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL,
+        Payload,
+    },
 };
 
 use crate::{
@@ -40,7 +43,10 @@ pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
     let Some(draft) = Draft::new(Room::Call) else { return };
     let [fd, place, number, ..] = call.args;
     let (address, len, row, row_len) = match form {
-        Form::Buffer => (place, call.result as u64, 0, 0),
+        // With `MSG_TRUNC` the result may say more than the buffer holds.
+        Form::Buffer => {
+            (place, if (call.result as u64) < number { call.result as u64 } else { number }, 0, 0)
+        }
         Form::Row => (0, 0, place, number),
         Form::Message => {
             // `struct user_msghdr`: the row and its length stand at bytes 16 and 24.
@@ -82,7 +88,7 @@ fn capture(task: &Task, draft: &Draft) {
         return;
     }
     let Some(instance) = watch::instance(task.instance) else {
-        watch::forget(task.pid);
+        watch::release(task.pid);
         filtered(probe);
         return;
     };
@@ -94,8 +100,15 @@ fn capture(task: &Task, draft: &Draft) {
             ((*instance).stdout_inode, &raw mut (*instance).out_offset)
         }
     };
-    if channel == 0 || kread::channel_inode(kread::task_file(kread::current_task(), fd)) != channel
-    {
+    let used = kread::channel_inode(kread::task_file(kread::current_task(), fd));
+    // SAFETY: as above.
+    let stdin = unsafe { (*instance).stdin_inode };
+    if direction != DIRECTION_IN && used != 0 && used == stdin && used != channel {
+        draft.body(Payload { offset: 0, data_len: 0, direction: DIRECTION_INJECTED, last: 1, fd });
+        draft.send::<Payload>(task, Notice::of_call(probe, Kind::Payload, moved as i64), 0);
+        return;
+    }
+    if channel == 0 || used != channel {
         filtered(probe);
         return;
     }

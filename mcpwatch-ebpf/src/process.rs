@@ -128,7 +128,7 @@ pub fn on_exec(current: Address) {
 pub fn on_exit(current: Address) {
     let watched = watch::current();
     if let Some(task) = &watched {
-        network::forget(task);
+        network::flush(task, Room::Life);
     }
     let signal = follow(current, offset!(task_signal));
     // `do_exit` lowers the number of live threads before this tracepoint.

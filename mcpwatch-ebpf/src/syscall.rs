@@ -2,9 +2,13 @@
 //! feed the same handlers; this one is fed by the `sys_exit` tracepoint, where the registers still hold
 //! the arguments.
 
-use mcpwatch_common::event::{DIRECTION_IN, DIRECTION_OUT};
+use mcpwatch_common::{
+    control::Probe,
+    event::{DIRECTION_IN, DIRECTION_OUT},
+};
 
 use crate::{
+    emit::{Room, filtered, unreadable},
     file,
     kread::read,
     network,
@@ -24,6 +28,7 @@ pub struct Call {
 #[cfg(not(bpf_target_arch = "aarch64"))]
 mod arch {
     use super::read;
+    use crate::{kread::current_task, maps::offset};
 
     /// From `arch/x86/entry/syscalls/syscall_64.tbl`.
     pub mod number {
@@ -48,6 +53,16 @@ mod arch {
         pub const PWRITEV2: u64 = 328;
         pub const IO_URING_ENTER: u64 = 426;
         pub const OPENAT2: u64 = 437;
+    }
+
+    /// `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`: a 32-bit system call, until it returns.
+    const COMPAT: u32 = 2;
+
+    /// The call was a 32-bit one, with numbers of its own.
+    #[inline(always)]
+    pub fn is_compat(_regs: u64) -> bool {
+        let status = read::<u32>(current_task(), offset!(task_thread_status)).unwrap_or(0);
+        status & COMPAT != 0
     }
 
     /// Number and arguments from `struct pt_regs` (`arch/x86/include/asm/ptrace.h`): one read of
@@ -88,6 +103,12 @@ mod arch {
         pub const OPENAT2: u64 = 437;
     }
 
+    /// The call was a 32-bit one: `PSR_MODE32_BIT` of the saved program status.
+    #[inline(always)]
+    pub fn is_compat(regs: u64) -> bool {
+        read::<u64>(regs, 264).unwrap_or(0) & 0x10 != 0
+    }
+
     /// Number and arguments from `struct pt_regs` (`arch/arm64/include/asm/ptrace.h`): the result has
     /// taken the place of the first argument, which `orig_x0` keeps.
     #[inline(always)]
@@ -101,12 +122,23 @@ mod arch {
 
 use arch::number;
 
+/// `MSG_OOB`, `MSG_PEEK` and `MSG_ERRQUEUE` of recv(2): the bytes of the stream stay where they are.
+const NOT_TAKEN: u64 = 0x1 | 0x2 | 0x2000;
+
 /// A system call of a watched process returned.
 #[inline(always)]
 pub fn on_exit(task: &Task, regs: u64, result: i64) {
+    if arch::is_compat(regs) {
+        network::flush(task, Room::Call);
+        unreadable(Probe::Compat);
+        return;
+    }
     let Some((number, args)) = arch::registers(regs) else { return };
     let call = Call { args, result };
     let transfer = match number {
+        // What is only peeked at is read again later.
+        number::RECVFROM if call.args[3] & NOT_TAKEN != 0 => return filtered(Probe::Read),
+        number::RECVMSG if call.args[2] & NOT_TAKEN != 0 => return filtered(Probe::Read),
         number::READ | number::RECVFROM => Some((Form::Buffer, DIRECTION_IN)),
         number::READV | number::PREADV2 => Some((Form::Row, DIRECTION_IN)),
         number::RECVMSG => Some((Form::Message, DIRECTION_IN)),
@@ -129,7 +161,7 @@ pub fn on_exit(task: &Task, regs: u64, result: i64) {
         number::BIND => network::on_bind(task, &call),
         number::LISTEN => network::on_listen(task, &call),
         number::ACCEPT | number::ACCEPT4 => network::on_accept(task, &call),
-        number::IO_URING_ENTER => network::on_uring(task),
+        number::IO_URING_ENTER => network::flush(task, Room::Call),
         _ => {}
     }
 }

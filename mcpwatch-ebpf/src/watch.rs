@@ -133,6 +133,12 @@ pub fn found_at_exec(task: &Task, parent: Address, stdin_inode: u64, stdout_inod
     found(task.pid, task.start_time, stdin_inode, stdout_inode)
 }
 
+/// A process is no longer watched, but stays in the scope.
+#[inline(always)]
+pub fn release(pid: u32) {
+    let _ = WATCH.remove(pid);
+}
+
 /// A process is gone.
 #[inline(always)]
 pub fn forget(pid: u32) {

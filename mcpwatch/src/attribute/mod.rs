@@ -66,6 +66,13 @@ pub struct Suspect {
     pub mentions: Arc<Mentions>,
 }
 
+impl Suspect {
+    /// The same call.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.call, &other.call)
+    }
+}
+
 /// The circumstances of one effect.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
@@ -95,7 +102,15 @@ const WORKING_METHODS: &[&str] =
 pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attribution {
     let Circumstances { in_flight, lineage, asked } = circumstances;
     let by_lineage = !lineage.is_empty();
-    let suspects = if by_lineage { lineage } else { in_flight };
+    let answered =
+        by_lineage && !lineage.iter().any(|born| in_flight.iter().any(|one| one.is(born)));
+    // A worker that was started in one call may work for the next: one that asks for this very object.
+    let asks = |one: &&Suspect| answered && one.mentions.of(object).is_some();
+    let suspects: Vec<&Suspect> = if by_lineage {
+        lineage.iter().chain(in_flight.iter().filter(asks)).collect()
+    } else {
+        in_flight.iter().collect()
+    };
     if suspects.is_empty() {
         return Attribution::without_call(if asked {
             Relation::Background
@@ -121,7 +136,7 @@ pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attrib
     let (mentioning, others) = weighed.split_at_mut(mentions);
     let mention_share = if others.is_empty() { 1.0 } else { MENTION_SHARE };
     if mentioning.is_empty() {
-        let sure = if by_lineage && others.len() == 1 { 1.0 } else { LONE };
+        let sure = if by_lineage && !answered && others.len() == 1 { 1.0 } else { LONE };
         share_out(others, sure);
     } else {
         share_out(mentioning, mention_share);
@@ -129,11 +144,9 @@ pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attrib
     }
     weighed.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     let matched = weighed.first().and_then(|one| one.mention).map(str::to_owned);
+    let likeliest = weighed.first().map(|one| one.call);
     let candidates = weighed.iter().map(|one| (Arc::clone(one.call), round(one.weight))).collect();
-    let outlived = by_lineage
-        && !lineage
-            .iter()
-            .any(|born| in_flight.iter().any(|call| call.call.number == born.call.number));
+    let outlived = answered && lineage.iter().any(|born| Some(&born.call) == likeliest);
     Attribution {
         relation: if matched.is_some() { Relation::Requested } else { Relation::Covert },
         candidates,
@@ -256,11 +269,21 @@ mod tests {
     fn a_child_stays_with_the_call_it_was_forked_in() {
         let born = [call(1, "tools/call", json!({}))];
         let later = [call(2, "tools/call", json!({"path": "/x"}))];
-        let found = cause("/x", &later, &born, true);
-        assert_eq!(found.call().map(|call| call.number), Some(1));
-        assert_eq!(found.relation, Relation::Covert);
-        assert!(found.outlived);
-        assert!((found.candidates[0].1 - 1.0).abs() < f64::EPSILON);
-        assert!(!cause("/x", &born, &born, true).outlived);
+        let during = cause("/y", &born, &born, true);
+        assert!((during.candidates[0].1 - 1.0).abs() < f64::EPSILON);
+        assert!(!during.outlived);
+        let after = cause("/y", &later, &born, true);
+        assert_eq!(after.call().map(|call| call.number), Some(1));
+        assert_eq!((after.relation, after.outlived), (Relation::Covert, true));
+        assert!(after.candidates[0].1 < 1.0);
+    }
+
+    #[test]
+    fn a_worker_of_an_answered_call_works_for_the_call_that_asks() {
+        let born = [call(1, "tools/call", json!({"path": "/x"}))];
+        let later = [call(2, "tools/call", json!({"path": "/y"}))];
+        let found = cause("/y", &later, &born, true);
+        assert_eq!(found.call().map(|call| call.number), Some(2));
+        assert_eq!((found.relation, found.outlived), (Relation::Requested, false));
     }
 }

@@ -108,17 +108,22 @@ fn decode(header: &Header, body: &[u8]) -> Result<Event, DecodeError> {
         Kind::Payload => {
             let (payload, tail) = read::<wire::Payload>(body)?;
             let data = tail.get(..payload.data_len as usize).ok_or_else(parts)?;
-            let direction = match payload.direction {
-                wire::DIRECTION_IN => Direction::ClientToServer,
-                wire::DIRECTION_OUT => Direction::ServerToClient,
-                _ => return Err(parts()),
+            let said = |direction| {
+                EventKind::Payload(Payload {
+                    direction,
+                    offset: payload.offset,
+                    data: data.to_vec(),
+                    last: payload.last != 0,
+                })
             };
-            EventKind::Payload(Payload {
-                direction,
-                offset: payload.offset,
-                data: data.to_vec(),
-                last: payload.last != 0,
-            })
+            match payload.direction {
+                wire::DIRECTION_IN => said(Direction::ClientToServer),
+                wire::DIRECTION_OUT => said(Direction::ServerToClient),
+                wire::DIRECTION_INJECTED => {
+                    EventKind::Injection { bytes: u64::try_from(header.result).unwrap_or(0) }
+                }
+                _ => return Err(parts()),
+            }
         }
     };
     Ok(Event {

@@ -45,6 +45,11 @@ pub enum EventKind {
     Net(Box<Net>),
     /// Bytes on a protocol channel.
     Payload(Payload),
+    /// A process of the server wrote to the server's own stdin.
+    Injection {
+        /// How many bytes.
+        bytes: u64,
+    },
 }
 
 /// A new process.

@@ -74,6 +74,7 @@ impl Object {
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("CALL_SCRATCH", cpus)
             .map_max_entries("LIFE_SCRATCH", cpus)
+            .map_max_entries("CGROUP_SCRATCH", cpus)
             .load(OBJECT)
             .map_err(|error| KernelError::Load { reason: with_causes(&error) })?;
         let ring = Ring::new(take(&mut ebpf, "EVENTS")?)?;

@@ -29,7 +29,8 @@ macro_rules! fields {
     };
 }
 
-/// Every field of [`Offsets`]. All are required: each has existed under one of its names since 5.10.
+/// Every field of [`Offsets`]. All are required, but for those of x86 elsewhere: each has existed under
+/// one of its names since 5.10.
 const FIELDS: &[Field] = fields! {
     task_pid: "task_struct" "pid";
     task_tgid: "task_struct" "tgid";
@@ -43,6 +44,7 @@ const FIELDS: &[Field] = fields! {
     task_files: "task_struct" "files";
     task_signal: "task_struct" "signal";
     task_exit_code: "task_struct" "exit_code";
+    task_thread_status: "task_struct" "thread_info.status";
     signal_live: "signal_struct" "live";
     mm_arg_start: "mm_struct" "arg_start";
     mm_arg_end: "mm_struct" "arg_end";
@@ -131,6 +133,10 @@ fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
     for field in FIELDS {
         let owner = one_struct(types, field.owner)?;
         let offset = field.members.iter().find_map(|member| types.offset_of(owner, member).ok());
+        let x86_only = field.members == ["thread_info.status"];
+        if offset.is_none() && x86_only && !cfg!(target_arch = "x86_64") {
+            continue;
+        }
         let Some((_, Offset::ByteOffset(offset))) = offset else {
             return Err(KernelError::UnknownField {
                 owner: field.owner,

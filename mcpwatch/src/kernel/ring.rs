@@ -34,7 +34,7 @@ impl Ring {
     }
 
     /// Appends waiting events to `batch`, back to back, each with its size in its header; stops at
-    /// [`BATCH_BYTES`]. Returns how many there were.
+    /// a bound. Returns how many there were.
     pub fn read(&mut self, batch: &mut Vec<u8>) -> usize {
         let mut events = 0;
         while batch.len() < BATCH_BYTES {

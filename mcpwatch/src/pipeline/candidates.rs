@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::Sniff;
+use crate::config::{Allow, Sniff};
 use crate::discover::evidence::{Facts, Standing, Verdict, weigh};
 use crate::discover::explicit::Subject;
 use crate::discover::matching::{Program, config_of};
@@ -14,6 +14,7 @@ use crate::host::processes::{Entry, entity_id};
 use crate::host::snapshot::ProcessSnapshot;
 use crate::record::{EvidenceKind, Process, RecordType, Server};
 use crate::session::Conversation;
+use crate::wire;
 
 use super::instance::{Flood, Held, Instance, OwnedProgram, Role, Serving};
 use super::{Action, Pipeline, given};
@@ -26,6 +27,17 @@ pub(super) const NESTING: usize = 16;
 /// them. Reading takes some milliseconds, unless a file system hangs.
 const LOOKING: u64 = 500_000_000;
 
+/// What a candidate's conversation may hold: it only has to be recognised. Anybody can start thousands.
+const SNIFFING: wire::Limits = wire::Limits {
+    message_bytes: 64 << 10,
+    clip_bytes: 8 << 10,
+    argument_bytes: 8 << 10,
+    in_flight: 64,
+    in_flight_bytes: 64 << 10,
+    tools: 0,
+    catalogue_bytes: 0,
+    ..wire::Limits::DEFAULT
+};
 /// Most instances that are remembered after they were let go of.
 const FORGOTTEN: usize = 1_024;
 /// Most processes that wait for the name of their cgroup.
@@ -70,6 +82,11 @@ impl Pipeline {
                 } else if !possible {
                     self.settle_on_nothing(id);
                 }
+                true
+            }
+            EventKind::Injection { .. } => {
+                instance.tampered = true;
+                held.push(event.clone());
                 true
             }
             // A process of a server with a channel of its own: what it does is the server's doing, at once.
@@ -226,7 +243,8 @@ impl Pipeline {
                 looked: false,
                 cgroup: String::new(),
                 missed: false,
-                conversation: Conversation::new(&self.limits),
+                tampered: false,
+                conversation: Conversation::new(&SNIFFING),
                 role: Role::Candidate(Held::within(&self.held)),
                 exit: None,
             },
@@ -305,7 +323,8 @@ impl Pipeline {
                 looked: false,
                 cgroup: String::new(),
                 missed: false,
-                conversation: Conversation::new(&self.limits),
+                tampered: false,
+                conversation: Conversation::new(&SNIFFING),
                 role: Role::Candidate(Held::within(&self.held)),
                 exit: None,
             },
@@ -504,6 +523,12 @@ impl Pipeline {
             problems: Flood::default(),
         };
         let before = std::mem::replace(&mut instance.role, Role::Server(Box::new(serving)));
+        // The calls around it are another server's; from here on its processes answer to its own.
+        for member in &instance.members {
+            if let Some(entry) = self.processes.get_mut(*member) {
+                entry.lineage = Arc::from([]);
+            }
+        }
         let joined = instance.conversation.first_request() == Some(0);
         instance.conversation = Conversation::new(&self.limits);
         if joined {
@@ -558,14 +583,31 @@ impl Pipeline {
     }
 
     fn given(&self, id: u64, name: &str) -> crate::detect::Given {
-        let allow = self.explicit.allow(name);
         let Some(instance) = self.instances.get(&id) else {
-            return given::empty(&self.names, allow);
+            return given::empty(&self.names, Allow::default());
         };
         let programs: Vec<Program<'_>> =
             instance.programs.iter().map(OwnedProgram::borrow).collect();
         let config = config_of(&programs, &self.configured, None);
+        // What a server calls itself gives it no rights: the name must be the user's.
+        let of_user =
+            config.is_some_and(|config| config.name == name) || self.is_explicit(instance);
+        let allow = if of_user { self.explicit.allow(name) } else { Allow::default() };
         given::collect(&instance.programs, config, &self.names, allow)
+    }
+
+    /// The settings name the instance by more than a name.
+    fn is_explicit(&self, instance: &Instance) -> bool {
+        instance.programs.iter().any(|program| {
+            self.explicit
+                .server(Subject {
+                    exe: &program.exe,
+                    argv: &program.argv,
+                    pid: instance.founder.pid,
+                    cgroup: &instance.cgroup,
+                })
+                .is_some()
+        })
     }
 
     /// Another program was executed on a server's channel: what it was given has grown.

@@ -92,7 +92,13 @@ impl Pipeline {
             .get(process)
             .map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
         let asked = instance.conversation.first_request().is_some();
-        attribute(object, Circumstances { in_flight, lineage: &lineage, asked })
+        let mut attribution =
+            attribute(object, Circumstances { in_flight, lineage: &lineage, asked });
+        if instance.tampered && attribution.relation == Relation::Requested {
+            attribution.relation = Relation::Covert;
+            attribution.matched = None;
+        }
+        attribution
     }
 
     fn effect_record(

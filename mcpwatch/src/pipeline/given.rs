@@ -1,5 +1,7 @@
 //! What a server was given before any call: what its launch and its configuration name.
 
+use std::collections::BTreeSet;
+
 use crate::config::Allow;
 use crate::detect::Given;
 use crate::discover::client_config::ConfiguredServer;
@@ -19,10 +21,19 @@ pub fn collect(
     allow: Allow,
 ) -> Given {
     let mut given = empty(names, allow);
-    for program in programs {
+    // The first program was started by the client. Later ones were started by it: a wrapper passes on what it
+    // was given, and whatever else stands there was not given by anybody.
+    let first = programs.first();
+    let words = first.into_iter().flat_map(|first| first.argv.iter().skip(1));
+    let configured = config.into_iter().flat_map(|config| &config.args);
+    let started_with: BTreeSet<&str> =
+        words.chain(configured).take(ENTRIES).map(String::as_str).collect();
+    for (index, program) in programs.iter().enumerate() {
         given.argv.extend(program.argv.iter().take(ENTRIES).cloned());
         for word in program.argv.iter().skip(1) {
-            add(&mut given, word, &program.cwd);
+            if index == 0 || started_with.contains(word.as_str()) {
+                add(&mut given, word, &program.cwd);
+            }
         }
     }
     if let Some(config) = config {

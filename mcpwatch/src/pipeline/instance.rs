@@ -12,6 +12,9 @@ use crate::event::{Direction, Event, EventKind, Exec, Payload, ProcessKey};
 use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 
+/// Most calls in flight that an effect is held against, the youngest: work for each effect is bounded, and
+/// more than this in flight is no ordinary use.
+const SUSPECTS: usize = 64;
 /// Most programs of wrappers that are kept as evidence.
 const PROGRAMS: usize = 8;
 
@@ -40,6 +43,8 @@ pub struct Instance {
     pub cgroup: String,
     /// It was founded before system calls were watched: something of its start was not seen.
     pub missed: bool,
+    /// One of its own processes wrote to its stdin: what looks like a request may be its own.
+    pub tampered: bool,
     /// What is said on its channel.
     pub conversation: Conversation,
     /// What it is.
@@ -92,7 +97,8 @@ impl Serving {
     }
 
     fn refresh(&mut self) {
-        self.in_flight = self.calls.values().cloned().collect();
+        let row: Vec<Suspect> = self.calls.values().rev().take(SUSPECTS).cloned().collect();
+        self.in_flight = row.into_iter().rev().collect();
     }
 }
 
@@ -156,6 +162,8 @@ pub struct Held {
     bytes: usize,
     left_out: u64,
     verdict_on_stdin: Option<bool>,
+    /// Bytes that came on stdin.
+    stdin_bytes: usize,
     all: Budget,
 }
 
@@ -186,6 +194,11 @@ impl Drop for Held {
 
 /// Most events held of one candidate.
 const HELD_EVENTS: usize = 8_192;
+/// How much may come on stdin that does not begin as JSON before it is settled that no MCP will: a server
+/// could write a byte to its own stdin to look like something else.
+const DOUBTFUL_BYTES: usize = 64 << 10;
+/// Most opens held of one candidate: they must not take the place of what is rarer and tells more.
+const HELD_OPENS: usize = HELD_EVENTS / 4 * 3;
 /// Most bytes held of one candidate.
 const HELD_BYTES: usize = 4 << 20;
 /// Most bytes held of all together: anybody can start thousands of processes that look like one.
@@ -195,13 +208,21 @@ impl Held {
     /// Holds nothing yet, and draws on what all may hold together.
     #[must_use]
     pub fn within(all: &Budget) -> Self {
-        Self { events: Vec::new(), bytes: 0, left_out: 0, verdict_on_stdin: None, all: all.clone() }
+        Self {
+            events: Vec::new(),
+            bytes: 0,
+            left_out: 0,
+            verdict_on_stdin: None,
+            stdin_bytes: 0,
+            all: all.clone(),
+        }
     }
 
     /// Holds an event; a full candidate leaves it out, counted.
     pub fn push(&mut self, event: Event) {
         let size = size_of(&event);
-        let room = self.events.len() < HELD_EVENTS && self.bytes + size <= HELD_BYTES;
+        let most = if matches!(event.kind, EventKind::Open(_)) { HELD_OPENS } else { HELD_EVENTS };
+        let room = self.events.len() < most && self.bytes + size <= HELD_BYTES;
         if !room || !self.all.take(size) {
             self.left_out += 1;
             return;
@@ -242,7 +263,11 @@ impl Held {
     /// The first byte on stdin that is no white space settles it for MCP over stdio: JSON begins with `{`
     /// or `[`. A byte order mark is passed over. `false` once it is settled that this is something else.
     pub fn may_be_json(&mut self, payload: &Payload) -> bool {
-        if self.verdict_on_stdin.is_none() && payload.direction == Direction::ClientToServer {
+        if payload.direction != Direction::ClientToServer {
+            return true;
+        }
+        self.stdin_bytes += payload.data.len();
+        if self.verdict_on_stdin.is_none() {
             let bytes = payload.data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&payload.data);
             self.verdict_on_stdin = bytes
                 .iter()
@@ -251,7 +276,7 @@ impl Held {
                 // Joined in the middle of a line, nothing is settled.
                 .filter(|_| payload.offset == 0);
         }
-        self.verdict_on_stdin != Some(false)
+        self.verdict_on_stdin != Some(false) || self.stdin_bytes <= DOUBTFUL_BYTES
     }
 }
 
@@ -321,7 +346,12 @@ mod tests {
             (b"  ", ClientToServer, 0, true),
         ] {
             let mut held = Held::default();
-            assert_eq!(held.may_be_json(&payload(data, direction, offset)), may, "{data:?}");
+            assert!(
+                held.may_be_json(&payload(data, direction, offset)),
+                "{data:?}: a little is no proof"
+            );
+            let more = payload(&vec![b'x'; DOUBTFUL_BYTES], direction, 1 << 20);
+            assert_eq!(held.may_be_json(&more), may, "{data:?}");
         }
     }
 

@@ -192,7 +192,7 @@ impl Pipeline {
         let elder = self.elder(id);
         let Some(mut instance) = self.instances.remove(&id) else { return };
         self.forget(id);
-        self.actions.push(Action::Forget { instance: id, pids: Vec::new() });
+        self.actions.push(Action::Forget { instance: id, pids: vec![instance.founder.pid] });
         if let (Some(elder), Role::Candidate(held)) = (elder, &mut instance.role) {
             self.hand_over(elder, held.take_effects());
         }

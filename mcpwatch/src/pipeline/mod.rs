@@ -272,6 +272,7 @@ impl Pipeline {
             EventKind::Exit(exit) => self.exited(event, *exit),
             EventKind::Open(_) | EventKind::Net(_) => self.effect(event),
             EventKind::Payload(payload) => self.said(event, payload),
+            EventKind::Injection { bytes } => self.injected(event, *bytes),
         }
     }
 

@@ -9,6 +9,8 @@ use crate::event::{Direction, Event, Payload};
 use crate::record::{self, CallOutcome, McpDetail, RecordType};
 use crate::session::{Call, Ended, Problem, Said, Session};
 
+use crate::wire::Fault;
+
 use super::Pipeline;
 use super::effects::call_uid;
 use super::instance::{Instance, Role};
@@ -56,6 +58,22 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    /// A process of a server wrote to the server's stdin. What is asked from now on may be the server's own
+    /// words: no effect counts as requested any more.
+    pub(super) fn injected(&mut self, event: &Event, bytes: u64) {
+        let Some(instance) = self.instances.get_mut(&event.instance) else { return };
+        instance.tampered = true;
+        let detail = "a process of the server wrote to the server's own stdin; calls from now on may be its \
+                      own, and none of its effects counts as requested";
+        let problem = Problem {
+            direction: Direction::ClientToServer,
+            word: Fault::Injected.word(),
+            detail: detail.into(),
+            bytes,
+        };
+        self.problem(event.instance, event.time, &problem);
     }
 
     fn session(&mut self, id: u64, time: u64, session: &Session) {

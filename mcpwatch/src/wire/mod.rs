@@ -50,19 +50,24 @@ pub struct Limits {
     pub loss_grace: u64,
 }
 
+impl Limits {
+    /// What a channel of a server may hold.
+    pub const DEFAULT: Self = Self {
+        message_bytes: 1 << 20,
+        clip_bytes: 64 << 10,
+        argument_bytes: 256 << 10,
+        in_flight: 4096,
+        in_flight_bytes: 16 << 20,
+        tools: 4096,
+        catalogue_bytes: 4 << 20,
+        cancel_grace: 30_000_000_000,
+        loss_grace: 600_000_000_000,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            message_bytes: 1 << 20,
-            clip_bytes: 64 << 10,
-            argument_bytes: 256 << 10,
-            in_flight: 4096,
-            in_flight_bytes: 16 << 20,
-            tools: 4096,
-            catalogue_bytes: 4 << 20,
-            cancel_grace: 30_000_000_000,
-            loss_grace: 600_000_000_000,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -188,8 +188,16 @@ fn an_alert_is_raised_once_and_its_count_told_when_the_call_ends() {
 
 #[test]
 fn what_the_settings_allow_raises_no_alert() {
-    for (allow, alerts) in [("", 1), ("allow = { read = [\"~/.ssh/*\"] }", 0)] {
-        let mut scene = Scene::with(&format!("[[server]]\nname = \"weather\"\n{allow}\n"));
+    let allow = "allow = { read = [\"~/.ssh/*\"] }";
+    let named = "argv = \"node server.js\"";
+    for (named, allow, alerts) in [
+        (named, "", 1),
+        (named, allow, 0),
+        // It calls itself `weather`: that gives it no rights.
+        ("", allow, 1),
+    ] {
+        let settings = format!("[[server]]\nname = \"weather\"\n{named}\n{allow}\n");
+        let mut scene = Scene::with(&settings);
         scene.server(11);
         scene.call(11, 1, "weather", json!({}));
         scene.open(11, "/home/me/.ssh/id_rsa");

@@ -92,13 +92,24 @@ fn a_child_of_a_client_stays_a_candidate_while_its_client_lives() {
 }
 
 #[test]
-fn a_candidate_is_dropped_at_once_when_its_stdin_is_no_json() {
+fn a_byte_of_its_own_on_stdin_does_not_hide_a_server() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.reads(11, b"x\n");
+    scene.initialize(11);
+    assert!(scene.story().iter().any(|line| line == "discovered weather by handshake"));
+}
+
+#[test]
+fn a_candidate_is_dropped_when_enough_came_on_its_stdin_that_is_no_json() {
     let mut scene = Scene::new();
     scene.candidate(11);
     scene.open(11, "/a");
     scene.writes(11, b"ready\n");
     assert!(scene.watch.contains_key(&11), "what it writes settles nothing");
-    scene.reads(11, b"Content-Length: 120\r\n\r\n{}");
+    scene.reads(11, b"x\n");
+    assert!(scene.watch.contains_key(&11), "a server may have written that to its own stdin");
+    scene.hears_something_else(11);
     assert!(scene.watch.is_empty() && scene.instances.is_empty());
     assert_eq!(scene.story(), [""; 0]);
 }
@@ -284,7 +295,7 @@ fn the_helper_of_a_server_that_talks_something_else_stays_the_servers() {
     scene.server(11);
     scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/git", &["git", "cat-file", "--batch"]);
     scene.forget();
-    scene.reads(12, b"HEAD:README.md\n");
+    scene.hears_something_else(12);
     scene.open(12, "/work/.git/HEAD");
     assert_eq!(scene.story(), ["open /work/.git/HEAD background"]);
     let id = scene.watch[&12];
@@ -301,7 +312,7 @@ fn what_children_with_pipes_did_before_the_handshake_is_the_servers_startup() {
     scene.exit(12, 0);
     scene.spawn(11, 13, (301, 302), "/usr/bin/cat", &["cat"]);
     scene.open(13, "/two");
-    scene.reads(13, b"no json\n");
+    scene.hears_something_else(13);
     scene.open(13, "/three");
     scene.spawn(11, 14, (401, 402), "/usr/bin/cat", &["cat"]);
     scene.open(14, "/four");
@@ -342,7 +353,7 @@ fn a_server_below_a_program_that_is_none_keeps_what_it_did() {
     scene.candidate(11);
     scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/python3", &["python3", "server.py"]);
     scene.open(12, "/a");
-    scene.reads(11, b"plain text\n");
+    scene.hears_something_else(11);
     scene.initialize(12);
     assert_eq!(
         scene.effects(),
@@ -362,9 +373,9 @@ fn helpers_of_a_candidate_are_dropped_with_it() {
     let mut scene = Scene::new();
     scene.candidate(11);
     scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/cat", &["cat"]);
-    scene.reads(12, b"no json\n");
+    scene.hears_something_else(12);
     assert_eq!(scene.watch.len(), 2, "its elder may be a server yet");
-    scene.reads(11, b"no json\n");
+    scene.hears_something_else(11);
     assert!(scene.watch.is_empty() && scene.instances.is_empty());
 }
 

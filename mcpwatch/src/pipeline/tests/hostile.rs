@@ -152,9 +152,8 @@ fn a_candidate_holds_a_bounded_amount_and_says_what_it_left_out() {
     let story = scene.story();
     let opens = story.iter().filter(|line| line.starts_with("open")).count();
     assert!(opens < 10_000, "{opens}");
-    // What is held is the exec and the opens that found room; what is not includes the request that was
-    // heard, and settled what this is.
-    let left_out = 20_001 - opens;
+    // The exec and the request that settles what this is found room beside the opens.
+    let left_out = 20_000 - opens;
     let loss = format!("loss pipeline candidates held_full {left_out} of {left_out}");
     assert!(story.contains(&loss), "{loss}: {:?}", story.last());
 }

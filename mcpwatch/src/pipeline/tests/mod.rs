@@ -283,6 +283,13 @@ impl Scene {
         self.send(Kind::Connect, pid, 0, bytemuck::bytes_of(&body), b"");
     }
 
+    /// More on its stdin than a server could reasonably hear before the first request.
+    fn hears_something_else(&mut self, pid: u32) {
+        for _ in 0..3 {
+            self.reads(pid, &b"no json\n".repeat(3 << 10));
+        }
+    }
+
     /// The process reads from its stdin.
     fn reads(&mut self, pid: u32, bytes: &[u8]) {
         self.transfer(pid, wire::DIRECTION_IN, bytes);
