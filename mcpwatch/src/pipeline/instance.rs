@@ -11,6 +11,7 @@ use crate::discover::matching::Program;
 use crate::event::{Direction, Event, EventKind, Exec, Payload, ProcessKey};
 use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
+use crate::wire::Limits;
 
 /// Most calls in flight that an effect is held against, the youngest: work for each effect is bounded, and
 /// more than this in flight is no ordinary use.
@@ -291,7 +292,47 @@ fn size_of(event: &Event) -> usize {
         }
 }
 
+/// What a candidate's conversation may hold: it only has to be recognised. Anybody can start thousands.
+const SNIFFING: Limits = Limits {
+    message_bytes: 64 << 10,
+    clip_bytes: 8 << 10,
+    argument_bytes: 8 << 10,
+    in_flight: 64,
+    in_flight_bytes: 64 << 10,
+    tools: 0,
+    catalogue_bytes: 0,
+    ..Limits::DEFAULT
+};
+
 impl Instance {
+    /// A candidate of one process, of which nothing more is known. What it holds is drawn from `all`.
+    #[must_use]
+    pub fn candidate(
+        id: u64,
+        founder: ProcessKey,
+        born: u64,
+        channel: (u64, u64),
+        all: &Budget,
+    ) -> Self {
+        Self {
+            id,
+            founder,
+            born,
+            outer: 0,
+            channel,
+            private: false,
+            members: [founder].into(),
+            programs: Vec::new(),
+            looked: false,
+            cgroup: String::new(),
+            missed: false,
+            tampered: false,
+            conversation: Conversation::new(&SNIFFING),
+            role: Role::Candidate(Held::within(all)),
+            exit: None,
+        }
+    }
+
     /// Remembers what was executed on the channel: the wrappers, then the server itself.
     pub fn add_program(&mut self, program: OwnedProgram) {
         if self.programs.len() < PROGRAMS {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::attribute::Suspect;
 use crate::event::{Event, EventKind, Exec, Exit, Fork, ProcessKey};
 use crate::host::processes::{Entry, entity_id};
 use crate::record::{ExecDetail, ExitDetail, Process, RecordType};
@@ -59,28 +60,9 @@ impl Pipeline {
         let before = self.processes.get(event.process).cloned();
         let lineage =
             before.as_ref().map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
-        let shown = Arc::new(Process {
-            entity_id: entity_id(event.process),
-            pid: event.process.pid,
-            ppid: exec.parent.pid,
-            start_time: self.clock.time(event.start_time),
-            exe: exec.path.clone(),
-            argv: self.masked(&exec.argv),
-            cwd: Some(exec.cwd.clone()),
-            uid: exec.uid,
-            container: None,
-        });
-        self.processes.insert(
-            event.process,
-            Entry {
-                parent: Some(exec.parent),
-                shown: Arc::clone(&shown),
-                instance: event.instance,
-                lineage,
-                // Held and let go of, it may be told after the end.
-                ended: before.as_ref().is_some_and(|entry| entry.ended),
-            },
-        );
+        // Held and let go of, it may be told after the end.
+        let ended = before.as_ref().is_some_and(|entry| entry.ended);
+        let shown = self.remember_exec(event, exec, lineage, ended);
         if exec.watch_full {
             self.losses.add("kernel", "watch", "table_full", 1);
         }
@@ -100,6 +82,38 @@ impl Pipeline {
         }
         let acting = before.map_or_else(|| Arc::clone(&shown), |entry| entry.shown);
         self.exec_effect(event, exec, owner, &acting, &shown);
+    }
+
+    /// Puts what an exec made of a process into the process tree; gives what records show of it.
+    pub(super) fn remember_exec(
+        &mut self,
+        event: &Event,
+        exec: &Exec,
+        lineage: Arc<[Suspect]>,
+        ended: bool,
+    ) -> Arc<Process> {
+        let shown = Arc::new(Process {
+            entity_id: entity_id(event.process),
+            pid: event.process.pid,
+            ppid: exec.parent.pid,
+            start_time: self.clock.time(event.start_time),
+            exe: exec.path.clone(),
+            argv: self.masked(&exec.argv),
+            cwd: Some(exec.cwd.clone()),
+            uid: exec.uid,
+            container: None,
+        });
+        self.processes.insert(
+            event.process,
+            Entry {
+                parent: Some(exec.parent),
+                shown: Arc::clone(&shown),
+                instance: event.instance,
+                lineage,
+                ended,
+            },
+        );
+        shown
     }
 
     /// The detail of an exec as records show it.
@@ -156,7 +170,7 @@ impl Pipeline {
         let event = Event {
             time: self.now,
             process,
-            start_time: process.start.saturating_mul(super::candidates::TICK),
+            start_time: process.start.saturating_mul(super::enlisting::TICK),
             tid: process.pid,
             instance,
             truncated: false,

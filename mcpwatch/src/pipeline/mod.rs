@@ -6,12 +6,14 @@
 
 mod candidates;
 mod effects;
+mod enlisting;
 mod given;
 pub mod input;
 mod instance;
 mod lifecycle;
 mod losses;
 mod speech;
+mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -95,7 +97,7 @@ pub struct Pipeline {
     configured: Vec<ConfiguredServer>,
     explicit: Explicit,
     /// Processes that the settings may name by their cgroup, by id.
-    unplaced: BTreeMap<u32, candidates::Unplaced>,
+    unplaced: BTreeMap<u32, enlisting::Unplaced>,
     clients: Clients,
     detector: Detector,
     dedupe: Dedupe<Record>,

@@ -1,0 +1,216 @@
+//! Processes the kernel did not found an instance for, but that are watched all the same: named by the
+//! settings or a configuration, or running before the agent.
+
+use std::sync::Arc;
+
+use crate::discover::evidence::Standing;
+use crate::discover::explicit::Subject;
+use crate::discover::matching::config_of;
+use crate::discover::survey::{Known, survey};
+use crate::event::{Event, Exec, ProcessKey};
+use crate::host::processes::{Entry, entity_id};
+use crate::host::snapshot::ProcessSnapshot;
+use crate::record::Process;
+
+use super::instance::{Instance, OwnedProgram};
+use super::{Action, Pipeline};
+
+/// Nanoseconds of one clock tick of `/proc`.
+pub(super) const TICK: u64 = 10_000_000;
+/// Most processes that wait for the name of their cgroup.
+const UNPLACED: usize = 1_024;
+
+/// A process outside every instance, until its cgroup is known.
+#[derive(Debug)]
+pub(super) struct Unplaced {
+    process: ProcessKey,
+    start_time: u64,
+    program: OwnedProgram,
+    client: Option<String>,
+    channel: (u64, u64),
+}
+
+impl Pipeline {
+    /// A process outside every instance: the settings or a configuration may name it all the same.
+    pub(super) fn consider_unwatched(&mut self, event: &Event, exec: &Exec) {
+        if self.clients.name_of(&exec.path, &exec.argv).is_some() {
+            self.actions.push(Action::LookForConfigs { pid: event.process.pid });
+        }
+        let unplaced = Unplaced {
+            process: event.process,
+            start_time: event.start_time,
+            program: OwnedProgram::of(exec),
+            client: self.client_of(exec.parent),
+            channel: (exec.stdin_inode.unwrap_or(0), exec.stdout_inode.unwrap_or(0)),
+        };
+        if let Some(unplaced) = self.place(unplaced, "")
+            && self.explicit.asks_for_cgroup()
+            && self.unplaced.len() < UNPLACED
+        {
+            self.actions.push(Action::LookForConfigs { pid: unplaced.process.pid });
+            self.unplaced.insert(unplaced.process.pid, unplaced);
+        }
+    }
+
+    /// Makes a server of a process that the settings or a configuration name; gives it back otherwise.
+    fn place(&mut self, unplaced: Unplaced, cgroup: &str) -> Option<Unplaced> {
+        let Unplaced { process, start_time, program, client, channel } = &unplaced;
+        let subject = Subject { exe: &program.exe, argv: &program.argv, pid: process.pid, cgroup };
+        let explicit = self.explicit.server(subject).is_some();
+        // A shell that happens to run a configured command line by hand has a terminal, not a channel.
+        let configured = *channel != (0, 0)
+            && config_of(&[program.borrow()], &self.configured, client.as_deref()).is_some();
+        if !explicit && !configured {
+            return Some(unplaced);
+        }
+        let (process, start_time) = (*process, *start_time);
+        let id = mcpwatch_common::control::instance_id(process.pid, start_time);
+        self.enlist(id, process, self.now, *channel, false);
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.add_program(unplaced.program);
+            cgroup.clone_into(&mut instance.cgroup);
+            instance.looked = true;
+        }
+        self.watch(process, start_time, id);
+        self.actions.push(Action::LookAgain);
+        self.judge(id);
+        None
+    }
+
+    /// Makes an instance here and in the kernel.
+    fn enlist(
+        &mut self,
+        id: u64,
+        founder: ProcessKey,
+        born: u64,
+        channel: (u64, u64),
+        private: bool,
+    ) {
+        let mut instance = Instance::candidate(id, founder, born, channel, &self.held);
+        instance.private = private;
+        self.instances.insert(id, instance);
+        self.actions.push(Action::SetInstance {
+            id,
+            stdin_inode: channel.0,
+            stdout_inode: channel.1,
+        });
+    }
+
+    fn watch(&mut self, process: ProcessKey, start_time: u64, instance: u64) {
+        if let Some(entry) = self.processes.get_mut(process) {
+            entry.instance = instance;
+        }
+        if let Some(one) = self.instances.get_mut(&instance) {
+            one.members.insert(process);
+        }
+        self.actions.push(Action::Watch { pid: process.pid, start_time, instance });
+    }
+
+    /// Processes that were running when the agent looked: at start, and again after it has added some.
+    pub(super) fn survey(&mut self, snapshots: &[ProcessSnapshot]) {
+        for snapshot in snapshots {
+            if self.processes.get(snapshot.key()).is_none() {
+                self.processes.insert(snapshot.key(), self.entry_of(snapshot, snapshots));
+            }
+        }
+        let known =
+            Known { configs: &self.configured, explicit: &self.explicit, clients: &self.clients };
+        let found = survey(snapshots, known);
+        for found in found {
+            let Some(root) = snapshots.get(found.root) else { continue };
+            let start_time = root.start.saturating_mul(TICK);
+            let id = mcpwatch_common::control::instance_id(root.pid, start_time);
+            let fresh = !self.instances.contains_key(&id);
+            let taken = self
+                .processes
+                .get(root.key())
+                .is_some_and(|entry| self.instances.contains_key(&entry.instance));
+            if fresh && (taken || (found.verdict.standing != Standing::Server && !self.sniffs())) {
+                continue;
+            }
+            if fresh {
+                let inode = |stdio: Option<crate::host::snapshot::Stdio>| {
+                    stdio.map_or(0, crate::host::snapshot::Stdio::inode)
+                };
+                let channel = (inode(root.stdin), inode(root.stdout));
+                self.enlist(id, root.key(), start_time, channel, root.private_channel());
+                if let Some(instance) = self.instances.get_mut(&id) {
+                    instance.conversation.joined_mid_stream();
+                    root.cgroup.clone_into(&mut instance.cgroup);
+                }
+            }
+            let mut added = false;
+            for member in found.members.iter().filter_map(|&member| snapshots.get(member)) {
+                let start_time = member.start.saturating_mul(TICK);
+                let Some(instance) = self.instances.get_mut(&id) else { break };
+                if fresh && member.stdin == root.stdin && root.stdin.is_some()
+                    || member.pid == root.pid
+                {
+                    instance.add_program(OwnedProgram {
+                        exe: member.exe.clone(),
+                        argv: member.argv.clone(),
+                        cwd: member.cwd.clone(),
+                    });
+                }
+                if fresh || !instance.members.contains(&member.key()) {
+                    let outside = self
+                        .processes
+                        .get(member.key())
+                        .is_none_or(|entry| !self.instances.contains_key(&entry.instance));
+                    if outside || fresh {
+                        self.watch(member.key(), start_time, id);
+                        added = true;
+                    }
+                }
+            }
+            if added {
+                self.actions.push(Action::LookAgain);
+            }
+            if fresh {
+                self.actions.push(Action::LookForConfigs { pid: root.pid });
+                self.judge(id);
+            }
+        }
+    }
+
+    fn entry_of(&self, snapshot: &ProcessSnapshot, all: &[ProcessSnapshot]) -> Entry {
+        Entry {
+            parent: all.iter().find(|other| other.pid == snapshot.ppid).map(ProcessSnapshot::key),
+            shown: Arc::new(Process {
+                entity_id: entity_id(snapshot.key()),
+                pid: snapshot.pid,
+                ppid: snapshot.ppid,
+                start_time: self.clock.time(snapshot.start.saturating_mul(TICK)),
+                exe: snapshot.exe.clone(),
+                argv: self.masked(&snapshot.argv),
+                cwd: (!snapshot.cwd.is_empty()).then(|| snapshot.cwd.clone()),
+                uid: snapshot.uid,
+                container: None,
+            }),
+            instance: 0,
+            lineage: Arc::from([]),
+            ended: false,
+        }
+    }
+
+    /// The configurations around a process have been read; what is in them has come in before this.
+    pub(super) fn looked(&mut self, pid: u32, cgroup: &str) {
+        if let Some(unplaced) = self.unplaced.remove(&pid) {
+            self.place(unplaced, cgroup);
+            return;
+        }
+        let founded: Vec<u64> = self
+            .instances
+            .values()
+            .filter(|instance| instance.founder.pid == pid)
+            .map(|instance| instance.id)
+            .collect();
+        for id in founded {
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.looked = true;
+                cgroup.clone_into(&mut instance.cgroup);
+            }
+            self.judge(id);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! From evidence to server: weighed when there is new one, told, and what was held let go of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Allow;
+use crate::discover::evidence::{Facts, Standing, Verdict, weigh};
+use crate::discover::explicit::Subject;
+use crate::discover::matching::{Program, config_of};
+use crate::event::ProcessKey;
+use crate::host::processes::entity_id;
+use crate::record::{EvidenceKind, RecordType, Server};
+use crate::session::Conversation;
+
+use super::instance::{Flood, Instance, OwnedProgram, Role, Serving};
+use super::{Pipeline, given};
+
+/// How long a server waits for the configurations around it to be read, in nanoseconds: its name stands in
+/// them. Reading takes some milliseconds, unless a file system hangs.
+pub(super) const LOOKING: u64 = 500_000_000;
+
+impl Pipeline {
+    /// Weighs the evidence for an instance: it becomes a server, gains evidence, or stays what it is.
+    pub(super) fn judge(&mut self, id: u64) {
+        let Some(verdict) = self.verdict(id) else { return };
+        if verdict.standing != Standing::Server {
+            return;
+        }
+        let Some(instance) = self.instances.get(&id) else { return };
+        match &instance.role {
+            Role::Server(serving) => {
+                let shown = self.shown(id, &verdict);
+                if *serving.shown != shown {
+                    self.announce(id, shown);
+                }
+            }
+            Role::Candidate(_) | Role::Helper => {
+                let settled = instance.looked
+                    || verdict.config_path.is_some()
+                    || verdict.evidence.iter().any(|piece| piece.kind == EvidenceKind::Explicit)
+                    || instance.members.is_empty()
+                    || self.now.saturating_sub(instance.born) > LOOKING;
+                if settled {
+                    self.promote(id, &verdict);
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, id: u64) -> Option<Verdict> {
+        let instance = self.instances.get(&id)?;
+        let programs: Vec<Program<'_>> =
+            instance.programs.iter().map(OwnedProgram::borrow).collect();
+        let first = instance.programs.first();
+        let parent = self.processes.get(instance.founder).and_then(|entry| entry.parent);
+        let client = parent.and_then(|parent| self.client_of(parent));
+        let explicit = instance.programs.iter().find_map(|program| {
+            self.explicit.server(Subject {
+                exe: &program.exe,
+                argv: &program.argv,
+                pid: instance.founder.pid,
+                cgroup: &instance.cgroup,
+            })
+        });
+        let session = instance.conversation.session();
+        Some(weigh(Facts {
+            explicit,
+            config: config_of(&programs, &self.configured, client.as_deref()),
+            handshake: instance.conversation.spoke_mcp(),
+            server_info: session.and_then(|session| session.server.as_ref()),
+            launch: instance.launch().as_ref(),
+            client: client.as_deref(),
+            private_channel: instance.private,
+            exe: first.map_or("", |program| program.exe.as_str()),
+        }))
+    }
+
+    /// The known client a process is, if it is one.
+    pub(super) fn client_of(&self, process: ProcessKey) -> Option<String> {
+        let entry = self.processes.get(process).filter(|entry| !entry.ended)?;
+        self.clients.name_of(&entry.shown.exe, &entry.shown.argv).map(str::to_owned)
+    }
+
+    fn shown(&self, id: u64, verdict: &Verdict) -> Server {
+        let founder = self.instances.get(&id).map(|instance| instance.founder);
+        Server {
+            id: founder.map(entity_id).unwrap_or_default(),
+            name: verdict.name.clone(),
+            transport: match self.instances.get(&id) {
+                Some(instance) if instance.channel == (0, 0) => "http",
+                _ => "stdio",
+            },
+            version: verdict.version.clone(),
+            client: verdict.client.clone(),
+            config_path: verdict.config_path.clone(),
+            evidence: verdict.evidence.clone(),
+        }
+    }
+
+    /// A candidate is a server: says so, and lets go of what was held.
+    fn promote(&mut self, id: u64, verdict: &Verdict) {
+        let shown = Arc::new(self.shown(id, verdict));
+        let given = Arc::new(self.given(id, &shown.name));
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let serving = Serving {
+            shown,
+            given,
+            calls: BTreeMap::new(),
+            in_flight: Vec::new(),
+            problems: Flood::default(),
+        };
+        let before = std::mem::replace(&mut instance.role, Role::Server(Box::new(serving)));
+        // The calls around it are another server's; from here on its processes answer to its own.
+        for member in &instance.members {
+            if let Some(entry) = self.processes.get_mut(*member) {
+                entry.lineage = Arc::from([]);
+            }
+        }
+        let joined = instance.conversation.first_request() == Some(0);
+        instance.conversation = Conversation::new(&self.limits);
+        if joined {
+            instance.conversation.joined_mid_stream();
+        } else if instance.missed {
+            instance.conversation.may_have_missed();
+        }
+        let (born, living) = (instance.born, instance.members.clone());
+        self.tell_discovered(id, born);
+        if let Role::Candidate(mut held) = before {
+            // Candidates within it may yet become servers; what they did so far is this one's doing.
+            let inner: Vec<u64> =
+                self.instances.keys().copied().filter(|one| self.owner(*one) == Some(id)).collect();
+            for inner in inner {
+                if let Some(Role::Candidate(other)) =
+                    self.instances.get_mut(&inner).map(|instance| &mut instance.role)
+                {
+                    held.absorb(other.take_effects(), inner);
+                }
+            }
+            let (events, left_out) = held.release();
+            self.losses.add("pipeline", "candidates", "held_full", left_out);
+            for event in events {
+                self.admit(&event);
+            }
+            // Who lives was followed while the events were held; telling them changes nothing in that.
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.members = living;
+            }
+        }
+        // The channel was read again in letting go: the handshake may add a name and a version.
+        self.judge(id);
+    }
+
+    /// A server is shown differently from now on.
+    fn announce(&mut self, id: u64, shown: Server) {
+        let given = Arc::new(self.given(id, &shown.name));
+        let now = self.now;
+        if let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) {
+            serving.shown = Arc::new(shown);
+            serving.given = given;
+        }
+        self.tell_discovered(id, now);
+    }
+
+    fn tell_discovered(&mut self, id: u64, time: u64) {
+        let Some(instance) = self.instances.get(&id) else { return };
+        let mut record = self.record(RecordType::ServerDiscovered, time);
+        record.server = instance.serving().map(|serving| Arc::clone(&serving.shown));
+        record.process = self.processes.get(instance.founder).map(|entry| Arc::clone(&entry.shown));
+        self.records.push(record);
+    }
+
+    fn given(&self, id: u64, name: &str) -> crate::detect::Given {
+        let Some(instance) = self.instances.get(&id) else {
+            return given::empty(&self.names, Allow::default());
+        };
+        let programs: Vec<Program<'_>> =
+            instance.programs.iter().map(OwnedProgram::borrow).collect();
+        let config = config_of(&programs, &self.configured, None);
+        // What a server calls itself gives it no rights: the name must be the user's.
+        let of_user =
+            config.is_some_and(|config| config.name == name) || self.is_explicit(instance);
+        let allow = if of_user { self.explicit.allow(name) } else { Allow::default() };
+        given::collect(&instance.programs, config, &self.names, allow)
+    }
+
+    /// The settings name the instance by more than a name.
+    fn is_explicit(&self, instance: &Instance) -> bool {
+        instance.programs.iter().any(|program| {
+            self.explicit
+                .server(Subject {
+                    exe: &program.exe,
+                    argv: &program.argv,
+                    pid: instance.founder.pid,
+                    cgroup: &instance.cgroup,
+                })
+                .is_some()
+        })
+    }
+
+    /// Another program was executed on a server's channel: what it was given has grown.
+    pub(super) fn given_grew(&mut self, id: u64) {
+        let Some(name) = self.serving(id).map(|serving| serving.shown.name.clone()) else { return };
+        let given = Arc::new(self.given(id, &name));
+        if let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) {
+            serving.given = given;
+        }
+        self.judge(id);
+    }
+
+    /// Clients' configurations have changed: evidence for some, a new look at all.
+    pub(super) fn configs_changed(&mut self) {
+        self.configured = self.configs.values().flatten().cloned().collect();
+        let ids: Vec<u64> = self.instances.keys().copied().collect();
+        for id in ids {
+            self.judge(id);
+        }
+    }
+}
