@@ -14,8 +14,8 @@ use crate::test_deps;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace;
 
-/// At most this many end-to-end tests at once: each has an agent, a client and servers of its own, and
-/// some of them hold the agent to deadlines.
+/// At most this many end-to-end tests at once, and half as many as there are processors: each has an agent,
+/// a client and servers of its own, and some of them hold the agent to deadlines.
 const END_TO_END_THREADS: usize = 4;
 
 /// The packages whose tests need neither root nor anything from outside.
@@ -79,8 +79,8 @@ impl EndToEnd {
 
     fn run(&self, toolchain: &Toolchain, passed_on: &[&String]) -> Result<(), Failure> {
         let step = Step::start("End-to-end tests (real kernel, real MCP servers)");
-        let threads =
-            thread::available_parallelism().map_or(1, usize::from).min(END_TO_END_THREADS);
+        let threads = thread::available_parallelism().map_or(1, usize::from) / 2;
+        let threads = threads.clamp(1, END_TO_END_THREADS);
         let mut command = toolchain.cargo();
         command.args(["test", "--no-fail-fast", "--package", "mcpwatch-tests"]);
         self.give_environment(&mut command);

@@ -249,6 +249,12 @@ impl Object {
             .map_err(|error| map_error("WATCH", &error))
     }
 
+    /// Stops watching a process.
+    pub fn unwatch(&mut self, pid: u32) {
+        // An absent entry is what is wanted.
+        let _ = self.watch.remove(&pid);
+    }
+
     /// Stops watching an instance. Processes that are not named here leave the watch set when they next do
     /// something: their instance is gone.
     pub fn drop_instance(&mut self, id: u64, pids: &[u32]) {

@@ -11,6 +11,7 @@ use mcpwatch_common::control::{Instance, Watch};
 use super::origin::{boot_time, calendar_time};
 use super::reader::Reader;
 use super::{FINISH, LookFor, Message};
+use crate::event::decode;
 use crate::host::snapshot::{self, ProcessSnapshot};
 use crate::kernel::object::Object;
 use crate::output::Fanout;
@@ -155,6 +156,12 @@ impl Core {
             Action::Watch { pid, start_time, instance } => {
                 if let Err(error) = self.object.watch(pid, Watch { instance, start_time }) {
                     self.warn(&error.to_string())?;
+                }
+                // One that had ended by then is not taken out at its exit, and the next process of that id
+                // would be taken for it.
+                let start = decode::key(pid, start_time).start;
+                if snapshot::start_of(pid) != Some(start) {
+                    self.object.unwatch(pid);
                 }
             }
             Action::Forget { instance, pids } => self.object.drop_instance(instance, &pids),

@@ -170,6 +170,7 @@ fn serve(
     let thread = std::thread::Builder::new()
         .name("pipeline".into())
         .spawn(move || {
+            go_first();
             // The receiver lives as long as this thread's caller.
             let _ = ended.send(core.run(&inbox, processes, &beat));
         })
@@ -194,6 +195,14 @@ fn serve(
         let _ = thread.join();
     }
     result
+}
+
+/// Lets the calling thread go before others: from the start of the first server to the attaching of the hook
+/// on system calls, everything it does goes unseen, and under load most of that is waiting for a processor.
+/// Without the right to do so (`CAP_SYS_NICE`) it waits like everybody.
+fn go_first() {
+    // SAFETY: two numbers; 0 stands for the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
 /// Passes signals on; never ends by itself.
@@ -255,6 +264,9 @@ fn log() {
         .with_target(false)
         .init();
 }
+
+/// Niceness of the two threads between kernel and records; see `setpriority(2)`.
+const NICE: libc::c_int = -10;
 
 /// How long an ending run waits for its outputs.
 const FINISH: Duration = Duration::from_secs(1);

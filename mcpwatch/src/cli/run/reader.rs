@@ -42,6 +42,7 @@ pub fn start(
     std::thread::Builder::new()
         .name("ring".into())
         .spawn(move || {
+            super::go_first();
             read(&mut ring, &messages, &beat, &stopped);
             beat.retire();
             // A closed queue means that nobody waits for this.
