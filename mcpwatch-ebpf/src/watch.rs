@@ -2,9 +2,10 @@
 //! server's life is missed and descendants are followed without a race.
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use mcpwatch_common::control::{Instance, Watch, instance_id};
+use mcpwatch_common::control::{Instance, Probe, Watch, instance_id};
 
 use crate::{
+    emit::unreadable,
     kread::{self, Address},
     maps::{INSTANCES, SCOPE, WATCH, setting},
 };
@@ -54,9 +55,10 @@ pub fn in_scope(pid: u32) -> bool {
 #[inline(always)]
 pub fn inherit_scope(parent: u32, child: u32) {
     if setting!(scoped) != 0 && in_scope(parent) {
-        // A full map loses the child from the scope: it is then not captured, and the size of the map
-        // against its capacity is a metric.
-        let _ = SCOPE.insert(child, 0, 0);
+        // A full map loses the child from the scope: it is not captured, and that is counted.
+        if SCOPE.insert(child, 0, 0).is_err() {
+            unreadable(Probe::Fork);
+        }
     }
 }
 
