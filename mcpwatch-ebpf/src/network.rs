@@ -10,6 +10,7 @@ use mcpwatch_common::{
 };
 
 use crate::{
+    bounds,
     emit::{Draft, Notice, Room, Wake, filtered, unreadable},
     kread::{self, Address, follow, read, read_user},
     maps::{PENDING, Pending, offset, setting},
@@ -25,8 +26,12 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 /// `TCP_LISTEN` of `enum` in `include/net/tcp_states.h`.
 const LISTENING: i32 = 10;
+/// Covers every length up to [`UNIX_PATH_BYTES`].
+const UNIX_PATH_MASK: i32 = 0x7f;
 /// `PF_IO_WORKER` and `PF_KTHREAD`: threads that never return from a system call.
 const NO_SYSTEM_CALL: u32 = 0x10 | 0x20_0000;
+
+const _: () = assert!(UNIX_PATH_BYTES <= UNIX_PATH_MASK as usize);
 
 const NOTHING: Net = Net {
     address: [0; 16],
@@ -214,12 +219,13 @@ struct Addressed {
 fn addressed(task: &Task, call: &Addressed) {
     let Addressed { probe, kind, fd, result, address, len } = *call;
     // A destination of another kind of call is not this call's.
-    let pending = if matches!(kind, Kind::Connect | Kind::Send) {
-        take_pending(task)
-    } else {
+    if !matches!(kind, Kind::Connect | Kind::Send) {
         flush(task, Room::Call);
-        None
-    };
+    }
+    // By its place in the map, not copied: the compiler reads a copy on the stack before it looks whether
+    // there is one, and before 6.3 the verifier refuses to read a stack nobody wrote.
+    let key = thread_key(task);
+    let pending = PENDING.get_ptr(key);
     if address == 0 && pending.is_none() {
         // A send on a connected socket.
         filtered(probe);
@@ -231,8 +237,11 @@ fn addressed(task: &Task, call: &Addressed) {
     let mut tail_len = 0;
     let mut kind = kind;
     if let Some(pending) = pending {
-        kind = kind_of(&pending);
-        apply(&mut body, &pending);
+        // SAFETY: the value belongs to this thread alone, which removes it only here below.
+        let pending = unsafe { &*pending };
+        kind = kind_of(pending);
+        apply(&mut body, pending);
+        let _ = PENDING.remove(key);
     } else {
         body.family = read_user(address).unwrap_or(0);
         let socket = kread::task_socket(kread::current_task(), fd);
@@ -255,8 +264,10 @@ fn addressed(task: &Task, call: &Addressed) {
                 body.address = read_user(address + 8).unwrap_or([0; 16]);
             }
             AF_UNIX => {
-                let path_len = crate::bounds::opaque(len.saturating_sub(2) as usize);
+                let path_len = len.saturating_sub(2) as usize;
                 if path_len > 0 && path_len <= UNIX_PATH_BYTES {
+                    // The comparison is made on another copy than the one the helper gets.
+                    let path_len = bounds::mask::<UNIX_PATH_MASK>(path_len);
                     // SAFETY: a unix path fits into the tail.
                     let failed = unsafe {
                         bpf_probe_read_user(
@@ -279,7 +290,7 @@ fn addressed(task: &Task, call: &Addressed) {
 }
 
 /// listen(2): the address is the socket's own.
-#[inline(always)]
+#[inline(never)]
 pub fn on_listen(task: &Task, call: &Call) {
     let socket = kread::task_socket(kread::current_task(), call.args[0] as i32);
     let mut body = local_address(follow(socket, offset!(socket_sk)));
@@ -289,7 +300,7 @@ pub fn on_listen(task: &Task, call: &Call) {
 }
 
 /// accept(2): the address is the peer's.
-#[inline(always)]
+#[inline(never)]
 pub fn on_accept(task: &Task, call: &Call) {
     if call.result < 0 {
         filtered(Probe::Accept);
