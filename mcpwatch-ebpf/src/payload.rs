@@ -36,11 +36,27 @@ pub enum Form {
 }
 
 /// Bytes were moved, one way or the other: sends them if they are the protocol's.
+#[inline(always)]
+pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
+    // The steps are taken here and not within `prepare`: stacks of nested calls add up, to 512 bytes at most.
+    if !prepare(task, call, form, direction) {
+        return;
+    }
+    for _ in 0..STEPS {
+        if mcpwatch_payload_step() == 0 {
+            return;
+        }
+    }
+    // The row of buffers was longer than the loop: a hole, and a counted one.
+    unreadable(probe_of(direction));
+}
+
+/// Describes the transfer in the scratch buffer; true when its bytes are to be sent.
 ///
 /// Called from one place: the verifier proves a function once for each call of it.
 #[inline(never)]
-pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
-    let Some(draft) = Draft::new(Room::Call) else { return };
+fn prepare(task: &Task, call: &Call, form: Form, direction: u32) -> bool {
+    let Some(draft) = Draft::new(Room::Call) else { return false };
     let [fd, place, number, ..] = call.args;
     let (address, len, row, row_len) = match form {
         // With `MSG_TRUNC` the result may say more than the buffer holds.
@@ -68,7 +84,7 @@ pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
     };
     // SAFETY: a field of the scratch buffer.
     unsafe { draft.transfer().write_volatile(transfer) };
-    capture(task, &draft);
+    is_channel(task, &draft)
 }
 
 #[inline(always)]
@@ -76,21 +92,21 @@ fn probe_of(direction: u32) -> Probe {
     if direction == DIRECTION_IN { Probe::Read } else { Probe::Write }
 }
 
-/// Sends the bytes of the transfer in the scratch buffer if it was on the instance's channel.
+/// Whether the transfer in the scratch buffer was on the instance's channel; takes its place in the stream.
 #[inline(always)]
-fn capture(task: &Task, draft: &Draft) {
+fn is_channel(task: &Task, draft: &Draft) -> bool {
     let cell = draft.transfer();
     // SAFETY: a field of the scratch buffer; volatile, so that the verifier knows nothing of the values.
     let Transfer { moved, direction, fd, .. } = unsafe { cell.read_volatile() };
     let probe = probe_of(direction);
     if (moved as i64) <= 0 {
         filtered(probe);
-        return;
+        return false;
     }
     let Some(instance) = watch::instance(task.instance) else {
         watch::release(task.pid);
         filtered(probe);
-        return;
+        return false;
     };
     // SAFETY: a map value that stays valid for the program's run; the fields are plain numbers.
     let (channel, position) = unsafe {
@@ -106,11 +122,11 @@ fn capture(task: &Task, draft: &Draft) {
     if direction != DIRECTION_IN && used != 0 && used == stdin && used != channel {
         draft.body(Payload { offset: 0, data_len: 0, direction: DIRECTION_INJECTED, last: 1, fd });
         draft.send::<Payload>(task, Notice::of_call(probe, Kind::Payload, moved as i64), 0);
-        return;
+        return false;
     }
     if channel == 0 || used != channel {
         filtered(probe);
-        return;
+        return false;
     }
     // Two threads that write at once may read one position; the agent takes a position behind its own
     // for that, not for a hole.
@@ -119,13 +135,7 @@ fn capture(task: &Task, draft: &Draft) {
         (&raw mut (*cell).start).write_volatile(position.read());
         bounds::atomic_add(position, moved);
     }
-    for _ in 0..STEPS {
-        if mcpwatch_payload_step() == 0 {
-            return;
-        }
-    }
-    // The row of buffers was longer than the loop: a hole, and a counted one.
-    unreadable(probe);
+    true
 }
 
 /// Deals with one chunk, one skipped part or one entry of the row of the transfer in the scratch buffer; 0
@@ -142,7 +152,7 @@ extern "C" fn mcpwatch_payload_step() -> u64 {
 #[inline(always)]
 fn step(draft: &Draft) -> bool {
     let cell = draft.transfer();
-    // SAFETY: as in `capture`.
+    // SAFETY: as in `is_channel`.
     let mut transfer = unsafe { cell.read_volatile() };
     let Transfer { moved, done, direction, .. } = transfer;
     let probe = probe_of(direction);
@@ -162,7 +172,7 @@ fn step(draft: &Draft) -> bool {
         transfer.len = len;
         transfer.row += 16;
         transfer.row_len -= 1;
-        // SAFETY: as in `capture`.
+        // SAFETY: as in `is_channel`.
         unsafe { cell.write_volatile(transfer) };
         return true;
     }
@@ -216,7 +226,7 @@ fn step(draft: &Draft) -> bool {
     transfer.address += len;
     transfer.len -= len;
     transfer.done += len;
-    // SAFETY: as in `capture`.
+    // SAFETY: as in `is_channel`.
     unsafe { cell.write_volatile(transfer) };
     true
 }
