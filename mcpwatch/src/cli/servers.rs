@@ -14,6 +14,8 @@ use crate::discover::explicit::{Clients, Explicit};
 use crate::discover::scan::{Change, Places, Watcher};
 use crate::discover::survey::{Found, Known, survey};
 use crate::discover::{ConfigError, ConfiguredServer};
+use crate::host::containers::known::Containers;
+use crate::host::containers::shown;
 use crate::host::snapshot::{self, ProcessSnapshot};
 use crate::output::escape::Escaped;
 use crate::record::{Evidence, EvidenceKind};
@@ -83,7 +85,17 @@ pub fn run(args: &Args, rules: &[&str]) -> anyhow::Result<()> {
     let places = Places::around(&config.discovery, &clients, &processes, limited);
     let mut warnings: Vec<ConfigError> = places.closed();
     let configs = read(places, &mut warnings);
-    let known = Known { configs: &configs, explicit: &explicit, clients: &clients };
+    let containers = if explicit.asks_for_container() {
+        containers_of(&processes)
+    } else {
+        Containers::default()
+    };
+    let known = Known {
+        configs: &configs,
+        explicit: &explicit,
+        clients: &clients,
+        containers: &containers,
+    };
     let found = survey(&processes, known);
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(hidden(&processes));
@@ -122,6 +134,18 @@ fn read(places: Places, warnings: &mut Vec<ConfigError>) -> Vec<ConfiguredServer
         }
     }
     configs
+}
+
+fn containers_of(processes: &[ProcessSnapshot]) -> Containers {
+    let host = shown::Host::here();
+    let mut containers = Containers::default();
+    let cgroups: BTreeSet<&str> = processes.iter().map(|one| one.cgroup.as_str()).collect();
+    for cgroup in cgroups {
+        if let Some(container) = host.container(cgroup) {
+            containers.insert(cgroup, container);
+        }
+    }
+    containers
 }
 
 fn hidden(processes: &[ProcessSnapshot]) -> Option<String> {
@@ -298,7 +322,13 @@ mod tests {
             ..ProcessSnapshot::default()
         }];
         let (explicit, clients) = (Explicit::default(), Clients::default());
-        let known = Known { configs: &configs, explicit: &explicit, clients: &clients };
+        let containers = Containers::default();
+        let known = Known {
+            configs: &configs,
+            explicit: &explicit,
+            clients: &clients,
+            containers: &containers,
+        };
         let found = survey(&processes, known);
         let report = report(&processes, &configs, &found, vec!["careful".into()]);
         assert_eq!(

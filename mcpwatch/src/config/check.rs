@@ -110,6 +110,33 @@ fn servers(config: &Config) -> Result<(), Wrong> {
                 return Err(at(&[key], None, message));
             }
         }
+        if let Some(container) = &server.container {
+            let all = container.globs();
+            if container.label.is_empty() && all.iter().all(|(_, glob)| glob.is_none()) {
+                let keys: Vec<String> = all.iter().map(|(key, _)| format!("`{key}`")).collect();
+                let message = format!("expected at least one of `label`, {}", keys.join(", "));
+                return Err(at(&["container"], None, message));
+            }
+            for (key, value) in all {
+                if let Some(Err(message)) = value.map(glob) {
+                    return Err(at(&["container", key], None, message));
+                }
+            }
+            for (element, label) in container.label.iter().enumerate() {
+                let (key, value) = label.split_once('=').unwrap_or((label, "*"));
+                let wrong = if key.is_empty() {
+                    Some(format!("expected KEY or KEY=GLOB, found `{label}`"))
+                } else if value.is_empty() {
+                    // A label may well be empty.
+                    None
+                } else {
+                    glob(value).err()
+                };
+                if let Some(message) = wrong {
+                    return Err(at(&["container", "label"], Some(element), message));
+                }
+            }
+        }
         let Allow { exec, read, egress } = &server.allow;
         for (key, list) in [("exec", exec), ("read", read)] {
             for (element, value) in list.iter().enumerate() {

@@ -212,9 +212,48 @@ pub struct ServerSettings {
     pub pid: Option<u32>,
     /// Glob over the cgroup path.
     pub cgroup: Option<String>,
+    /// `[server.container]`: what its container is.
+    pub container: Option<ContainerSettings>,
     /// What it may do. The criteria above may be absent: then `name` is compared with the name
     /// discovery found.
     pub allow: Allow,
+}
+
+impl ServerSettings {
+    /// It says where the server runs and nothing of what it is: all that runs there is one server.
+    #[must_use]
+    pub fn is_of_place(&self) -> bool {
+        self.exe.is_none() && self.argv.is_none() && self.pid.is_none()
+    }
+}
+
+/// What the container of a server is. Everything that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContainerSettings {
+    /// Labels or OCI annotations: `KEY` for any value, `KEY=GLOB`.
+    pub label: Vec<String>,
+    /// Glob over the container's name.
+    pub name: Option<String>,
+    /// Glob over the image's name.
+    pub image: Option<String>,
+    /// Glob over the Kubernetes pod's name.
+    pub pod: Option<String>,
+    /// Glob over the Kubernetes namespace.
+    pub namespace: Option<String>,
+}
+
+impl ContainerSettings {
+    /// The criteria that are globs, with their keys.
+    #[must_use]
+    pub fn globs(&self) -> [(&'static str, Option<&str>); 4] {
+        [
+            ("name", self.name.as_deref()),
+            ("image", self.image.as_deref()),
+            ("pod", self.pod.as_deref()),
+            ("namespace", self.namespace.as_deref()),
+        ]
+    }
 }
 
 /// What a server may do without an alert.
@@ -278,6 +317,8 @@ mod tests {
         let [server, rest @ ..] = config.servers.as_slice() else { panic!() };
         assert!(server.exe.is_some() && server.argv.is_some() && server.cgroup.is_some());
         assert!(rest.iter().any(|server| !server.allow.egress.is_empty()));
+        let container = rest.iter().find_map(|server| server.container.as_ref()).unwrap();
+        assert!(!container.label.is_empty() && container.image.is_some());
         assert_eq!(config.discovery.clients.len(), 1);
         assert!(config.events.file.is_some());
     }
@@ -301,94 +342,116 @@ mod tests {
         assert_eq!(parse("[discovery]\nsniff = \"off\"").unwrap().discovery.sniff, Sniff::Off);
     }
 
+    /// Text and message.
+    const MISTAKES: &[(&str, &str)] = &[
+        (
+            "[capture]\nring_byts = 1",
+            "/etc/m.toml:2:1: capture.ring_byts: unknown key, did you mean `ring_bytes`?",
+        ),
+        ("[captur]\n", "/etc/m.toml:1:2: captur: unknown key, did you mean `capture`?"),
+        (
+            "zzz = 1\n",
+            "/etc/m.toml:1:1: zzz: unknown key, expected one of `capture`, `events`, `metrics`, `discovery`, `server`, `rules`, `redact`",
+        ),
+        (
+            "[capture]\nring_bytes = \"8M\"",
+            "/etc/m.toml:2:14: capture.ring_bytes: expected a whole number, found a string \"8M\"",
+        ),
+        (
+            "[capture]\nring_bytes = 70000",
+            "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 70000",
+        ),
+        (
+            "[capture]\nring_bytes = 1024",
+            "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 1024",
+        ),
+        (
+            "[capture]\npayload_limit = 17000000",
+            "/etc/m.toml:2:17: capture.payload_limit: expected a number from 4096 to 16777216, found 17000000",
+        ),
+        (
+            "[capture]\npayload_limit = -1",
+            "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found -1",
+        ),
+        (
+            "[capture]\npayload_limit = 1.5",
+            "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found a number with a fraction 1.5",
+        ),
+        (
+            "capture.ring_bytes = 3",
+            "/etc/m.toml:1:22: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 3",
+        ),
+        (
+            "[discovery]\nsniff = \"on\"",
+            "/etc/m.toml:2:9: discovery.sniff: expected one of `auto`, `always`, `off`, found `on`",
+        ),
+        (
+            "[metrics]\nlisten = \"9464\"",
+            "/etc/m.toml:2:10: metrics.listen: expected an address with a port like \"127.0.0.1:9464\", or \"off\"; found \"9464\"",
+        ),
+        (
+            "[[server]]\nname = \"a\"\n[[server]]\nexe = \"/x\"",
+            "/etc/m.toml:3:1: server[1].name: expected a name",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nexe = \"/[x\"",
+            "/etc/m.toml:3:7: server[0].exe: expected a glob, found `/[x`: unclosed character class; missing ']'",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npid = 0",
+            "/etc/m.toml:3:7: server[0].pid: expected a process id above 0",
+        ),
+        (
+            "[[server]]\nname = \"a\"\n[server.container]\n",
+            "/etc/m.toml:3:1: server[0].container: expected at least one of `label`, `name`, `image`, `pod`, `namespace`",
+        ),
+        (
+            "[[server]]\nname = \"a\"\n[server.container]\nlabel = [\"app\", \"=x\"]",
+            "/etc/m.toml:4:17: server[0].container.label[1]: expected KEY or KEY=GLOB, found `=x`",
+        ),
+        (
+            "[[server]]\nname = \"a\"\n[server.container]\nlabel = [\"app=[\"]",
+            "/etc/m.toml:4:10: server[0].container.label[0]: expected a glob, found `[`: unclosed character class; missing ']'",
+        ),
+        (
+            "[[server]]\nname = \"a\"\ncontainer = { image = \"\" }",
+            "/etc/m.toml:3:23: server[0].container.image: expected a glob, found ``: it is empty",
+        ),
+        (
+            "[[server]]\nname = \"a\"\n[server.container]\nlabels = []",
+            "/etc/m.toml:4:1: server[0].container.labels: unknown key, did you mean `label`?",
+        ),
+        (
+            "[[server]]\nname = \"a\"\n[server.allow]\negress = [\"ok.example\", \"https://x\"]",
+            "/etc/m.toml:4:25: server[0].allow.egress[1]: expected HOST, HOST:PORT, *.DOMAIN or ADDRESS/PREFIX, found `https://x`",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nallow = { reed = [] }",
+            "/etc/m.toml:3:11: server[0].allow.reed: unknown key, did you mean `read`?",
+        ),
+        (
+            "[[discovery.client]]\nname = \"x\"",
+            "/etc/m.toml:1:1: discovery.client[0].exe: expected a glob over the path of the client's program",
+        ),
+        (
+            "[discovery]\nhomes = [\"home\"]",
+            "/etc/m.toml:2:10: discovery.homes[0]: expected an absolute path, found `home`",
+        ),
+        (
+            "[rules]\ndisable = [\"shell_spwan\"]",
+            "/etc/m.toml:2:12: rules.disable[0]: unknown rule `shell_spwan`, did you mean `shell_spawn`?",
+        ),
+        (
+            "[redact]\npatterns = [\"a\", \"(\"]",
+            "/etc/m.toml:2:18: redact.patterns[1]: expected a regular expression, found `(`: unclosed group",
+        ),
+        ("[capture\n", "/etc/m.toml:1:9: unclosed table, expected `]`"),
+        ("a = 1\na = 2", "/etc/m.toml:2:1: a: duplicate key"),
+    ];
+
     #[test]
     fn every_mistake_is_named_with_its_place_and_what_was_expected() {
-        let table: &[(&str, &str)] = &[
-            (
-                "[capture]\nring_byts = 1",
-                "/etc/m.toml:2:1: capture.ring_byts: unknown key, did you mean `ring_bytes`?",
-            ),
-            ("[captur]\n", "/etc/m.toml:1:2: captur: unknown key, did you mean `capture`?"),
-            (
-                "zzz = 1\n",
-                "/etc/m.toml:1:1: zzz: unknown key, expected one of `capture`, `events`, `metrics`, `discovery`, `server`, `rules`, `redact`",
-            ),
-            (
-                "[capture]\nring_bytes = \"8M\"",
-                "/etc/m.toml:2:14: capture.ring_bytes: expected a whole number, found a string \"8M\"",
-            ),
-            (
-                "[capture]\nring_bytes = 70000",
-                "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 70000",
-            ),
-            (
-                "[capture]\nring_bytes = 1024",
-                "/etc/m.toml:2:14: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 1024",
-            ),
-            (
-                "[capture]\npayload_limit = 17000000",
-                "/etc/m.toml:2:17: capture.payload_limit: expected a number from 4096 to 16777216, found 17000000",
-            ),
-            (
-                "[capture]\npayload_limit = -1",
-                "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found -1",
-            ),
-            (
-                "[capture]\npayload_limit = 1.5",
-                "/etc/m.toml:2:17: capture.payload_limit: expected a whole number, found a number with a fraction 1.5",
-            ),
-            (
-                "capture.ring_bytes = 3",
-                "/etc/m.toml:1:22: capture.ring_bytes: expected a power of two from 65536 to 1073741824, found 3",
-            ),
-            (
-                "[discovery]\nsniff = \"on\"",
-                "/etc/m.toml:2:9: discovery.sniff: expected one of `auto`, `always`, `off`, found `on`",
-            ),
-            (
-                "[metrics]\nlisten = \"9464\"",
-                "/etc/m.toml:2:10: metrics.listen: expected an address with a port like \"127.0.0.1:9464\", or \"off\"; found \"9464\"",
-            ),
-            (
-                "[[server]]\nname = \"a\"\n[[server]]\nexe = \"/x\"",
-                "/etc/m.toml:3:1: server[1].name: expected a name",
-            ),
-            (
-                "[[server]]\nname = \"a\"\nexe = \"/[x\"",
-                "/etc/m.toml:3:7: server[0].exe: expected a glob, found `/[x`: unclosed character class; missing ']'",
-            ),
-            (
-                "[[server]]\nname = \"a\"\npid = 0",
-                "/etc/m.toml:3:7: server[0].pid: expected a process id above 0",
-            ),
-            (
-                "[[server]]\nname = \"a\"\n[server.allow]\negress = [\"ok.example\", \"https://x\"]",
-                "/etc/m.toml:4:25: server[0].allow.egress[1]: expected HOST, HOST:PORT, *.DOMAIN or ADDRESS/PREFIX, found `https://x`",
-            ),
-            (
-                "[[server]]\nname = \"a\"\nallow = { reed = [] }",
-                "/etc/m.toml:3:11: server[0].allow.reed: unknown key, did you mean `read`?",
-            ),
-            (
-                "[[discovery.client]]\nname = \"x\"",
-                "/etc/m.toml:1:1: discovery.client[0].exe: expected a glob over the path of the client's program",
-            ),
-            (
-                "[discovery]\nhomes = [\"home\"]",
-                "/etc/m.toml:2:10: discovery.homes[0]: expected an absolute path, found `home`",
-            ),
-            (
-                "[rules]\ndisable = [\"shell_spwan\"]",
-                "/etc/m.toml:2:12: rules.disable[0]: unknown rule `shell_spwan`, did you mean `shell_spawn`?",
-            ),
-            (
-                "[redact]\npatterns = [\"a\", \"(\"]",
-                "/etc/m.toml:2:18: redact.patterns[1]: expected a regular expression, found `(`: unclosed group",
-            ),
-            ("[capture\n", "/etc/m.toml:1:9: unclosed table, expected `]`"),
-            ("a = 1\na = 2", "/etc/m.toml:2:1: a: duplicate key"),
-        ];
-        let wrong: Vec<String> = table
+        let wrong: Vec<String> = MISTAKES
             .iter()
             .filter_map(|(text, expected)| {
                 let error = parse(text).unwrap_err().to_string();

@@ -3,7 +3,8 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::clients;
-use crate::config::{Allow, ClientSettings, ServerSettings};
+use crate::config::{Allow, ClientSettings, ContainerSettings, ServerSettings};
+use crate::host::containers::Container;
 
 /// What is known of a process that a criterion can be about.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Subject<'a> {
     pub pid: u32,
     /// Path of its cgroup; empty when unknown.
     pub cgroup: &'a str,
+    /// The container it runs in, as far as known.
+    pub container: Option<&'a Container>,
 }
 
 /// The settings' servers.
@@ -30,6 +33,17 @@ struct Row {
     exe: Option<GlobMatcher>,
     argv: Option<GlobMatcher>,
     cgroup: Option<GlobMatcher>,
+    container: Option<OfContainer>,
+}
+
+/// What an entry says of the container.
+#[derive(Clone, Debug)]
+struct OfContainer {
+    labels: Vec<(String, GlobMatcher)>,
+    name: Option<GlobMatcher>,
+    image: Option<GlobMatcher>,
+    pod: Option<GlobMatcher>,
+    namespace: Option<GlobMatcher>,
 }
 
 /// Compiles one glob of the settings; `/` is an ordinary character in argument vectors.
@@ -50,6 +64,7 @@ impl Explicit {
                     exe: glob(&settings.exe, true)?,
                     argv: glob(&settings.argv, false)?,
                     cgroup: glob(&settings.cgroup, false)?,
+                    container: settings.container.as_ref().map(OfContainer::new).transpose()?,
                     settings: settings.clone(),
                 })
             })
@@ -64,10 +79,22 @@ impl Explicit {
         self.rows.iter().find(|row| row.holds(subject)).map(|row| &row.settings)
     }
 
-    /// An entry asks for a cgroup, which the kernel's events do not name.
+    /// An entry asks for a cgroup or a container, which the kernel's events do not name.
     #[must_use]
-    pub fn asks_for_cgroup(&self) -> bool {
-        self.rows.iter().any(|row| row.cgroup.is_some())
+    pub fn asks_for_place(&self) -> bool {
+        self.rows.iter().any(|row| row.cgroup.is_some() || row.container.is_some())
+    }
+
+    /// An entry asks for what only files of the host tell.
+    #[must_use]
+    pub fn asks_for_container(&self) -> bool {
+        self.rows.iter().any(|row| row.container.is_some())
+    }
+
+    /// What an entry says of the container holds for this one.
+    #[must_use]
+    pub fn knows(&self, container: &Container) -> bool {
+        self.rows.iter().filter_map(|row| row.container.as_ref()).any(|row| row.holds(container))
     }
 
     /// What the settings allow the server that is shown as `name`: all entries of that name together.
@@ -90,8 +117,42 @@ impl Row {
             self.argv.as_ref().map(|glob| glob.is_match(subject.argv.join(" "))),
             self.settings.pid.map(|pid| pid == subject.pid),
             self.cgroup.as_ref().map(|glob| glob.is_match(subject.cgroup)),
+            self.container.as_ref().map(|row| subject.container.is_some_and(|one| row.holds(one))),
         ];
         criteria.iter().any(Option::is_some) && criteria.iter().flatten().all(|holds| *holds)
+    }
+}
+
+impl OfContainer {
+    fn new(settings: &ContainerSettings) -> Result<Self, globset::Error> {
+        let labels = settings.label.iter().map(|label| {
+            let (key, value) = label.split_once('=').unwrap_or((label, "*"));
+            Ok((key.to_owned(), compile(value, false)?))
+        });
+        let glob = |glob: &Option<String>| glob.as_deref().map(|it| compile(it, false)).transpose();
+        Ok(Self {
+            labels: labels.collect::<Result<_, _>>()?,
+            name: glob(&settings.name)?,
+            image: glob(&settings.image)?,
+            pod: glob(&settings.pod)?,
+            namespace: glob(&settings.namespace)?,
+        })
+    }
+
+    fn holds(&self, container: &Container) -> bool {
+        let named = [
+            (&self.name, &container.name),
+            (&self.image, &container.image),
+            (&self.pod, &container.pod_name),
+            (&self.namespace, &container.namespace),
+        ];
+        self.labels
+            .iter()
+            .all(|(key, glob)| container.labels.get(key).is_some_and(|value| glob.is_match(value)))
+            && named.iter().all(|(glob, value)| {
+                glob.as_ref()
+                    .is_none_or(|glob| value.as_ref().is_some_and(|value| glob.is_match(value)))
+            })
     }
 }
 
@@ -149,9 +210,48 @@ mod tests {
         ];
         for (exe, argv, pid, cgroup, expected) in table {
             let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
-            let subject = Subject { exe, argv: &argv, pid: *pid, cgroup };
+            let subject = Subject { exe, argv: &argv, pid: *pid, cgroup, container: None };
             let found = explicit.server(subject).map(|server| server.name.as_str());
             assert_eq!(found, *expected, "{exe} {argv:?} {pid} {cgroup}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_the_container_must_hold_together() {
+        let container = Container {
+            name: Some("tickets-1".into()),
+            image: Some("ghcr.io/acme/tickets:2".into()),
+            namespace: Some("prod".into()),
+            labels: [("app", "tickets"), ("empty", ""), ("a=b", "c")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..Container::default()
+        };
+        let of = |labels: &[&str]| ContainerSettings {
+            label: labels.iter().map(|&label| label.to_owned()).collect(),
+            ..ContainerSettings::default()
+        };
+        let named = |glob: &str| Some(glob.to_owned());
+        let table = [
+            (of(&["app=tickets"]), true),
+            (of(&["app=tick*", "empty"]), true),
+            (of(&["empty="]), true),
+            (of(&["app="]), false),
+            (of(&["app=tickets", "tier=x"]), false),
+            (of(&["other"]), false),
+            (of(&["a"]), false),
+            (ContainerSettings { name: named("tickets-?"), ..of(&[]) }, true),
+            (ContainerSettings { image: named("ghcr.io/acme/*"), ..of(&["app"]) }, true),
+            (ContainerSettings { image: named("*/other:*"), ..of(&["app"]) }, false),
+            (ContainerSettings { namespace: named("prod"), ..of(&[]) }, true),
+            (ContainerSettings { pod: named("*"), ..of(&[]) }, false),
+        ];
+        for (row, expected) in table {
+            let row = ServerSettings { container: Some(row), ..settings("x") };
+            let explicit = Explicit::new(std::slice::from_ref(&row)).unwrap();
+            let inside = Subject { container: Some(&container), ..Subject::default() };
+            assert_eq!(explicit.server(inside).is_some(), expected, "{row:?}");
+            assert!(explicit.server(Subject::default()).is_none(), "{row:?}: no container");
         }
     }
 

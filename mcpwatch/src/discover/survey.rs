@@ -8,6 +8,7 @@ use super::evidence::{Facts, Standing, Verdict, weigh};
 use super::explicit::{Clients, Explicit, Subject};
 use super::launcher::{self, Launch};
 use super::matching::{Program, config_of};
+use crate::host::containers::known::Containers;
 use crate::host::snapshot::ProcessSnapshot;
 
 /// All that a survey compares processes with.
@@ -19,6 +20,8 @@ pub struct Known<'a> {
     pub explicit: &'a Explicit,
     /// Which programs are clients.
     pub clients: &'a Clients,
+    /// Which cgroups are containers.
+    pub containers: &'a Containers,
 }
 
 /// A server, or a candidate, among running processes.
@@ -98,6 +101,7 @@ fn assess(tree: &Tree<'_>, root: usize, client: Option<&str>, known: Known<'_>) 
             argv: &process.argv,
             pid: process.pid,
             cgroup: &process.cgroup,
+            container: known.containers.get(&process.cgroup).map(AsRef::as_ref),
         })
     });
     let launch = launch_of(&programs);
@@ -238,7 +242,10 @@ mod tests {
         let processes = processes(lines);
         let explicit = Explicit::new(servers).unwrap();
         let clients = Clients::default();
-        survey(&processes, Known { configs, explicit: &explicit, clients: &clients })
+        let containers = Containers::default();
+        let known =
+            Known { configs, explicit: &explicit, clients: &clients, containers: &containers };
+        survey(&processes, known)
             .into_iter()
             .map(|found| {
                 let pids: Vec<u32> =

@@ -1,6 +1,7 @@
-//! Process tree and names of users, cgroups and addresses, as far as events and snapshots tell.
+//! Process tree, containers, names of addresses, as far as events, snapshots and files of the host tell.
 
 pub mod clock;
+pub mod containers;
 pub mod names;
 pub mod processes;
 pub mod snapshot;

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
+use procfs::ProcessCGroup;
 use procfs::process::{FDTarget, Process, StatFlags};
 use serde::{Deserialize, Serialize};
 
+use super::containers::layouts;
 use crate::event::ProcessKey;
 
 /// Most bytes kept of an argument vector: what the kernel side keeps of one, too.
@@ -48,7 +50,7 @@ pub struct ProcessSnapshot {
     pub cwd: String,
     /// Real user id.
     pub uid: u32,
-    /// Path of its cgroup: the v2 hierarchy's, else the first named one.
+    /// Path of its cgroup: the first that is a container's, else the v2 hierarchy's, else the first named one.
     pub cgroup: String,
     /// What fd 0 stands on, when that is a pipe or a socket.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -117,6 +119,16 @@ pub fn read(pid: u32) -> Option<ProcessSnapshot> {
 #[must_use]
 pub fn start_of(pid: u32) -> Option<u64> {
     Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok().map(|stat| stat.starttime)
+}
+
+/// Path of the cgroup of the process with this id, as in a snapshot; empty when it has gone.
+#[must_use]
+pub fn cgroup_of(pid: u32) -> String {
+    i32::try_from(pid)
+        .ok()
+        .and_then(|pid| Process::new(pid).ok())
+        .map(|process| cgroup(&process))
+        .unwrap_or_default()
 }
 
 /// Reads every process, or `scope` and its descendants only, in the order of pids. Processes that
@@ -218,10 +230,17 @@ fn split_argv(bytes: &[u8]) -> Vec<String> {
 
 fn cgroup(process: &Process) -> String {
     let Ok(groups) = process.cgroups() else { return String::new() };
-    let groups = groups.0;
+    chosen(&groups.0)
+}
+
+/// Not every hierarchy need know of a container: with v1 and v2 side by side, some runtimes leave one out.
+fn chosen(groups: &[ProcessCGroup]) -> String {
     let unified = groups.iter().find(|group| group.hierarchy == 0 && group.controllers.is_empty());
-    unified
-        .filter(|group| group.pathname != "/" || groups.len() == 1)
+    let named = unified.into_iter().chain(groups);
+    named
+        .clone()
+        .find(|group| layouts::of_cgroup(&group.pathname).is_some())
+        .or_else(|| unified.filter(|group| group.pathname != "/" || groups.len() == 1))
         .or_else(|| groups.iter().find(|group| group.pathname != "/"))
         .or(unified)
         .map(|group| group.pathname.clone())
@@ -264,6 +283,36 @@ mod tests {
         ];
         for (bytes, expected) in table {
             assert_eq!(split_argv(bytes), *expected, "{bytes:?}");
+        }
+    }
+
+    /// Number, controller and path of each hierarchy; the path that counts.
+    type Case<'a> = (&'a [(u32, &'a str, &'a str)], &'a str);
+
+    #[test]
+    fn a_container_s_cgroup_counts_before_others() {
+        let id = "4c6d8a9b0e1f22334455667788990011aabbccddeeff00112233445566778899";
+        let group = |hierarchy, name: &str, path: &str| ProcessCGroup {
+            hierarchy,
+            controllers: if name.is_empty() { Vec::new() } else { vec![name.to_owned()] },
+            pathname: path.replace("ID", id),
+        };
+        let table: &[Case<'_>] = &[
+            (&[(0, "", "/user.slice")], "/user.slice"),
+            (&[(0, "", "/")], "/"),
+            (&[(4, "memory", "/other"), (3, "cpu", "/docker/ID"), (0, "", "/")], "/docker/ID"),
+            (
+                &[(4, "memory", "/docker/ID"), (0, "", "/libpod_parent/libpod-ID")],
+                "/libpod_parent/libpod-ID",
+            ),
+            (&[(4, "memory", "/a"), (0, "", "/")], "/a"),
+            (&[(4, "memory", "/a"), (0, "", "/b")], "/b"),
+            (&[], ""),
+        ];
+        for (groups, expected) in table {
+            let groups: Vec<ProcessCGroup> =
+                groups.iter().map(|(number, name, path)| group(*number, name, path)).collect();
+            assert_eq!(chosen(&groups), expected.replace("ID", id));
         }
     }
 

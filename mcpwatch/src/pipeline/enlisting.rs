@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
+use crate::config::ServerSettings;
 use crate::discover::evidence::Standing;
 use crate::discover::explicit::Subject;
 use crate::discover::matching::config_of;
 use crate::discover::survey::{Known, survey};
 use crate::event::{Event, Exec, ProcessKey};
+use crate::host::containers::Container;
 use crate::host::processes::{Entry, entity_id};
 use crate::host::snapshot::ProcessSnapshot;
 use crate::record::Process;
 
-use super::instance::{Instance, OwnedProgram};
+use super::instance::{Instance, OwnedProgram, Role};
 use super::{Action, Pipeline};
 
 /// Nanoseconds of one clock tick of `/proc`.
@@ -20,7 +22,7 @@ pub(super) const TICK: u64 = 10_000_000;
 /// Most processes that wait for the name of their cgroup.
 const UNPLACED: usize = 1_024;
 
-/// A process outside every instance, until its cgroup is known.
+/// A process outside every instance, until its cgroup and container are known.
 #[derive(Debug)]
 pub(super) struct Unplaced {
     process: ProcessKey,
@@ -44,7 +46,7 @@ impl Pipeline {
             channel: (exec.stdin_inode.unwrap_or(0), exec.stdout_inode.unwrap_or(0)),
         };
         if let Some(unplaced) = self.place(unplaced, "")
-            && self.explicit.asks_for_cgroup()
+            && self.explicit.asks_for_place()
             && self.unplaced.len() < UNPLACED
         {
             self.actions.push(Action::LookForConfigs { pid: unplaced.process.pid });
@@ -55,8 +57,16 @@ impl Pipeline {
     /// Makes a server of a process that the settings or a configuration name; gives it back otherwise.
     fn place(&mut self, unplaced: Unplaced, cgroup: &str) -> Option<Unplaced> {
         let Unplaced { process, start_time, program, client, channel } = &unplaced;
-        let subject = Subject { exe: &program.exe, argv: &program.argv, pid: process.pid, cgroup };
-        let explicit = self.explicit.server(subject).is_some();
+        let subject = Subject {
+            exe: &program.exe,
+            argv: &program.argv,
+            pid: process.pid,
+            cgroup,
+            container: self.containers.get(cgroup).map(AsRef::as_ref),
+        };
+        let entry = self.explicit.server(subject);
+        let explicit = entry.is_some();
+        let of_place = entry.is_some_and(ServerSettings::is_of_place);
         // A shell that happens to run a configured command line by hand has a terminal, not a channel.
         let configured = *channel != (0, 0)
             && config_of(&[program.borrow()], &self.configured, client.as_deref()).is_some();
@@ -64,6 +74,14 @@ impl Pipeline {
             return Some(unplaced);
         }
         let (process, start_time) = (*process, *start_time);
+        if of_place
+            && channel.0 == 0
+            && let Some(id) = self.server_in(cgroup)
+        {
+            self.watch(process, start_time, id);
+            self.actions.push(Action::LookAgain);
+            return None;
+        }
         let id = mcpwatch_common::control::instance_id(process.pid, start_time);
         self.enlist(id, process, self.now, *channel, false);
         if let Some(instance) = self.instances.get_mut(&id) {
@@ -75,6 +93,16 @@ impl Pipeline {
         self.actions.push(Action::LookAgain);
         self.judge(id);
         None
+    }
+
+    /// The server that everything in a cgroup belongs to, when the settings name it by that place.
+    fn server_in(&self, cgroup: &str) -> Option<u64> {
+        let named = self.instances.values().find(|instance| {
+            instance.cgroup == cgroup
+                && matches!(instance.role, Role::Server(_))
+                && self.explicit_of(instance).is_some_and(ServerSettings::is_of_place)
+        });
+        named.map(|instance| instance.id)
     }
 
     /// Makes an instance here and in the kernel.
@@ -113,8 +141,12 @@ impl Pipeline {
                 self.processes.insert(snapshot.key(), self.entry_of(snapshot, snapshots));
             }
         }
-        let known =
-            Known { configs: &self.configured, explicit: &self.explicit, clients: &self.clients };
+        let known = Known {
+            configs: &self.configured,
+            explicit: &self.explicit,
+            clients: &self.clients,
+            containers: &self.containers,
+        };
         let found = survey(snapshots, known);
         for found in found {
             let Some(root) = snapshots.get(found.root) else { continue };
@@ -126,6 +158,16 @@ impl Pipeline {
                 .get(root.key())
                 .is_some_and(|entry| self.instances.contains_key(&entry.instance));
             if fresh && (taken || (found.verdict.standing != Standing::Server && !self.sniffs())) {
+                continue;
+            }
+            if fresh
+                && root.stdin.is_none()
+                && let Some(id) = self.server_in(&root.cgroup)
+            {
+                for member in found.members.iter().filter_map(|&member| snapshots.get(member)) {
+                    self.watch(member.key(), member.start.saturating_mul(TICK), id);
+                }
+                self.actions.push(Action::LookAgain);
                 continue;
             }
             if fresh {
@@ -194,9 +236,20 @@ impl Pipeline {
     }
 
     /// The configurations around a process have been read; what is in them has come in before this.
-    pub(super) fn looked(&mut self, pid: u32, cgroup: &str) {
+    pub(super) fn looked(&mut self, pid: u32, cgroup: &str, container: Option<Container>) {
+        if let Some(container) = container {
+            let named = self.explicit.knows(&container);
+            if self.containers.insert(cgroup, container) && named {
+                // What runs in it already was not asked about one by one.
+                self.actions.push(Action::LookAgain);
+            }
+        }
         if let Some(unplaced) = self.unplaced.remove(&pid) {
-            self.place(unplaced, cgroup);
+            let instance = self.processes.get(unplaced.process).map_or(0, |entry| entry.instance);
+            // A look at the processes may have been faster.
+            if !self.instances.contains_key(&instance) {
+                self.place(unplaced, cgroup);
+            }
             return;
         }
         let founded: Vec<u64> = self

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::discover::scan::ConfigFile;
+use crate::host::containers::Container;
 use crate::host::snapshot::ProcessSnapshot;
 
 /// One thing the pipeline is told. Kernel events are not here: they come as bytes, see
@@ -40,6 +41,9 @@ pub enum Input {
         pid: u32,
         /// Path of its cgroup; empty when it had gone.
         cgroup: String,
+        /// The container that cgroup belongs to.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        container: Option<Box<Container>>,
     },
     /// Processes that are gone although no event said so: it was lost.
     Gone {

@@ -28,6 +28,7 @@ use crate::discover::locations;
 use crate::event::decode;
 use crate::event::{Event, EventKind, ProcessKey};
 use crate::host::clock::Clock;
+use crate::host::containers::known::Containers;
 use crate::host::names::Names;
 use crate::host::processes::Processes;
 use crate::record::{self, Host, ProbeCounters, Record, RecordType, Status};
@@ -96,7 +97,9 @@ pub struct Pipeline {
     /// The same in one row, as discovery wants it.
     configured: Vec<ConfiguredServer>,
     explicit: Explicit,
-    /// Processes that the settings may name by their cgroup, by id.
+    /// The containers that were seen, by cgroup.
+    containers: Containers,
+    /// Processes that the settings may name by their cgroup or container, by id.
     unplaced: BTreeMap<u32, enlisting::Unplaced>,
     clients: Clients,
     detector: Detector,
@@ -135,6 +138,7 @@ impl Pipeline {
             configs: BTreeMap::new(),
             configured: Vec::new(),
             explicit: Explicit::new(&config.servers)?,
+            containers: Containers::default(),
             unplaced: BTreeMap::new(),
             clients: Clients::new(&config.discovery.clients)?,
             detector: Detector::new(&config.rules, homes, locations::is_client_config)?,
@@ -230,9 +234,9 @@ impl Pipeline {
                 self.configs.remove(&path);
                 self.configs_changed();
             }
-            Input::Looked { time, pid, cgroup } => {
+            Input::Looked { time, pid, cgroup, container } => {
                 self.now = self.now.max(time);
-                self.looked(pid, &cgroup);
+                self.looked(pid, &cgroup, container.map(|container| *container));
             }
             Input::Gone { time, processes } => {
                 self.now = self.now.max(time);
@@ -281,6 +285,7 @@ impl Pipeline {
     /// After each input: tells what was lost, and whether the system-call program is needed.
     fn settle(&mut self) {
         self.losses.set("pipeline", "processes", "table_full", self.processes.refused());
+        self.losses.set("pipeline", "containers", "table_full", self.containers.evicted());
         for loss in self.losses.take() {
             let mut record = self.record(RecordType::Loss, self.now);
             record.loss = Some(loss);

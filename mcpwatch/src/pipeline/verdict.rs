@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::Allow;
+use crate::config::{Allow, ServerSettings};
 use crate::discover::evidence::{Facts, Standing, Verdict, weigh};
 use crate::discover::explicit::Subject;
 use crate::discover::matching::{Program, config_of};
@@ -12,6 +12,7 @@ use crate::host::processes::entity_id;
 use crate::record::{EvidenceKind, RecordType, Server};
 use crate::session::Conversation;
 
+use super::candidates::NESTING;
 use super::instance::{Flood, Instance, OwnedProgram, Role, Serving};
 use super::{Pipeline, given};
 
@@ -54,14 +55,7 @@ impl Pipeline {
         let first = instance.programs.first();
         let parent = self.processes.get(instance.founder).and_then(|entry| entry.parent);
         let client = parent.and_then(|parent| self.client_of(parent));
-        let explicit = instance.programs.iter().find_map(|program| {
-            self.explicit.server(Subject {
-                exe: &program.exe,
-                argv: &program.argv,
-                pid: instance.founder.pid,
-                cgroup: &instance.cgroup,
-            })
-        });
+        let explicit = self.explicit_of(instance);
         let session = instance.conversation.session();
         Some(weigh(Facts {
             explicit,
@@ -177,23 +171,38 @@ impl Pipeline {
             instance.programs.iter().map(OwnedProgram::borrow).collect();
         let config = config_of(&programs, &self.configured, None);
         // What a server calls itself gives it no rights: the name must be the user's.
-        let of_user =
-            config.is_some_and(|config| config.name == name) || self.is_explicit(instance);
+        let of_user = config.is_some_and(|config| config.name == name)
+            || self.explicit_of(instance).is_some();
         let allow = if of_user { self.explicit.allow(name) } else { Allow::default() };
         given::collect(&instance.programs, config, &self.names, allow)
     }
 
-    /// The settings name the instance by more than a name.
-    fn is_explicit(&self, instance: &Instance) -> bool {
-        instance.programs.iter().any(|program| {
-            self.explicit
-                .server(Subject {
-                    exe: &program.exe,
-                    argv: &program.argv,
-                    pid: instance.founder.pid,
-                    cgroup: &instance.cgroup,
-                })
-                .is_some()
+    /// The settings' entry that names an instance by more than a name.
+    pub(super) fn explicit_of(&self, instance: &Instance) -> Option<&ServerSettings> {
+        let entry = self.entry_of_settings(instance)?;
+        // What runs in a place that is a server is part of that server, pipes of its own or not.
+        let mut around = instance.outer;
+        for _ in 0..NESTING {
+            let Some(one) = self.instances.get(&around).filter(|_| entry.is_of_place()) else {
+                break;
+            };
+            if one.cgroup == instance.cgroup && self.entry_of_settings(one) == Some(entry) {
+                return None;
+            }
+            around = one.outer;
+        }
+        Some(entry)
+    }
+
+    fn entry_of_settings(&self, instance: &Instance) -> Option<&ServerSettings> {
+        instance.programs.iter().find_map(|program| {
+            self.explicit.server(Subject {
+                exe: &program.exe,
+                argv: &program.argv,
+                pid: instance.founder.pid,
+                cgroup: &instance.cgroup,
+                container: self.containers.get(&instance.cgroup).map(AsRef::as_ref),
+            })
         })
     }
 

@@ -1,6 +1,7 @@
 //! Follows clients' configurations on a thread of its own: a dead network file system must not hold up
 //! anything else.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use super::Message;
 use super::origin::boot_time;
 use crate::config::Config;
 use crate::discover::scan::{Change, INTERVAL, Places, Watcher};
+use crate::host::containers::{Container, shown};
 use crate::host::snapshot;
 use crate::pipeline::Input;
 
@@ -35,6 +37,7 @@ pub fn start(
 }
 
 fn follow(mut watcher: Watcher, looking: &Receiver<u32>, messages: &SyncSender<Message>) {
+    let host = shown::Host::here();
     let mut asked: Vec<(u32, String)> = Vec::new();
     loop {
         for change in watcher.poll() {
@@ -49,8 +52,15 @@ fn follow(mut watcher: Watcher, looking: &Receiver<u32>, messages: &SyncSender<M
                 return;
             }
         }
-        for (pid, cgroup) in asked.drain(..) {
-            let input = Input::Looked { time: boot_time(), pid, cgroup };
+        // Most processes share a few cgroups.
+        let mut containers: BTreeMap<String, Option<Box<Container>>> = BTreeMap::new();
+        for (pid, before) in asked.drain(..) {
+            // A runtime moves a process into its container some time after it was asked about.
+            let now = snapshot::cgroup_of(pid);
+            let cgroup = if now.is_empty() { before } else { now };
+            let read = |cgroup: &String| host.container(cgroup).map(Box::new);
+            let container = containers.entry(cgroup.clone()).or_insert_with_key(read).clone();
+            let input = Input::Looked { time: boot_time(), pid, cgroup, container };
             if messages.send(Message::Input(Box::new(input))).is_err() {
                 return;
             }

@@ -6,6 +6,7 @@
 //! record.
 
 mod attribution;
+mod containers;
 mod discovery;
 mod endings;
 mod hostile;
@@ -20,6 +21,7 @@ use super::{Action, Input, Origin, Pipeline};
 use crate::config::{Config, Sniff};
 use crate::discover::locations::Format;
 use crate::discover::scan::ConfigFile;
+use crate::host::containers::Container;
 use crate::host::snapshot::{ProcessSnapshot, Stdio};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -42,6 +44,7 @@ struct Task {
     stdio: (u64, u64),
     exe: String,
     argv: Vec<String>,
+    cgroup: String,
 }
 
 /// The value of the kernel's `INSTANCES` map.
@@ -61,6 +64,8 @@ struct Scene {
     tasks: BTreeMap<u32, Task>,
     watch: BTreeMap<u32, u64>,
     instances: BTreeMap<u64, Channel>,
+    /// What the host shows of the containers of its cgroups.
+    containers: BTreeMap<String, Container>,
     records: Vec<Value>,
     actions: Vec<Action>,
 }
@@ -88,6 +93,7 @@ impl Scene {
             tasks: BTreeMap::new(),
             watch: BTreeMap::new(),
             instances: BTreeMap::new(),
+            containers: BTreeMap::new(),
             records: Vec::new(),
             actions: Vec::new(),
         };
@@ -135,7 +141,9 @@ impl Scene {
 
     /// The shell has read the configurations around a process.
     fn looked(&mut self, pid: u32) {
-        self.input(Input::Looked { time: self.now, pid, cgroup: "/user.slice".into() });
+        let cgroup = self.tasks.get(&pid).map(|task| task.cgroup.clone()).unwrap_or_default();
+        let container = self.containers.get(&cgroup).cloned().map(Box::new);
+        self.input(Input::Looked { time: self.now, pid, cgroup, container });
     }
 
     /// Sends one event of a process, its body and tail as the kernel lays them out.
@@ -166,7 +174,8 @@ impl Scene {
     /// A process that was there before the agent.
     fn was_running(&mut self, parent: u32, pid: u32, stdio: (u64, u64), exe: &str, argv: &[&str]) {
         let argv = argv.iter().map(|&word| word.to_owned()).collect();
-        let task = Task { parent, start_time: self.now, stdio, exe: exe.into(), argv };
+        let cgroup = "/user.slice".into();
+        let task = Task { parent, start_time: self.now, stdio, exe: exe.into(), argv, cgroup };
         self.tasks.insert(pid, task);
     }
 
@@ -377,6 +386,7 @@ impl Scene {
                     argv: task.argv.clone(),
                     cwd: "/work".into(),
                     uid: 1000,
+                    cgroup: task.cgroup.clone(),
                     stdin: pipe(task.stdio.0),
                     stdout: pipe(task.stdio.1),
                     parent_stdin: pipe(parent.0),

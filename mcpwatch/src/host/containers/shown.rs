@@ -1,0 +1,436 @@
+//! The shell of [`containers`](super): reads what runtimes write down of a container on this host.
+//!
+//! Only small, regular files are read, and nobody is asked anything: a runtime's socket may start its
+//! service. Where a user's own runtime keeps the files, only those of that user count.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use super::documents::{self, State};
+use super::{Container, layouts};
+
+/// Most bytes read of one file. `containers.json` has some hundred bytes a container.
+const FILE_BYTES: u64 = 4 << 20;
+/// Most namespaces of containerd that are looked into.
+const NAMESPACES: usize = 64;
+
+/// Where docker keeps its containers; also below a user's home.
+const DOCKER: &[&str] = &["/var/lib/docker", "/var/snap/docker/common/var-lib-docker"];
+const DOCKER_OF_USER: &[&str] = &[".local/share/docker"];
+/// Where containerd keeps the bundles of what runs, a folder a namespace.
+const TASKS: &[&str] = &[
+    "/run/containerd/io.containerd.runtime.v2.task",
+    "/run/k3s/containerd/io.containerd.runtime.v2.task",
+    "/run/docker/containerd/daemon/io.containerd.runtime.v2.task",
+    "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task",
+];
+/// Where crun and runc keep what they know of what runs; `USER` is a user's runtime folder.
+const CRUN: &[&str] = &["/run/crun", "USER/crun"];
+const RUNC: &[&str] = &["/run/runc", "USER/runc", "/run/docker/runtime-runc/moby"];
+/// The same below containerd, a folder a namespace.
+const RUNC_OF_CONTAINERD: &[&str] = &["/run/containerd/runc"];
+/// Where containers/storage keeps those of podman and CRI-O; also below a user's home.
+const STORAGE: &[&str] = &["/var/lib/containers/storage"];
+const STORAGE_OF_USER: &[&str] = &[".local/share/containers/storage"];
+/// What storage calls the folder of containers, by driver.
+const DRIVERS: &[&str] = &["overlay-containers", "vfs-containers", "btrfs-containers"];
+
+/// The host's files.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: PathBuf,
+    /// Whose files count: root's, as on every host.
+    owner: u32,
+}
+
+/// Whose files count, and where they are.
+struct Search<'a> {
+    host: &'a Host,
+    /// The user whose own runtime the container belongs to.
+    user: Option<User>,
+}
+
+struct User {
+    uid: u32,
+    home: Option<PathBuf>,
+}
+
+impl Host {
+    /// This host's files: below the root of its first process when the agent is itself in a container that
+    /// shares the host's processes.
+    #[must_use]
+    pub fn here() -> Self {
+        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let first = Path::new("/proc/1/root");
+        let apart = namespace("1").is_some_and(|first| Some(first) != namespace("self"));
+        // Without CAP_SYS_PTRACE the other root is closed.
+        let root = if apart && first.join("proc").exists() { first } else { Path::new("/") };
+        Self::at(root)
+    }
+
+    /// A host whose files are below `root`, and belong to whom that belongs.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        let owner = std::fs::metadata(root).map_or(0, |metadata| metadata.uid());
+        Self { root: root.to_owned(), owner }
+    }
+
+    /// The container a cgroup belongs to, with all that is written down of it.
+    #[must_use]
+    pub fn container(&self, cgroup: &str) -> Option<Container> {
+        let user = uid_of(cgroup).map(|uid| User { uid, home: self.home_of(uid) });
+        let search = Search { host: self, user };
+        let mut container = match layouts::of_cgroup(cgroup) {
+            Some(container) => container,
+            None => search.bare(cgroup)?,
+        };
+        search.fill(&mut container);
+        Some(container)
+    }
+
+    fn home_of(&self, uid: u32) -> Option<PathBuf> {
+        let text = self.read(Path::new("/etc/passwd"), self.owner)?;
+        String::from_utf8_lossy(&text).lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let found: u32 = fields.nth(2)?.parse().ok()?;
+            let home = PathBuf::from(fields.nth(2)?);
+            (found == uid && home.is_absolute()).then_some(home)
+        })
+    }
+
+    /// A path of the host as this process reaches it; `..` does not lead out of the root.
+    fn within(&self, path: &Path) -> PathBuf {
+        let mut all = self.root.clone();
+        all.extend(path.components().filter(|part| matches!(part, Component::Normal(_))));
+        all
+    }
+
+    /// The bytes of a regular file of `owner`'s that is not too large.
+    fn read(&self, path: &Path, owner: u32) -> Option<Vec<u8>> {
+        // A FIFO or a device in its place must neither block nor be touched.
+        let file: File = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW)
+            .open(self.within(path))
+            .ok()?;
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || metadata.uid() != owner || metadata.len() > FILE_BYTES {
+            return None;
+        }
+        let mut text = Vec::new();
+        file.take(FILE_BYTES).read_to_end(&mut text).ok()?;
+        Some(text)
+    }
+
+    fn folders(&self, path: &Path) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.within(path)) else { return Vec::new() };
+        entries.flatten().take(NAMESPACES).map(|entry| path.join(entry.file_name())).collect()
+    }
+}
+
+impl Search<'_> {
+    /// Adds what each source says; the first that knows something counts.
+    fn fill(&self, container: &mut Container) {
+        let id = container.id.clone();
+        for folder in self.places(DOCKER, DOCKER_OF_USER) {
+            let path = folder.join("containers").join(&id).join("config.v2.json");
+            if self.document(&path, container, documents::docker) {
+                // `unknown` was a parent group of somebody's own choice.
+                "docker".clone_into(&mut container.runtime);
+                return;
+            }
+        }
+        let mut bundles: Vec<PathBuf> =
+            TASKS.iter().flat_map(|tasks| self.host.folders(Path::new(tasks))).collect();
+        for bundle in &mut bundles {
+            bundle.push(&id);
+        }
+        if bundles.iter().any(|path| self.read(&path.join("config.json")).is_some())
+            && matches!(container.runtime.as_str(), "cri" | "unknown")
+        {
+            "containerd".clone_into(&mut container.runtime);
+        }
+        bundles.extend(self.state(&id).map(|state| PathBuf::from(state.bundle)));
+        let storages = self.places(STORAGE, STORAGE_OF_USER);
+        for driver in DRIVERS {
+            bundles.extend(storages.iter().map(|one| one.join(driver).join(&id).join("userdata")));
+        }
+        let Some(bundle) = bundles.into_iter().find(|bundle| {
+            self.document(&bundle.join("config.json"), container, documents::bundle)
+        }) else {
+            return;
+        };
+        // `STORAGE/DRIVER-containers/ID/userdata`.
+        if let Some(containers) = bundle.parent().and_then(Path::parent) {
+            let path = containers.join("containers.json");
+            let stored = self.document(&path, container, documents::storage);
+            if stored && container.runtime == "cri" {
+                "cri-o".clone_into(&mut container.runtime);
+            }
+        }
+    }
+
+    /// A container of a bare runtime, which calls its group what it likes: only its own word tells.
+    fn bare(&self, cgroup: &str) -> Option<Container> {
+        let name = cgroup.rsplit('/').find(|part| !part.is_empty() && *part != "container")?;
+        if name.starts_with('.') {
+            return None;
+        }
+        let state = self.states(CRUN, name, documents::crun)?;
+        let same = state.cgroup.trim_matches('/')
+            == cgroup.trim_end_matches("/container").trim_matches('/');
+        same.then(|| Container { runtime: "crun".into(), id: name.into(), ..Container::default() })
+    }
+
+    fn state(&self, id: &str) -> Option<State> {
+        let namespaces =
+            || RUNC_OF_CONTAINERD.iter().flat_map(|path| self.host.folders(Path::new(path)));
+        self.states(CRUN, id, documents::crun)
+            .or_else(|| self.states(RUNC, id, documents::runc))
+            .or_else(|| {
+                namespaces().find_map(|folder| {
+                    documents::runc(&self.read(&folder.join(id).join("state.json"))?)
+                })
+            })
+    }
+
+    fn states(
+        &self,
+        places: &[&str],
+        id: &str,
+        parse: fn(&[u8]) -> Option<State>,
+    ) -> Option<State> {
+        places.iter().find_map(|place| {
+            let folder = match (place.strip_prefix("USER/"), &self.user) {
+                (None, _) => PathBuf::from(place),
+                (Some(rest), Some(user)) => {
+                    PathBuf::from(format!("/run/user/{}", user.uid)).join(rest)
+                }
+                (Some(_), None) => return None,
+            };
+            let folder = folder.join(id);
+            let text = self
+                .read(&folder.join("status"))
+                .or_else(|| self.read(&folder.join("state.json")))?;
+            parse(&text)
+        })
+    }
+
+    /// The system's places, or, for a user's container, that user's.
+    fn places(&self, system: &[&str], of_user: &[&str]) -> Vec<PathBuf> {
+        match &self.user {
+            Some(User { home: Some(home), .. }) => of_user
+                .iter()
+                .map(|place| home.join(place))
+                .chain(system.iter().map(PathBuf::from))
+                .collect(),
+            _ => system.iter().map(PathBuf::from).collect(),
+        }
+    }
+
+    fn document(
+        &self,
+        path: &Path,
+        container: &mut Container,
+        parse: fn(&[u8], &mut Container) -> bool,
+    ) -> bool {
+        self.read(path).is_some_and(|text| parse(&text, container))
+    }
+
+    /// A user can have another's file stand in a place of his own: of a user's container, only what is the
+    /// user's or root's counts.
+    fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let of_user = self.user.as_ref().and_then(|user| self.host.read(path, user.uid));
+        of_user.or_else(|| self.host.read(path, self.host.owner))
+    }
+}
+
+/// The user of systemd's `user-UID.slice` and `user@UID.service`, for a container in a session or a user's
+/// service manager.
+fn uid_of(cgroup: &str) -> Option<u32> {
+    cgroup.split('/').find_map(|part| {
+        let slice = part.strip_prefix("user-").and_then(|rest| rest.strip_suffix(".slice"));
+        let service = || part.strip_prefix("user@").and_then(|rest| rest.strip_suffix(".service"));
+        slice.or_else(service)?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "4c6d8a9b0e1f22334455667788990011aabbccddeeff00112233445566778899";
+    const UID: &str = "0f9c1e7a-6b1d-4d0f-9a39-5c1d1c1f7a10";
+
+    /// Files of a host by path, with `ID` for the container's.
+    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path.replace("ID", ID).trim_start_matches('/'));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text.replace("ID", ID)).unwrap();
+        }
+        let host = Host::at(folder.path());
+        (folder, host)
+    }
+
+    const ANNOTATED: &str = r#"{"annotations":{"a":"b"}}"#;
+    const POD: &str = r#"{"annotations":{"io.kubernetes.cri.sandbox-name":"web-1"}}"#;
+    const CRUN_: &str = r#"{"bundle":"/elsewhere/overlay-containers/ID/userdata","cgroup-path":"/libpod_parent/libpod-ID"}"#;
+    const STORED: &str =
+        r#"[{"id":"ID","names":["weather"],"metadata":"{\"image-name\":\"w:1\"}"}]"#;
+    const DOCKER_: &str = r#"{"Name":"/weather","Config":{"Image":"w:1","Labels":{"a":"b"}}}"#;
+
+    /// What the host shows: files, the cgroup, then runtime, name, image, pod's name, label `a`.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, [&'a str; 5]);
+
+    #[test]
+    fn each_runtime_s_files_are_found() {
+        let table: &[Case<'_>] = &[
+            (
+                &[("/var/lib/docker/containers/ID/config.v2.json", DOCKER_)],
+                "/system.slice/docker-ID.scope",
+                ["docker", "weather", "w:1", "", "b"],
+            ),
+            (
+                &[("/var/lib/docker/containers/ID/config.v2.json", DOCKER_)],
+                "/own-parent/ID",
+                ["docker", "weather", "w:1", "", "b"],
+            ),
+            (
+                &[
+                    ("/etc/passwd", "me:x:MYUID:1::/home/me:/bin/sh\n"),
+                    ("/home/me/.local/share/docker/containers/ID/config.v2.json", DOCKER_),
+                ],
+                "/user.slice/user-MYUID.slice/user@MYUID.service/user.slice/docker-ID.scope",
+                ["docker", "weather", "w:1", "", "b"],
+            ),
+            (
+                &[(
+                    "/run/containerd/io.containerd.runtime.v2.task/default/ID/config.json",
+                    ANNOTATED,
+                )],
+                "/default/ID",
+                ["containerd", "", "", "", "b"],
+            ),
+            (
+                &[("/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json", POD)],
+                "/kubepods/burstable/podUID/ID",
+                ["containerd", "", "", "web-1", ""],
+            ),
+            (
+                &[
+                    (
+                        "/var/lib/containers/storage/overlay-containers/ID/userdata/config.json",
+                        ANNOTATED,
+                    ),
+                    ("/var/lib/containers/storage/overlay-containers/containers.json", STORED),
+                ],
+                "/kubepods/burstable/podUID/ID",
+                ["cri-o", "", "w:1", "", "b"],
+            ),
+            (
+                &[
+                    ("/run/crun/ID/status", CRUN_),
+                    ("/elsewhere/overlay-containers/ID/userdata/config.json", ANNOTATED),
+                    ("/elsewhere/overlay-containers/containers.json", STORED),
+                ],
+                "/libpod_parent/libpod-ID",
+                ["podman", "weather", "w:1", "", "b"],
+            ),
+            (
+                &[
+                    ("/run/runc/ID/state.json", r#"{"config":{"labels":["bundle=/b/ID"]}}"#),
+                    ("/b/ID/config.json", ANNOTATED),
+                ],
+                "/user.slice/runc-ID.scope",
+                ["runc", "", "", "", "b"],
+            ),
+            (
+                &[
+                    ("/run/crun/my-own/status", r#"{"bundle":"/b","cgroup-path":"/my-own"}"#),
+                    ("/b/config.json", ANNOTATED),
+                ],
+                "/my-own",
+                ["crun", "", "", "", "b"],
+            ),
+            (&[], "/docker/ID", ["docker", "", "", "", ""]),
+        ];
+        for (files, cgroup, expected) in table {
+            // A user's files count when they are the user's: here whoever runs the test.
+            let own = Host::at(&std::env::temp_dir()).root;
+            let probe = tempfile::NamedTempFile::new_in(own).unwrap();
+            let uid = probe.as_file().metadata().unwrap().uid().to_string();
+            let files: Vec<(&str, String)> =
+                files.iter().map(|(path, text)| (*path, text.replace("MYUID", &uid))).collect();
+            let files: Vec<(&str, &str)> =
+                files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+            let (_folder, host) = host(&files);
+            let cgroup = cgroup
+                .replace("podUID", &format!("pod{UID}"))
+                .replace("MYUID", &uid)
+                .replace("ID", ID);
+            let found = host.container(&cgroup).unwrap_or_else(|| panic!("{cgroup}"));
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            let label = found.labels.get("a").cloned().unwrap_or_default();
+            let shown = [
+                found.runtime.clone(),
+                text(&found.name),
+                text(&found.image),
+                text(&found.pod_name),
+                label,
+            ];
+            assert_eq!(shown, *expected, "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn a_bare_runtime_s_word_counts_for_its_own_group_only() {
+        let status = r#"{"bundle":"/b","cgroup-path":"/elsewhere/name"}"#;
+        let (_folder, host) = host(&[("/run/crun/name/status", status)]);
+        assert_eq!(host.container("/name"), None);
+        assert_eq!(host.container("/elsewhere/name").unwrap().id, "name");
+        assert_eq!(host.container("/elsewhere/name/container").unwrap().id, "name");
+        for path in ["", "/", "/.", "/..", "/../..", "/a/../name"] {
+            assert_eq!(host.container(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_small_regular_file_of_its_owner_is_not_read() {
+        let (folder, host) = host(&[("/secret", DOCKER_)]);
+        let at = folder.path().join("var/lib/docker/containers").join(ID);
+        std::fs::create_dir_all(&at).unwrap();
+        let path = at.join("config.v2.json");
+        let cgroup = format!("/docker/{ID}");
+        let plain = || host.container(&cgroup).unwrap().name.is_none();
+        std::os::unix::fs::symlink(folder.path().join("secret"), &path).unwrap();
+        assert!(plain(), "a link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(plain(), "a folder");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, format!("{DOCKER_}{}", " ".repeat(5 << 20))).unwrap();
+        assert!(plain(), "a large file");
+        std::fs::write(&path, DOCKER_).unwrap();
+        assert!(!plain());
+        let other = Host { owner: host.owner + 1, ..host.clone() };
+        assert!(other.container(&cgroup).unwrap().name.is_none(), "another's file");
+    }
+
+    #[test]
+    fn bundles_do_not_lead_out_of_the_host() {
+        let (folder, host) = host(&[("/x", "")]);
+        assert_eq!(host.within(Path::new("/../../etc/passwd")), folder.path().join("etc/passwd"));
+    }
+
+    #[test]
+    fn users_are_told_by_their_slice() {
+        let slice = "/user.slice/user-1000.slice/session-3.scope/libpod_parent/libpod-1";
+        assert_eq!(uid_of(slice), Some(1000));
+        assert_eq!(uid_of("/x/user@1001.service/user.slice"), Some(1001));
+        assert_eq!(uid_of("/user.slice/user-x.slice/docker"), None);
+    }
+}
