@@ -32,11 +32,13 @@ pub enum Probe {
     Egress = 11,
     /// 32-bit system calls of watched processes: their numbers are others, and nobody reads them yet.
     Compat = 12,
+    /// Changes of files: renamed, linked, removed, given another mode or owner, cut, made.
+    Change = 13,
 }
 
 impl Probe {
     /// Every probe, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -50,6 +52,7 @@ impl Probe {
         Self::Write,
         Self::Egress,
         Self::Compat,
+        Self::Change,
     ];
 
     /// The name in metrics and `loss` records.
@@ -69,6 +72,7 @@ impl Probe {
             Self::Write => "write",
             Self::Egress => "egress",
             Self::Compat => "compat",
+            Self::Change => "change",
         }
     }
 }
@@ -153,7 +157,6 @@ pub const ABSENT: u32 = u32::MAX;
 #[repr(C)]
 #[expect(missing_docs, reason = "each is named after the kernel's struct and field")]
 pub struct Offsets {
-    pub task_pid: u32,
     pub task_tgid: u32,
     pub task_flags: u32,
     pub task_real_parent: u32,
@@ -171,6 +174,7 @@ pub struct Offsets {
     pub mm_arg_end: u32,
     pub mm_exe_file: u32,
     pub fs_pwd: u32,
+    pub fs_root: u32,
     pub path_mnt: u32,
     pub path_dentry: u32,
     pub file_path: u32,
@@ -179,6 +183,7 @@ pub struct Offsets {
     pub file_private_data: u32,
     pub dentry_parent: u32,
     pub dentry_name: u32,
+    pub dentry_inode: u32,
     pub qstr_name: u32,
     pub vfsmount_root: u32,
     pub mount_mnt: u32,
@@ -186,6 +191,7 @@ pub struct Offsets {
     pub mount_mountpoint: u32,
     pub inode_number: u32,
     pub inode_mode: u32,
+    pub inode_links: u32,
     pub inode_superblock: u32,
     pub superblock_device: u32,
     pub files_fdtable: u32,

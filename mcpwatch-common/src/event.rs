@@ -5,7 +5,7 @@
 //! uninitialised padding, and a layout that differs between two compilers must not build.
 
 /// Version of everything in this file; an agent refuses events of another version.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
 
 /// Longest tail of a [`Payload`] event; a longer transfer is sent as several events.
 pub const PAYLOAD_CHUNK: usize = 32 * 1024;
@@ -48,11 +48,13 @@ pub enum Kind {
     Accept = 9,
     /// Bytes of a protocol channel; body [`Payload`], tail: the bytes.
     Payload = 10,
+    /// A file was changed other than through a descriptor; body [`Syscall`], tail: its two [`Place`]s.
+    Change = 11,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -63,6 +65,7 @@ impl Kind {
         Self::Listen,
         Self::Accept,
         Self::Payload,
+        Self::Change,
     ];
 
     /// The kind a header names, if it is one of ours.
@@ -174,15 +177,29 @@ pub struct Exit {
 
 /// The opened path was walked up to the root of its mount namespace ([`Open::path_flags`]).
 pub const PATH_COMPLETE: u16 = 1 << 0;
-/// The base directory was walked up to the root ([`Open::path_flags`]).
+/// The base directory was walked up to the root ([`Open::path_flags`], [`Place::flags`]).
 pub const BASE_COMPLETE: u16 = 1 << 1;
+/// The process's own root directory lies on the way of the opened path, `path_root` bytes up
+/// ([`Open::path_flags`]).
+pub const PATH_ROOTED: u16 = 1 << 2;
+/// The same of the base directory, `base_root` bytes up ([`Open::path_flags`], [`Place::flags`]).
+pub const BASE_ROOTED: u16 = 1 << 3;
+/// The file had no name any more, or never had one ([`Open::path_flags`], [`Place::flags`]).
+pub const UNLINKED: u16 = 1 << 4;
+/// The call names a directory or descriptor for this place; without, the argument is a mere text
+/// ([`Place::flags`]).
+pub const PLACE_BASED: u16 = 1 << 5;
+/// The argument was cut ([`Place::flags`]).
+pub const PLACE_CUT: u16 = 1 << 6;
+/// The argument could not be read ([`Place::flags`]).
+pub const PLACE_UNREADABLE: u16 = 1 << 7;
 
 /// Body of [`Kind::Open`]; the header's `result` is the file descriptor or `-errno`.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Open {
-    /// `O_*` as given; from `struct file` when it was opened.
+    /// `O_*` as given; when it was opened from `struct file`, with those that it no longer has.
     pub flags: u32,
     /// `st_mode` of the opened file; 0 when it was not opened.
     pub mode: u32,
@@ -197,10 +214,98 @@ pub struct Open {
     pub argument_len: u16,
     /// Bytes of the directory a relative argument starts from, in the form of `path_len`.
     pub base_len: u16,
-    /// `PATH_COMPLETE`, `BASE_COMPLETE`.
+    /// `PATH_COMPLETE`, `BASE_COMPLETE`, `PATH_ROOTED`, `BASE_ROOTED`, `UNLINKED`.
     pub path_flags: u16,
+    /// How many bytes of the resolved path lie below the process's root directory, with `PATH_ROOTED`.
+    pub path_root: u16,
+    /// The same of the base directory, with `BASE_ROOTED`.
+    pub base_root: u16,
+}
+
+/// The operations with their numbers and names.
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident = $number:literal => $text:literal,)*) => {
+        /// What a reported system call did ([`Syscall::operation`]): calls that differ only in how they
+        /// name their object are one operation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u16)]
+        pub enum Operation { $($(#[$doc])* $name = $number,)* }
+
+        impl Operation {
+            /// Every operation.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word for it in the event stream: the name of the system call.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The operation an event names, if it is one of ours.
+            #[must_use]
+            pub fn from_u16(number: u16) -> Option<Self> {
+                Self::ALL.iter().copied().find(|operation| *operation as u16 == number)
+            }
+        }
+    };
+}
+
+operations! {
+    /// rename(2), renameat(2), renameat2(2): from the first place to the second. Values: flags.
+    Rename = 1 => "rename",
+    /// link(2), linkat(2): the first place gets the second as another name. Values: flags.
+    Link = 2 => "link",
+    /// symlink(2), symlinkat(2): the first is the text, the second the place of the new link.
+    Symlink = 3 => "symlink",
+    /// unlink(2), unlinkat(2). Values: flags.
+    Unlink = 4 => "unlink",
+    /// rmdir(2). (unlinkat(2) with `AT_REMOVEDIR` comes as `Unlink`.)
+    RemoveDirectory = 5 => "rmdir",
+    /// chmod(2), fchmod(2), fchmodat(2), fchmodat2(2). Values: mode.
+    Chmod = 6 => "chmod",
+    /// chown(2), lchown(2), fchown(2), fchownat(2). Values: user, group.
+    Chown = 7 => "chown",
+    /// truncate(2), ftruncate(2). Values: length.
+    Truncate = 8 => "truncate",
+    /// mkdir(2), mkdirat(2). Values: mode.
+    MakeDirectory = 9 => "mkdir",
+    /// mknod(2), mknodat(2). Values: mode, device.
+    MakeNode = 10 => "mknod",
+    /// `memfd_create(2)`: the first place is its name, a mere text. Values: flags.
+    MemfdCreate = 11 => "memfd_create",
+}
+
+/// A file a system call names, by its directory and argument or by its descriptor.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Place {
+    /// Bytes in the tail of the directory the argument starts from (for an absolute one the process's
+    /// root directory), or of the file behind the descriptor; in the form of [`Open::path_len`].
+    pub base_len: u16,
+    /// How many of them lie below the process's root directory, with `BASE_ROOTED`.
+    pub base_root: u16,
+    /// Bytes of the argument that follow in the tail, not terminated.
+    pub argument_len: u16,
+    /// `BASE_COMPLETE`, `BASE_ROOTED`, `UNLINKED`, `PLACE_*`.
+    pub flags: u16,
+}
+
+/// Body of [`Kind::Change`]: a system call by its arguments and the files they name.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Syscall {
+    /// One of [`Operation`].
+    pub operation: u16,
     /// Zero.
-    pub padding: u32,
+    pub padding: [u16; 3],
+    /// Its other arguments as given, in the order the operation lists them; what lies beyond means nothing.
+    pub values: [u64; 4],
+    /// The file it names first.
+    pub first: Place,
+    /// The file it names second.
+    pub second: Place,
 }
 
 /// Body of [`Kind::Connect`], [`Kind::Send`], [`Kind::Bind`], [`Kind::Listen`], [`Kind::Accept`].
@@ -258,10 +363,16 @@ const _: () = {
     assert!(size_of::<Exec>() == 72);
     assert!(size_of::<Exit>() == 8);
     assert!(size_of::<Open>() == 32);
+    assert!(size_of::<Place>() == 8);
+    assert!(size_of::<Syscall>() == 56);
     assert!(size_of::<Net>() == 32);
     assert!(size_of::<Payload>() == 24);
     assert!(
         size_of::<Header>() + size_of::<Exec>() + 2 * (PATH_BYTES + 256) + ARGV_BYTES < EVENT_BYTES
     );
     assert!(size_of::<Header>() + size_of::<Payload>() + PAYLOAD_CHUNK < EVENT_BYTES);
+    assert!(
+        size_of::<Header>() + size_of::<Syscall>() + 2 * (PATH_BYTES + 256 + ARGUMENT_BYTES)
+            < EVENT_BYTES
+    );
 };

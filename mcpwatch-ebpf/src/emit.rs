@@ -17,7 +17,8 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     maps::{
-        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Scratch, Transfer, setting,
+        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Reported, Root, Scratch,
+        Transfer, setting,
     },
     watch::Task,
 };
@@ -138,6 +139,13 @@ impl Draft {
         unsafe { &raw mut (*self.scratch).transfer }
     }
 
+    /// The system call the event reports.
+    #[inline(always)]
+    pub fn reported(&self) -> *mut Reported {
+        // SAFETY: a field of the scratch buffer.
+        unsafe { &raw mut (*self.scratch).reported }
+    }
+
     /// Writes the body behind the header.
     #[inline(always)]
     pub fn body<T>(&self, body: T) {
@@ -173,6 +181,13 @@ impl Draft {
     pub fn set_len(&self, len: usize) {
         // SAFETY: as in `len`.
         unsafe { (&raw mut (*self.scratch).len).write_volatile(len as u64) };
+    }
+
+    /// The process's root directory, as a path walk meets it.
+    #[inline(always)]
+    pub fn root(&self) -> *mut Root {
+        // SAFETY: a field of the scratch buffer.
+        unsafe { &raw mut (*self.scratch).root }
     }
 
     /// Completes the header and sends header, body `T` and `tail` bytes.

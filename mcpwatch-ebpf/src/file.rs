@@ -4,7 +4,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use mcpwatch_common::{
     control::Probe,
     event::{
-        ARGUMENT_BYTES, BASE_COMPLETE, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind, Open, PATH_COMPLETE,
+        ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind, Open,
+        PATH_COMPLETE, PATH_ROOTED, UNLINKED,
     },
 };
 
@@ -21,9 +22,12 @@ use crate::{
 /// Offsets in the tail stay below this: path, argument and base one after the other.
 const TAIL_MASK: i32 = 0x3fff;
 /// `AT_FDCWD`.
-const CURRENT_DIRECTORY: i32 = -100;
+pub const CURRENT_DIRECTORY: i32 = -100;
 /// `O_CREAT | O_WRONLY | O_TRUNC`: what creat(2) stands for.
 const CREAT_FLAGS: u64 = 0o1101;
+
+/// `O_CREAT | O_EXCL | O_TRUNC`: what an open file no longer has among its flags.
+const SPENT_FLAGS: u32 = 0o1300;
 
 /// Which of the open calls: they differ in where their arguments stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +72,8 @@ fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u3
         argument_len: 0,
         base_len: 0,
         path_flags: 0,
-        padding: 0,
+        path_root: 0,
+        base_root: 0,
     };
     let mut flags = 0;
 
@@ -78,12 +83,17 @@ fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u3
         let file = kread::task_file(current, result as i32);
         if file != 0 {
             let inode = follow(file, offset!(file_inode));
-            body.flags = read(file, offset!(file_flags)).unwrap_or(given_flags);
+            // `do_dentry_open` takes away the flags that have done their work.
+            body.flags = read::<u32>(file, offset!(file_flags))
+                .map_or(given_flags, |flags| flags | given_flags & SPENT_FLAGS);
             body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
             body.inode = read(inode, offset!(inode_number)).unwrap_or(0);
             body.device =
                 read(follow(inode, offset!(inode_superblock)), offset!(superblock_device))
                     .unwrap_or(0);
+            if read::<u32>(inode, offset!(inode_links)) == Some(0) {
+                body.path_flags |= UNLINKED;
+            }
             base = file + u64::from(offset!(file_path));
         }
     }
@@ -94,6 +104,10 @@ fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u3
             body.path_flags |= PATH_COMPLETE;
         } else {
             flags |= FLAG_TRUNCATED;
+        }
+        if walked.rooted {
+            body.path_flags |= PATH_ROOTED;
+            body.path_root = walked.root;
         }
     }
 
@@ -117,17 +131,22 @@ fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u3
     if result < 0 {
         // SAFETY: the argument's first byte lies within the tail, see above.
         let absolute = argument_len > 0 && unsafe { *tail.add(argument_at) } == b'/';
-        if !absolute {
-            let base = if directory == CURRENT_DIRECTORY {
-                follow(current, offset!(task_fs)) + u64::from(offset!(fs_pwd))
-            } else {
-                kread::task_file(current, directory) + u64::from(offset!(file_path))
-            };
-            let walked = path::walk(base, Room::Call, tail_at + argument_at + argument_len);
-            base_len = walked.len;
-            if walked.complete {
-                body.path_flags |= BASE_COMPLETE;
-            }
+        let fs = follow(current, offset!(task_fs));
+        let base = if absolute {
+            fs + u64::from(offset!(fs_root))
+        } else if directory == CURRENT_DIRECTORY {
+            fs + u64::from(offset!(fs_pwd))
+        } else {
+            kread::task_file(current, directory) + u64::from(offset!(file_path))
+        };
+        let walked = path::walk(base, Room::Call, tail_at + argument_at + argument_len);
+        base_len = walked.len;
+        if walked.complete {
+            body.path_flags |= BASE_COMPLETE;
+        }
+        if walked.rooted {
+            body.path_flags |= BASE_ROOTED;
+            body.base_root = walked.root;
         }
     }
 

@@ -29,6 +29,7 @@ mod network;
 mod path;
 mod payload;
 mod process;
+mod report;
 mod syscall;
 mod watch;
 

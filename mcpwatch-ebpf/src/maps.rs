@@ -58,8 +58,36 @@ pub struct Scratch {
     pub event: [u8; EVENT_BYTES],
     /// How long a part of it has become so far.
     pub len: u64,
+    /// The process's root directory; see `path`.
+    pub root: Root,
     /// The transfer it is a part of.
     pub transfer: Transfer,
+    /// The system call it reports.
+    pub reported: Reported,
+}
+
+/// Where a path walk looks for the process's own root directory.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Root {
+    /// Its `struct vfsmount`.
+    pub vfsmount: u64,
+    /// Its `struct dentry`.
+    pub dentry: u64,
+    /// How much of the path lies below it, in bytes.
+    pub met_at: u64,
+}
+
+/// A system call that is reported by its arguments; see `report`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Reported {
+    /// Its arguments, then zeroes: what a form does not name.
+    pub args: [u64; 16],
+    /// What it returned.
+    pub result: i64,
+    /// Who did it.
+    pub task: Task,
 }
 
 /// A read or write on a channel, and how far its capture is. In the map and not in registers: the verifier
@@ -128,7 +156,7 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
-/// One field of [`OFFSETS`]: `offset!(task_pid)`. Volatile as above.
+/// One field of [`OFFSETS`]: `offset!(task_tgid)`. Volatile as above.
 macro_rules! offset {
     ($field:ident) => {{
         // SAFETY: a field of a valid static that nobody writes to.

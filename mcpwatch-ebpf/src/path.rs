@@ -1,5 +1,6 @@
-//! The path of an opened file as the kernel resolved it: walked from the dentry to the root of the mount
-//! namespace, across mounts. Symbolic links, `..`, rename races and `/proc/self/root` hide nothing here.
+//! The path of a file as the kernel resolved it: walked from the dentry to the root of the mount namespace,
+//! across mounts. Symbolic links, `..`, rename races and `/proc/self/root` hide nothing here. On the way the
+//! walk notes where the process's own root directory lies, which chroot(2) may have put below.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use mcpwatch_common::event::{PATH_BYTES, PATH_COMPONENTS};
@@ -7,8 +8,8 @@ use mcpwatch_common::event::{PATH_BYTES, PATH_COMPONENTS};
 use crate::{
     bounds,
     emit::{Draft, Room},
-    kread::{Address, follow, read},
-    maps::offset,
+    kread::{Address, current_task, follow, read},
+    maps::{Root, offset},
 };
 
 /// Longest name of one component with its terminator (`NAME_MAX` + 1).
@@ -16,26 +17,39 @@ const COMPONENT: u32 = 256;
 /// Components and mount points that are crossed.
 const STEPS: usize = PATH_COMPONENTS + 16;
 /// Positions in a scratch buffer a walk may write at stay below this.
-const POSITION: i32 = 0x3fff;
+const POSITION: i32 = 0x7fff;
 /// A path's length stays below this.
 const LENGTH: i32 = 0x1fff;
-/// Set in the result of [`mcpwatch_path_walk`] when the root was reached.
+/// Set in the result of [`mcpwatch_path_walk`] when the root of the mount namespace was reached.
 const COMPLETE: u64 = 1 << 32;
+/// Set in the result of [`mcpwatch_path_walk`] when the process's root directory was met.
+const ROOTED: u64 = 1 << 33;
+/// [`Root::met_at`] while the process's root directory was not met.
+const NOT_MET: u64 = 0xffff;
 
 /// What a walk gave.
 #[derive(Clone, Copy)]
 pub struct Walked {
     /// Bytes written: NUL-terminated components from the leaf up.
     pub len: usize,
-    /// The root was reached.
+    /// How many of them lie below the process's root directory.
+    pub root: u16,
+    /// The root of the mount namespace was reached.
     pub complete: bool,
+    /// The process's root directory was met.
+    pub rooted: bool,
 }
 
 /// Writes the components of a `struct path` into the event in a scratch buffer, from byte `start` of it on.
 #[inline(always)]
 pub fn walk(path: Address, room: Room, start: usize) -> Walked {
     let walked = mcpwatch_path_walk(path, start as u64, room as u64);
-    Walked { len: bounds::mask::<LENGTH>(walked as usize), complete: walked & COMPLETE != 0 }
+    Walked {
+        len: bounds::mask::<LENGTH>(walked as usize),
+        root: (walked >> 16) as u16,
+        complete: walked & COMPLETE != 0,
+        rooted: walked & ROOTED != 0,
+    }
 }
 
 /// [`walk`], as a global BPF function: the verifier proves it once, whatever its callers know.
@@ -44,7 +58,10 @@ pub fn walk(path: Address, room: Room, start: usize) -> Walked {
 extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
     let Some(draft) = Draft::new(Room::from_number(room)) else { return 0 };
     let complete = climb(path, &draft, start as usize);
-    draft.len() as u64 | if complete { COMPLETE } else { 0 }
+    // SAFETY: a field of the scratch buffer.
+    let met = unsafe { (&raw const (*draft.root()).met_at).read_volatile() };
+    let rooted = if met == NOT_MET { 0 } else { ROOTED | (met & 0x1fff) << 16 };
+    draft.len() as u64 | rooted | if complete { COMPLETE } else { 0 }
 }
 
 /// Leaves the length in the draft's counter; true when the root was reached.
@@ -53,6 +70,15 @@ extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
 /// otherwise follow each number of components apart from every other, and give up.
 #[inline(always)]
 fn climb(path: Address, draft: &Draft, start: usize) -> bool {
+    let own_root = follow(current_task(), offset!(task_fs)) + u64::from(offset!(fs_root));
+    let root = Root {
+        vfsmount: follow(own_root, offset!(path_mnt)),
+        dentry: follow(own_root, offset!(path_dentry)),
+        met_at: NOT_MET,
+    };
+    let met = draft.root();
+    // SAFETY: a field of the scratch buffer; volatile, so that the verifier knows nothing of the values.
+    unsafe { met.write_volatile(root) };
     let mut vfsmount = follow(path, offset!(path_mnt));
     let mut dentry = follow(path, offset!(path_dentry));
     draft.set_len(0);
@@ -60,6 +86,13 @@ fn climb(path: Address, draft: &Draft, start: usize) -> bool {
         let len = draft.len();
         if dentry == 0 || vfsmount == 0 || len > PATH_BYTES {
             break;
+        }
+        // SAFETY: as above. One comparison instead of two: the verifier walks each branch of each step.
+        unsafe {
+            let Root { vfsmount: root_vfsmount, dentry: root_dentry, .. } = met.read_volatile();
+            if (dentry ^ root_dentry) | (vfsmount ^ root_vfsmount) == 0 {
+                (&raw mut (*met).met_at).write_volatile(len as u64);
+            }
         }
         let parent = follow(dentry, offset!(dentry_parent));
         if dentry == follow(vfsmount, offset!(vfsmount_root)) || dentry == parent {

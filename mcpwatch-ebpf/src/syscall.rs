@@ -4,15 +4,15 @@
 
 use mcpwatch_common::{
     control::Probe,
-    event::{DIRECTION_IN, DIRECTION_OUT},
+    event::{DIRECTION_IN, DIRECTION_OUT, Operation},
 };
 
 use crate::{
     emit::{Room, filtered, unreadable},
     file,
     kread::read,
-    network,
-    payload::{self, Form},
+    network, payload,
+    report::{self, Form},
     watch::Task,
 };
 
@@ -53,6 +53,31 @@ mod arch {
         pub const PWRITEV2: u64 = 328;
         pub const IO_URING_ENTER: u64 = 426;
         pub const OPENAT2: u64 = 437;
+        pub const TRUNCATE: u64 = 76;
+        pub const FTRUNCATE: u64 = 77;
+        pub const RENAME: u64 = 82;
+        pub const MKDIR: u64 = 83;
+        pub const RMDIR: u64 = 84;
+        pub const LINK: u64 = 86;
+        pub const UNLINK: u64 = 87;
+        pub const SYMLINK: u64 = 88;
+        pub const CHMOD: u64 = 90;
+        pub const FCHMOD: u64 = 91;
+        pub const CHOWN: u64 = 92;
+        pub const FCHOWN: u64 = 93;
+        pub const LCHOWN: u64 = 94;
+        pub const MKNOD: u64 = 133;
+        pub const MKDIRAT: u64 = 258;
+        pub const MKNODAT: u64 = 259;
+        pub const FCHOWNAT: u64 = 260;
+        pub const UNLINKAT: u64 = 263;
+        pub const RENAMEAT: u64 = 264;
+        pub const LINKAT: u64 = 265;
+        pub const SYMLINKAT: u64 = 266;
+        pub const FCHMODAT: u64 = 268;
+        pub const RENAMEAT2: u64 = 316;
+        pub const MEMFD_CREATE: u64 = 319;
+        pub const FCHMODAT2: u64 = 452;
     }
 
     /// `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`: a 32-bit system call, until it returns.
@@ -101,6 +126,31 @@ mod arch {
         pub const PWRITEV2: u64 = 287;
         pub const IO_URING_ENTER: u64 = 426;
         pub const OPENAT2: u64 = 437;
+        pub const MKNODAT: u64 = 33;
+        pub const MKDIRAT: u64 = 34;
+        pub const UNLINKAT: u64 = 35;
+        pub const SYMLINKAT: u64 = 36;
+        pub const LINKAT: u64 = 37;
+        pub const RENAMEAT: u64 = 38;
+        pub const TRUNCATE: u64 = 45;
+        pub const FTRUNCATE: u64 = 46;
+        pub const FCHMOD: u64 = 52;
+        pub const FCHMODAT: u64 = 53;
+        pub const FCHOWNAT: u64 = 54;
+        pub const FCHOWN: u64 = 55;
+        pub const RENAMEAT2: u64 = 276;
+        pub const MEMFD_CREATE: u64 = 279;
+        pub const FCHMODAT2: u64 = 452;
+        pub const RENAME: u64 = 0x1_0002;
+        pub const MKDIR: u64 = 0x1_0003;
+        pub const RMDIR: u64 = 0x1_0004;
+        pub const LINK: u64 = 0x1_0005;
+        pub const UNLINK: u64 = 0x1_0006;
+        pub const SYMLINK: u64 = 0x1_0007;
+        pub const CHMOD: u64 = 0x1_0008;
+        pub const CHOWN: u64 = 0x1_0009;
+        pub const LCHOWN: u64 = 0x1_000a;
+        pub const MKNOD: u64 = 0x1_000b;
     }
 
     /// The call was a 32-bit one: `PSR_MODE32_BIT` of the saved program status.
@@ -139,12 +189,12 @@ pub fn on_exit(task: &Task, regs: u64, result: i64) {
         // What is only peeked at is read again later.
         number::RECVFROM if call.args[3] & NOT_TAKEN != 0 => return filtered(Probe::Read),
         number::RECVMSG if call.args[2] & NOT_TAKEN != 0 => return filtered(Probe::Read),
-        number::READ | number::RECVFROM => Some((Form::Buffer, DIRECTION_IN)),
-        number::READV | number::PREADV2 => Some((Form::Row, DIRECTION_IN)),
-        number::RECVMSG => Some((Form::Message, DIRECTION_IN)),
-        number::WRITE | number::SENDTO => Some((Form::Buffer, DIRECTION_OUT)),
-        number::WRITEV | number::PWRITEV2 => Some((Form::Row, DIRECTION_OUT)),
-        number::SENDMSG => Some((Form::Message, DIRECTION_OUT)),
+        number::READ | number::RECVFROM => Some((payload::Form::Buffer, DIRECTION_IN)),
+        number::READV | number::PREADV2 => Some((payload::Form::Row, DIRECTION_IN)),
+        number::RECVMSG => Some((payload::Form::Message, DIRECTION_IN)),
+        number::WRITE | number::SENDTO => Some((payload::Form::Buffer, DIRECTION_OUT)),
+        number::WRITEV | number::PWRITEV2 => Some((payload::Form::Row, DIRECTION_OUT)),
+        number::SENDMSG => Some((payload::Form::Message, DIRECTION_OUT)),
         _ => None,
     };
     if let Some((form, direction)) = transfer {
@@ -162,6 +212,45 @@ pub fn on_exit(task: &Task, regs: u64, result: i64) {
         number::LISTEN => network::on_listen(task, &call),
         number::ACCEPT | number::ACCEPT4 => network::on_accept(task, &call),
         number::IO_URING_ENTER => network::flush(task, Room::Call),
-        _ => {}
+        _ => {
+            let form = reported_as(number);
+            if form != Form::NOTHING {
+                report::on_call(task, &call, form);
+            }
+        }
+    }
+}
+
+/// What a system call is reported as that is told by its arguments alone.
+#[inline(always)]
+fn reported_as(number: u64) -> Form {
+    const fn of(operation: Operation) -> Form {
+        Form::of(operation)
+    }
+    match number {
+        number::RENAME => of(Operation::Rename).path(0).to_path(1),
+        number::RENAMEAT => of(Operation::Rename).at(0, 1).to_at(2, 3),
+        number::RENAMEAT2 => of(Operation::Rename).at(0, 1).to_at(2, 3).values(4),
+        number::LINK => of(Operation::Link).path(0).to_path(1),
+        number::LINKAT => of(Operation::Link).at(0, 1).to_at(2, 3).values(4),
+        number::SYMLINK => of(Operation::Symlink).text(0).to_path(1),
+        number::SYMLINKAT => of(Operation::Symlink).text(0).to_at(1, 2),
+        number::UNLINK => of(Operation::Unlink).path(0),
+        number::UNLINKAT => of(Operation::Unlink).at(0, 1).values(2),
+        number::RMDIR => of(Operation::RemoveDirectory).path(0),
+        number::CHMOD => of(Operation::Chmod).path(0).values(1),
+        number::FCHMOD => of(Operation::Chmod).descriptor(0).values(1),
+        number::FCHMODAT | number::FCHMODAT2 => of(Operation::Chmod).at(0, 1).values(2),
+        number::CHOWN | number::LCHOWN => of(Operation::Chown).path(0).values(1),
+        number::FCHOWN => of(Operation::Chown).descriptor(0).values(1),
+        number::FCHOWNAT => of(Operation::Chown).at(0, 1).values(2),
+        number::TRUNCATE => of(Operation::Truncate).path(0).values(1),
+        number::FTRUNCATE => of(Operation::Truncate).descriptor(0).values(1),
+        number::MKDIR => of(Operation::MakeDirectory).path(0).values(1),
+        number::MKDIRAT => of(Operation::MakeDirectory).at(0, 1).values(2),
+        number::MKNOD => of(Operation::MakeNode).path(0).values(1),
+        number::MKNODAT => of(Operation::MakeNode).at(0, 1).values(2),
+        number::MEMFD_CREATE => of(Operation::MemfdCreate).text(0).values(1),
+        _ => Form::NOTHING,
     }
 }

@@ -157,6 +157,8 @@ names! {
         ProcessExit => "process.exit",
         /// A file was opened, or an open failed.
         FileOpen => "file.open",
+        /// A file was renamed, linked, removed, made, cut, or given another mode or owner.
+        FileChange => "file.change",
         /// A connection was tried.
         NetConnect => "net.connect",
         /// A datagram was sent to an address.
@@ -423,15 +425,19 @@ pub struct ExitDetail {
     pub signal: Option<i32>,
 }
 
-/// A file.
+/// A file, and what was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileDetail {
     /// The resolved path; for a failed open the absolute form of the argument.
     pub path: String,
-    /// The path argument as it was given.
+    /// The path argument as it was given; empty when a descriptor named the file.
     pub argument: String,
-    /// `read`, `write`, `read_write` or `path`.
-    pub access: &'static str,
+    /// `path` below the process's own root directory, where chroot(2) has put that elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner_path: Option<String>,
+    /// On `file.open`: `read`, `write`, `read_write` or `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<&'static str>,
     /// `O_*` names beyond the access mode.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
@@ -440,6 +446,39 @@ pub struct FileDetail {
     /// Inode number, when it was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
+    /// The file has no name any more, or never had one: `path` is where it was, or what it is called.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unlinked: bool,
+    /// On `file.change`: what was done, by the name of the system call without `at`, `f` and digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'static str>,
+    /// On `file.change` of two files: the other one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<FileTarget>,
+    /// The mode given to it, in octal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The user id given to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_uid: Option<u32>,
+    /// The group id given to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_gid: Option<u32>,
+    /// The length given to it, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+/// The other file of a change: the new name of a rename or hard link, what a symbolic link leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileTarget {
+    /// Its path.
+    pub path: String,
+    /// The argument as it was given: of a symbolic link its text.
+    pub argument: String,
+    /// `path` below the process's own root directory, where chroot(2) has put that elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner_path: Option<String>,
 }
 
 /// A network endpoint and what was done with it.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::Object;
-use crate::event::{Exec, Net, Open};
+use crate::event::{Change, Exec, Net, Operation, Place};
 use crate::session::Call;
 
 /// Most strings of one call's arguments that are looked at.
@@ -74,7 +74,8 @@ impl Mentions {
     #[must_use]
     pub fn of(&self, object: Object<'_>) -> Option<&str> {
         match object {
-            Object::File(open) => self.of_file(open),
+            Object::File(open) => self.of_file(&open.path, &open.argument),
+            Object::Change(change) => self.of_change(change),
             Object::Program(exec) => self.of_program(exec),
             Object::Endpoint(net, names) => self.of_endpoint(net, names),
         }
@@ -182,7 +183,22 @@ impl Mentions {
         }
     }
 
-    fn of_file(&self, open: &Open) -> Option<&str> {
+    /// All that a change is about has to be named, but for the file beside its new name that a program
+    /// writes before it puts it there.
+    fn of_change(&self, change: &Change) -> Option<&str> {
+        let of = |place: &Place| self.of_file(&place.path, &place.argument);
+        let Some(target) = &change.target else { return of(&change.file) };
+        let folder = |path: &str| path.rsplit_once('/').map_or(0, |(folder, _)| folder.len());
+        let beside = change.operation == Operation::Rename
+            && change.file.path.get(..=folder(&change.file.path))
+                == target.path.get(..=folder(&target.path));
+        if !beside {
+            of(&change.file)?;
+        }
+        of(target)
+    }
+
+    fn of_file(&self, path: &str, argument: &str) -> Option<&str> {
         self.paths
             .iter()
             .find(|mention| {
@@ -193,7 +209,7 @@ impl Mentions {
                         ends_with(path, &mention.end) || is_inside(path, &mention.end)
                     }
                 };
-                names(&open.path) || mention.text == open.argument || names(&open.argument)
+                names(path) || mention.text == argument || names(argument)
             })
             .map(|mention| mention.text.as_str())
     }
@@ -370,7 +386,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{Direction, NetOperation, ProcessKey};
+    use crate::event::{Direction, NetOperation, Open, ProcessKey};
 
     fn mentions(arguments: Value) -> Mentions {
         Mentions::of_call(&Call {
@@ -396,6 +412,39 @@ mod tests {
             result: Ok(3),
             path: path.into(),
             argument: argument.into(),
+            inner_path: None,
+            unlinked: false,
+        }
+    }
+
+    fn place(path: &str) -> Place {
+        Place { path: path.into(), argument: path.into(), ..Place::default() }
+    }
+
+    #[test]
+    fn changes_of_two_files_are_named_by_both() {
+        for (arguments, from, to, expected) in [
+            (json!({"from": "/w/a", "to": "/w/b"}), "/w/a", "/w/b", true),
+            (json!({"from": "/w/a", "to": "/v/b"}), "/w/a", "/v/b", true),
+            // The new content of a file, put in its place.
+            (json!({"path": "/w/b"}), "/w/b.tmp1", "/w/b", true),
+            (json!({"path": "/w/b"}), "/w/b", "/w/b.old", false),
+            (json!({"path": "/w/a"}), "/w/a", "/home/me/.bashrc", false),
+            (json!({"path": "/tmp/out"}), "/home/me/.ssh/id_rsa", "/tmp/out", false),
+            (json!({"path": "/b"}), "/tmp1", "/b", true),
+        ] {
+            let change = Change {
+                operation: Operation::Rename,
+                file: place(from),
+                target: Some(place(to)),
+                mode: None,
+                owner: (None, None),
+                size: None,
+                result: Ok(()),
+            };
+            let found = mentions(arguments.clone());
+            let named = found.of(Object::Change(&change)).is_some();
+            assert_eq!(named, expected, "{arguments} {from} {to}");
         }
     }
 

@@ -12,7 +12,7 @@ pub mod mentions;
 
 use std::sync::Arc;
 
-use crate::event::{Exec, Net, Open};
+use crate::event::{Change, Exec, Net, Open};
 use crate::record::Relation;
 use crate::session::Call;
 
@@ -53,6 +53,8 @@ pub enum Object<'a> {
     Program(&'a Exec),
     /// A file, by its resolved path and by the argument it was opened with.
     File(&'a Open),
+    /// A change of a file, by its paths and by the arguments that named them.
+    Change(&'a Change),
     /// An address, with the names it is known by.
     Endpoint(&'a Net, &'a [String]),
 }
@@ -212,6 +214,8 @@ mod tests {
             result: Ok(3),
             path: path.into(),
             argument: path.into(),
+            inner_path: None,
+            unlinked: false,
         }
     }
 

@@ -12,7 +12,7 @@ pub mod rules;
 
 use crate::attribute::Attribution;
 use crate::config;
-use crate::event::{Exec, Net, Open};
+use crate::event::{Change, Exec, Net, Open};
 use crate::record::{self, AlertEvidence, Process, Relation, Server, Severity, Tags};
 
 pub use allow::Policy;
@@ -26,6 +26,8 @@ pub enum Action<'a> {
     Exec(&'a Exec),
     /// It opened a file, or tried to.
     Open(&'a Open),
+    /// It changed a file other than by writing to it, or tried to.
+    Change(&'a Change),
     /// It used the network.
     Net(&'a Net),
 }

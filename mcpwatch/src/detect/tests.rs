@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::event::{NetOperation, ProcessKey};
+use crate::event::{NetOperation, Operation, Place, ProcessKey};
 use crate::record::Time;
 use crate::session::Call;
 
@@ -155,7 +155,28 @@ pub(crate) fn open(path: &str, flags: i32) -> Open {
         result: Ok(3),
         path: path.into(),
         argument: path.into(),
+        inner_path: None,
+        unlinked: false,
     }
+}
+
+/// A change of one file that worked.
+pub(crate) fn change(operation: Operation, path: &str) -> Change {
+    let place = |path: &str| Place { path: path.into(), argument: path.into(), ..Place::default() };
+    Change {
+        operation,
+        file: place(path),
+        target: None,
+        mode: None,
+        owner: (None, None),
+        size: None,
+        result: Ok(()),
+    }
+}
+
+/// A change of two files that worked.
+pub(crate) fn change_of_two(operation: Operation, path: &str, target: &str) -> Change {
+    Change { target: Some(change(operation, target).file), ..change(operation, path) }
 }
 
 /// An open of `argument` that led to `path`.

@@ -6,9 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use mcpwatch_common::event as wire;
 use wire::{Header, Kind};
 
+mod paths;
+
+use paths::{from_base, path_text, split_at_root};
+
 use super::{
-    Direction, Event, EventKind, Exec, Exit, Fork, Net, NetOperation, Open, Payload, ProcessKey,
+    Change, Direction, Event, EventKind, Exec, Exit, Fork, Net, NetOperation, Open, Operation,
+    Payload, ProcessKey,
 };
+
+pub use paths::{join, text};
 
 /// Nanoseconds of one clock tick: `/proc` counts start times in these (`USER_HZ` is 100 everywhere).
 const TICK: u64 = 10_000_000;
@@ -34,6 +41,12 @@ pub enum DecodeError {
     #[error("an event of unknown kind {found}")]
     Kind {
         /// The kind in the header.
+        found: u16,
+    },
+    /// A system call nobody knows.
+    #[error("an event of the unknown system call {found}")]
+    Operation {
+        /// The operation in the body.
         found: u16,
     },
     /// The lengths in the body do not fit the event.
@@ -99,6 +112,13 @@ fn decode(header: &Header, body: &[u8]) -> Result<Event, DecodeError> {
         Kind::Open => {
             let (open, tail) = read::<wire::Open>(body)?;
             EventKind::Open(Box::new(decode_open(header, &open, tail).ok_or_else(parts)?))
+        }
+        Kind::Change => {
+            let (call, tail) = read::<wire::Syscall>(body)?;
+            let operation = Operation::from_u16(call.operation)
+                .ok_or(DecodeError::Operation { found: call.operation })?;
+            let change = decode_change(header, operation, &call, tail).ok_or_else(parts)?;
+            EventKind::Change(Box::new(change))
         }
         Kind::Connect => decode_net(header, body, NetOperation::Connect, parts)?,
         Kind::Send => decode_net(header, body, NetOperation::Send, parts)?,
@@ -192,51 +212,91 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
     let argument = text(take(&mut tail, open.argument_len.into())?);
     let base = take(&mut tail, open.base_len.into())?;
     let result = i32::try_from(header.result).ok()?;
-    let path = if result >= 0 && (open.path_len > 0 || open.path_flags & wire::PATH_COMPLETE != 0) {
-        let path = path_text(resolved, open.path_flags & wire::PATH_COMPLETE != 0);
+    let flag = |flag: u16| open.path_flags & flag != 0;
+    let (path, inner_path) = if result >= 0 && (open.path_len > 0 || flag(wire::PATH_COMPLETE)) {
+        let path = path_text(resolved, flag(wire::PATH_COMPLETE));
         // Opened again through /proc/self/fd: the nameless inside of pipefs or sockfs.
         match open.mode & libc::S_IFMT {
-            libc::S_IFIFO if path == "/" => format!("pipe:[{}]", open.inode),
-            libc::S_IFSOCK if path == "/" => format!("socket:[{}]", open.inode),
-            _ => path,
+            libc::S_IFIFO if path == "/" => (format!("pipe:[{}]", open.inode), None),
+            libc::S_IFSOCK if path == "/" => (format!("socket:[{}]", open.inode), None),
+            _ => {
+                let root = flag(wire::PATH_ROOTED).then_some(open.path_root);
+                let inner = split_at_root(resolved, root).map(|(_, inner)| path_text(inner, true));
+                (path, inner)
+            }
         }
-    } else if argument.starts_with('/') || open.base_len == 0 {
-        argument.clone()
+    } else if open.base_len == 0 && open.path_flags & (wire::BASE_COMPLETE | wire::BASE_ROOTED) == 0
+    {
+        (argument.clone(), None)
     } else {
-        let base = path_text(base, open.path_flags & wire::BASE_COMPLETE != 0);
-        join(&base, &argument)
+        let root = flag(wire::BASE_ROOTED).then_some(open.base_root);
+        from_base(base, flag(wire::BASE_COMPLETE), root, &argument)
     };
     Some(Open {
         flags: open.flags,
         mode: open.mode,
         inode: open.inode,
         device: open.device,
-        result: if result >= 0 { Ok(result) } else { Err(-result) },
+        result: if result >= 0 { Ok(result) } else { Err(result.saturating_neg()) },
         path,
         argument,
+        inner_path,
+        unlinked: flag(wire::UNLINKED),
     })
 }
 
-/// A relative path below a directory, with `.` and `..` taken out as text: it was not opened, so there is
-/// no better answer.
-#[must_use]
-pub fn join(base: &str, argument: &str) -> String {
-    let mut parts: Vec<&str> = base.split('/').filter(|part| !part.is_empty()).collect();
-    for part in argument.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
+/// The error number in the result of a system call that failed.
+fn errno(result: i64) -> i32 {
+    i32::try_from(result.saturating_neg()).unwrap_or(i32::MAX)
+}
+
+fn decode_change(
+    header: &Header,
+    operation: Operation,
+    call: &wire::Syscall,
+    mut tail: &[u8],
+) -> Option<Change> {
+    let mut file = paths::place(call.first, &mut tail)?;
+    let second = paths::place(call.second, &mut tail)?;
+    let [first_value, second_value, ..] = call.values;
+    // Arguments of 32 bits stand in registers of 64, whose upper half means nothing.
+    #[expect(clippy::cast_possible_truncation, reason = "the arguments are of 32 bits")]
+    let narrow = |value: u64| value as u32;
+    let mut operation = operation;
+    let (mut target, mut mode, mut owner, mut size) = (None, None, (None, None), None);
+    match operation {
+        Operation::Rename | Operation::Link => target = Some(second),
+        Operation::Symlink => {
+            // The text of the link, read from where the link lies.
+            let mut meant = std::mem::replace(&mut file, second);
+            if !meant.argument.starts_with('/') {
+                let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                meant.path = join(folder, &meant.argument);
             }
-            name => parts.push(name),
+            target = Some(meant);
         }
+        Operation::Unlink => {
+            if narrow(first_value).cast_signed() & libc::AT_REMOVEDIR != 0 {
+                operation = Operation::RemoveDirectory;
+            }
+        }
+        Operation::Chmod | Operation::MakeDirectory | Operation::MakeNode => {
+            mode = Some(narrow(first_value));
+        }
+        Operation::Chown => {
+            let id = |value| Some(narrow(value)).filter(|id| *id != u32::MAX);
+            owner = (id(first_value), id(second_value));
+        }
+        Operation::Truncate => size = Some(first_value),
+        Operation::MemfdCreate => {
+            // As the kernel names it, see `memfd_create(2)`.
+            file.path = format!("/memfd:{}", file.argument);
+            file.unlinked = true;
+        }
+        Operation::RemoveDirectory => {}
     }
-    let mut path = String::with_capacity(base.len() + argument.len() + 1);
-    for part in parts {
-        path.push('/');
-        path.push_str(part);
-    }
-    if path.is_empty() { "/".into() } else { path }
+    let result = if header.result < 0 { Err(errno(header.result)) } else { Ok(()) };
+    Some(Change { operation, file, target, mode, owner, size, result })
 }
 
 fn decode_net(
@@ -247,11 +307,7 @@ fn decode_net(
 ) -> Result<EventKind, DecodeError> {
     let (net, mut tail) = read::<wire::Net>(body)?;
     let unix = take(&mut tail, net.unix_len.into()).ok_or_else(parts)?;
-    let result = if header.result < 0 {
-        Err(i32::try_from(-header.result).unwrap_or(i32::MAX))
-    } else {
-        Ok(header.result)
-    };
+    let result = if header.result < 0 { Err(errno(header.result)) } else { Ok(header.result) };
     Ok(EventKind::Net(Box::new(Net {
         operation,
         family: net.family,
@@ -282,195 +338,5 @@ fn unix_path(bytes: &[u8]) -> String {
     }
 }
 
-/// Components from the leaf up, NUL-terminated, as an absolute path. One whose root was not reached, like
-/// that of a pipe, stays relative.
-fn path_text(components: &[u8], complete: bool) -> String {
-    let components = components.strip_suffix(b"\0").unwrap_or(components);
-    if components.is_empty() {
-        return "/".into();
-    }
-    let mut path = String::with_capacity(components.len() + 1);
-    for name in components.rsplit(|byte| *byte == 0) {
-        if complete || !path.is_empty() {
-            path.push('/');
-        }
-        push_text(&mut path, name);
-    }
-    path
-}
-
-/// Text of bytes that should be UTF-8; bytes that are not stand as `\xNN`, so that nothing is lost and two
-/// names never become one.
-#[must_use]
-pub fn text(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    push_text(&mut text, bytes);
-    text
-}
-
-fn push_text(text: &mut String, bytes: &[u8]) {
-    use std::fmt::Write;
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\\x{byte:02x}");
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(kind: u16, result: i64, body: &[u8], tail: &[u8]) -> Vec<u8> {
-        let size = size_of::<Header>() + body.len() + tail.len();
-        let header = Header {
-            version: wire::WIRE_VERSION,
-            kind,
-            size: u32::try_from(size).unwrap(),
-            time: 5_000_000_000,
-            pid: 42,
-            tid: 43,
-            start_time: 1_234_567_890,
-            instance: 7,
-            result,
-            flags: 0,
-            cpu: 1,
-        };
-        [bytemuck::bytes_of(&header), body, tail].concat()
-    }
-
-    fn open_body(path: usize, argument: usize, base: usize) -> wire::Open {
-        wire::Open {
-            flags: 0,
-            mode: 0o100_600,
-            inode: 9,
-            device: 0x80_0001,
-            path_len: u16::try_from(path).unwrap(),
-            argument_len: u16::try_from(argument).unwrap(),
-            base_len: u16::try_from(base).unwrap(),
-            path_flags: wire::PATH_COMPLETE | wire::BASE_COMPLETE,
-            padding: 0,
-        }
-    }
-
-    fn one(bytes: &[u8]) -> Event {
-        let mut rest = bytes;
-        let event = next(&mut rest).unwrap().unwrap();
-        assert!(rest.is_empty());
-        event
-    }
-
-    #[test]
-    fn an_open_shows_the_resolved_path_and_the_argument() {
-        let tail = b"id_rsa\0.ssh\0root\0notes.txt";
-        let bytes = event(4, 3, bytemuck::bytes_of(&open_body(17, 9, 0)), tail);
-        let event = one(&bytes);
-        assert_eq!(event.process, ProcessKey { pid: 42, start: 123 });
-        let EventKind::Open(open) = event.kind else { panic!("{event:?}") };
-        assert_eq!(open.path, "/root/.ssh/id_rsa");
-        assert_eq!(open.argument, "notes.txt");
-        assert_eq!(open.result, Ok(3));
-        assert!(open.reads() && !open.writes());
-    }
-
-    #[test]
-    fn a_failed_open_shows_the_argument_below_its_directory() {
-        for (argument, path) in [
-            ("../b.txt", "/home/b.txt"),
-            ("/etc/shadow", "/etc/shadow"),
-            ("./x/./y", "/home/me/x/y"),
-            ("../../../../..", "/"),
-        ] {
-            let tail = [argument.as_bytes(), b"me\0home\0"].concat();
-            let bytes = event(4, -2, bytemuck::bytes_of(&open_body(0, argument.len(), 8)), &tail);
-            let EventKind::Open(open) = one(&bytes).kind else { panic!() };
-            assert_eq!((open.path.as_str(), open.result), (path, Err(2)));
-        }
-    }
-
-    #[test]
-    fn names_that_are_not_utf8_stay_apart() {
-        assert_eq!(text(b"a\xffb"), "a\\xffb");
-        assert_eq!(path_text(b"\xfe\0tmp\0", true), "/tmp/\\xfe");
-        assert_eq!(path_text(b"", true), "/");
-    }
-
-    #[test]
-    fn addresses_of_every_family() {
-        let net = |family: i32, address: [u8; 16], unix: &[u8]| {
-            let body = wire::Net {
-                address,
-                family: u16::try_from(family).unwrap(),
-                port: 443,
-                socket_type: 1,
-                protocol: 6,
-                fd: 5,
-                unix_len: u16::try_from(unix.len()).unwrap(),
-                has_result: 1,
-            };
-            let EventKind::Net(net) = one(&event(5, -115, bytemuck::bytes_of(&body), unix)).kind
-            else {
-                panic!()
-            };
-            net
-        };
-        let mut v4 = [0; 16];
-        v4[..4].copy_from_slice(&[203, 0, 113, 7]);
-        assert_eq!(net(2, v4, b"").endpoint, Some("203.0.113.7:443".parse().unwrap()));
-        assert_eq!(net(2, v4, b"").result, Some(Err(115)));
-        let mapped: [u8; 16] = "::ffff:203.0.113.7".parse::<Ipv6Addr>().unwrap().octets();
-        assert_eq!(net(10, mapped, b"").endpoint, Some("203.0.113.7:443".parse().unwrap()));
-        assert_eq!(net(1, [0; 16], b"/run/x\0junk").unix_path.as_deref(), Some("/run/x"));
-        assert_eq!(net(1, [0; 16], b"\0hidden").unix_path.as_deref(), Some("@hidden"));
-        assert_eq!(net(1, [0; 16], b"").unix_path.as_deref(), Some(""));
-        assert_eq!(net(16, [0; 16], b"").endpoint, None);
-    }
-
-    #[test]
-    fn exit_status_is_code_or_signal() {
-        for (status, code, signal) in
-            [(0, Some(0), None), (0x300, Some(3), None), (9, None, Some(9)), (0x8b, None, Some(11))]
-        {
-            let body = wire::Exit { status, padding: 0 };
-            let EventKind::Exit(exit) = one(&event(3, 0, bytemuck::bytes_of(&body), b"")).kind
-            else {
-                panic!()
-            };
-            assert_eq!((exit.code, exit.signal), (code, signal));
-        }
-    }
-
-    #[test]
-    fn every_cut_of_every_event_is_an_error_not_a_panic() {
-        let whole =
-            event(4, 3, bytemuck::bytes_of(&open_body(17, 9, 0)), b"id_rsa\0.ssh\0root\0notes.txt");
-        for end in 1..whole.len() {
-            let mut rest = &whole[..end];
-            assert!(next(&mut rest).unwrap().is_err(), "{end}");
-            assert!(rest.is_empty());
-        }
-    }
-
-    #[test]
-    fn random_bytes_never_panic_and_always_end() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for _ in 0..2_000 {
-            let mut bytes: Vec<u8> = (0..400)
-                .map(|_| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    (state >> 33).to_le_bytes()[0]
-                })
-                .collect();
-            // Often a plausible header, so that the bodies are reached.
-            bytes[0..2].copy_from_slice(&wire::WIRE_VERSION.to_ne_bytes());
-            let kind = u16::from(bytes[2] % 12);
-            bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
-            let size = u32::from(bytes[4]) + 40;
-            bytes[4..8].copy_from_slice(&size.to_ne_bytes());
-            let mut rest = bytes.as_slice();
-            while next(&mut rest).is_some() {}
-        }
-    }
-}
+mod tests;

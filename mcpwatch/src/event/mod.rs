@@ -2,6 +2,8 @@
 
 pub mod decode;
 
+pub use mcpwatch_common::event::Operation;
+
 /// Identity of a process: a pid is used again, a pid with its start time is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessKey {
@@ -43,6 +45,8 @@ pub enum EventKind {
     Open(Box<Open>),
     /// A use of the network.
     Net(Box<Net>),
+    /// A change of a file.
+    Change(Box<Change>),
     /// Bytes on a protocol channel.
     Payload(Payload),
     /// A process of the server wrote to the server's own stdin.
@@ -120,6 +124,10 @@ pub struct Open {
     pub path: String,
     /// The argument as given.
     pub argument: String,
+    /// The path below the process's own root directory, where that is not the root of its mounts.
+    pub inner_path: Option<String>,
+    /// The file has no name any more, or never had one.
+    pub unlinked: bool,
 }
 
 impl Open {
@@ -137,6 +145,60 @@ impl Open {
         let access = self.flags.cast_signed() & libc::O_ACCMODE;
         (access == libc::O_WRONLY || access == libc::O_RDWR)
             || self.flags.cast_signed() & libc::O_TRUNC != 0
+    }
+}
+
+/// A file as a system call names it: by a directory and an argument, or by a descriptor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The path, up to the root of the process's mounts. Symbolic links in the argument are not followed,
+    /// and `.` and `..` are taken out as text.
+    pub path: String,
+    /// The argument as given; empty when a descriptor names the file.
+    pub argument: String,
+    /// The path below the process's own root directory, where that is not the root of its mounts.
+    pub inner_path: Option<String>,
+    /// The file has no name any more, or never had one.
+    pub unlinked: bool,
+}
+
+/// A change of a file that is not made through what was written to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What was done.
+    pub operation: Operation,
+    /// The file: the old name of a rename, the existing one of a hard link, the new link itself of a
+    /// symbolic one.
+    pub file: Place,
+    /// The other: the new name of a rename or hard link; the text of a symbolic link, as `argument`, with
+    /// what it means from where the link lies, as `path`.
+    pub target: Option<Place>,
+    /// The mode given to it.
+    pub mode: Option<u32>,
+    /// User and group given to it; `None` where they stay.
+    pub owner: (Option<u32>, Option<u32>),
+    /// The length given to it, in bytes.
+    pub size: Option<u64>,
+    /// The error number, when it failed.
+    pub result: Result<(), i32>,
+}
+
+impl Change {
+    /// The files whose content, name or existence are other ones afterwards.
+    pub fn changed(&self) -> impl Iterator<Item = &Place> {
+        let (file, target) = match self.operation {
+            Operation::Rename => (Some(&self.file), self.target.as_ref()),
+            Operation::Link => (None, self.target.as_ref()),
+            Operation::Chmod | Operation::Chown => (None, None),
+            _ => (Some(&self.file), None),
+        };
+        file.into_iter().chain(target)
+    }
+
+    /// The file that now has another name, by which it can be read.
+    #[must_use]
+    pub fn renamed(&self) -> Option<&Place> {
+        matches!(self.operation, Operation::Rename | Operation::Link).then_some(&self.file)
     }
 }
 

@@ -32,7 +32,6 @@ macro_rules! fields {
 /// Every field of [`Offsets`]. All are required, but for those of x86 elsewhere: each has existed under
 /// one of its names since 5.10.
 const FIELDS: &[Field] = fields! {
-    task_pid: "task_struct" "pid";
     task_tgid: "task_struct" "tgid";
     task_flags: "task_struct" "flags";
     task_real_parent: "task_struct" "real_parent";
@@ -50,6 +49,7 @@ const FIELDS: &[Field] = fields! {
     mm_arg_end: "mm_struct" "arg_end";
     mm_exe_file: "mm_struct" "exe_file";
     fs_pwd: "fs_struct" "pwd";
+    fs_root: "fs_struct" "root";
     path_mnt: "path" "mnt";
     path_dentry: "path" "dentry";
     // `f_path` became one of a union of a const and a writable view in 6.17.
@@ -60,6 +60,7 @@ const FIELDS: &[Field] = fields! {
     dentry_parent: "dentry" "d_parent";
     // The same happened to `d_name` in 6.16.
     dentry_name: "dentry" "d_name" | "__d_name";
+    dentry_inode: "dentry" "d_inode";
     qstr_name: "qstr" "name";
     vfsmount_root: "vfsmount" "mnt_root";
     mount_mnt: "mount" "mnt";
@@ -67,6 +68,7 @@ const FIELDS: &[Field] = fields! {
     mount_mountpoint: "mount" "mnt_mountpoint";
     inode_number: "inode" "i_ino";
     inode_mode: "inode" "i_mode";
+    inode_links: "inode" "i_nlink";
     inode_superblock: "inode" "i_sb";
     superblock_device: "super_block" "s_dev";
     files_fdtable: "files_struct" "fdt";
@@ -188,7 +190,7 @@ mod tests {
         }
         let offsets = of_running_kernel().unwrap();
         assert_ne!(offsets.task_tgid, ABSENT);
-        assert_eq!(offsets.task_tgid, offsets.task_pid + 4);
+        assert_eq!(offsets.path_dentry, offsets.path_mnt + 8);
     }
 
     #[test]

@@ -41,6 +41,8 @@ const fn class_of(kind: RecordType) -> Class {
         RecordType::ProcessExec => class(1007, 1, "Launch"),
         RecordType::ProcessExit => class(1007, 2, "Terminate"),
         RecordType::FileOpen => class(1001, 14, "Open"),
+        // Which one, the operation says: see `change_activity`.
+        RecordType::FileChange => class(1001, OTHER, "Change"),
         RecordType::NetConnect => class(4001, 1, "Open"),
         RecordType::NetAccept => class(4001, OTHER, "Accept"),
         RecordType::NetSend => class(4001, 6, "Traffic"),
@@ -58,10 +60,30 @@ const fn class_of(kind: RecordType) -> Class {
     }
 }
 
+/// The activity of a `file.change`.
+fn change_activity(operation: &'static str) -> Class {
+    match operation {
+        "mkdir" | "mknod" | "symlink" | "memfd_create" => class(1001, 1, "Create"),
+        "truncate" => class(1001, 3, "Update"),
+        "unlink" | "rmdir" => class(1001, 4, "Delete"),
+        "rename" => class(1001, 5, "Rename"),
+        "chmod" => class(1001, 7, "Set Security"),
+        "chown" => class(1001, 6, "Set Attributes"),
+        // 99: a hard link, and what is to come.
+        other => class(1001, OTHER, other),
+    }
+}
+
 /// The OCSF event of a record.
 #[must_use]
 pub fn event(record: &Record) -> Value {
-    let class = class_of(record.kind);
+    let class = record.file.as_ref().and_then(|file| file.operation).map_or_else(
+        || class_of(record.kind),
+        |operation| match record.kind {
+            RecordType::FileChange => change_activity(operation),
+            kind => class_of(kind),
+        },
+    );
     let severity = record.alert.as_ref().map_or(Severity::Info, |alert| alert.severity);
     let (severity_id, severity_name) = severity_of(severity);
     let mut event = object(json!({
@@ -99,7 +121,7 @@ pub fn event(record: &Record) -> Value {
     }
     let own = match record.kind {
         RecordType::ProcessExec | RecordType::ProcessExit => process_activity(record),
-        RecordType::FileOpen => file_activity(record),
+        RecordType::FileOpen | RecordType::FileChange => file_activity(record),
         RecordType::NetConnect
         | RecordType::NetSend
         | RecordType::NetBind
@@ -234,7 +256,8 @@ fn file_activity(record: &Record) -> Value {
     if let (Some(inode), Some(object)) = (file.inode, object.as_object_mut()) {
         object.insert("uid".to_owned(), inode.to_string().into());
     }
-    json!({ "file": object })
+    let result = file.target.as_ref().map(|target| file_object(&target.path));
+    json!({ "file": object, "file_result": result })
 }
 
 fn network_activity(record: &Record) -> Value {

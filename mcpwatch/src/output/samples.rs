@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::record::{
     Alert, AlertEvidence, Call, CallError, CallOutcome, CallStatus, Candidate, Container, Evidence,
-    EvidenceKind, ExecDetail, ExitDetail, FileDetail, Hook, Host, Loss, McpDetail, NetDetail,
-    Party, ProbeCounters, Process, Record, RecordType, Relation, SCHEMA, Server, Severity, Status,
-    Tags, Time,
+    EvidenceKind, ExecDetail, ExitDetail, FileDetail, FileTarget, Hook, Host, Loss, McpDetail,
+    NetDetail, Party, ProbeCounters, Process, Record, RecordType, Relation, SCHEMA, Server,
+    Severity, Status, Tags, Time,
 };
 
 /// 2026-03-04T05:06:07.089010011Z.
@@ -133,12 +133,47 @@ pub fn open(path: &str) -> Record {
         file: Some(FileDetail {
             path: path.to_owned(),
             argument: path.to_owned(),
-            access: "read",
+            inner_path: Some("/id_rsa".to_owned()),
+            access: Some("read"),
             flags: vec!["O_CLOEXEC"],
             result: "ok".to_owned(),
             inode: Some(131_073),
+            unlinked: false,
+            operation: None,
+            target: None,
+            mode: None,
+            owner_uid: None,
+            owner_gid: None,
+            size: None,
         }),
         ..effect(RecordType::FileOpen)
+    }
+}
+
+/// With every field a change can have, though no system call has them all.
+pub fn change() -> Record {
+    Record {
+        file: Some(FileDetail {
+            path: "/home/ada/.cursor/mcp.json.tmp".to_owned(),
+            argument: "mcp.json.tmp".to_owned(),
+            inner_path: Some("/.cursor/mcp.json.tmp".to_owned()),
+            access: None,
+            flags: Vec::new(),
+            result: "ok".to_owned(),
+            inode: None,
+            unlinked: true,
+            operation: Some("rename"),
+            target: Some(FileTarget {
+                path: "/home/ada/.cursor/mcp.json".to_owned(),
+                argument: "mcp.json".to_owned(),
+                inner_path: Some("/.cursor/mcp.json".to_owned()),
+            }),
+            mode: Some("0644".to_owned()),
+            owner_uid: Some(1000),
+            owner_gid: Some(1000),
+            size: Some(4096),
+        }),
+        ..effect(RecordType::FileChange)
     }
 }
 
@@ -228,6 +263,7 @@ pub fn of_type(kind: RecordType) -> Record {
             Record { exit: Some(ExitDetail { code: Some(0), signal: Some(15) }), ..effect(kind) }
         }
         RecordType::FileOpen => open("/home/ada/.ssh/id_rsa"),
+        RecordType::FileChange => change(),
         RecordType::NetConnect
         | RecordType::NetSend
         | RecordType::NetBind

@@ -80,7 +80,7 @@ impl Pipeline {
                 // The end of the process is also the end of waiting, if it was the last.
                 false
             }
-            EventKind::Open(_) | EventKind::Net(_) => {
+            EventKind::Open(_) | EventKind::Change(_) | EventKind::Net(_) => {
                 held.push(event.clone());
                 true
             }

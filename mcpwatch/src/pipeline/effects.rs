@@ -13,12 +13,13 @@ use crate::record::{
 use crate::session::Call;
 
 use super::Pipeline;
+use super::change::change_detail;
 
 /// Most calls that are named beside the likeliest.
 const CANDIDATES: usize = 8;
 
 impl Pipeline {
-    /// An open or a use of the network by a process of a server.
+    /// An open, a change or a use of the network by a process of a server.
     pub(super) fn effect(&mut self, event: &Event) {
         let Some(owner) = self.owner(event.instance) else { return };
         let process = self.shown_process(event);
@@ -30,6 +31,18 @@ impl Pipeline {
                     self.effect_record(RecordType::FileOpen, event, owner, &attribution);
                 record.process = Some(process);
                 record.file = Some(file_detail(open));
+                if event.truncated {
+                    record.truncated.push("file.path");
+                }
+                self.records.push(record);
+            }
+            EventKind::Change(change) => {
+                let attribution = self.attribute(event.process, owner, Object::Change(change));
+                self.detect(event, owner, &process, Action::Change(change), &attribution);
+                let mut record =
+                    self.effect_record(RecordType::FileChange, event, owner, &attribution);
+                record.process = Some(process);
+                record.file = Some(change_detail(change));
                 if event.truncated {
                     record.truncated.push("file.path");
                 }
@@ -190,6 +203,7 @@ impl Pipeline {
         match action {
             Action::Exec(exec) => alert.exec = Some(self.exec_detail(exec)),
             Action::Open(open) => alert.file = Some(file_detail(open)),
+            Action::Change(change) => alert.file = Some(change_detail(change)),
             Action::Net(net) => {
                 let names =
                     net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec();
@@ -276,7 +290,8 @@ fn file_detail(open: &Open) -> FileDetail {
     FileDetail {
         path: open.path.clone(),
         argument: open.argument.clone(),
-        access,
+        inner_path: open.inner_path.clone(),
+        access: Some(access),
         flags: OPEN_FLAGS
             .iter()
             .filter(|(flag, _)| flags & flag == *flag)
@@ -287,6 +302,13 @@ fn file_detail(open: &Open) -> FileDetail {
             Err(error) => errno_name(error),
         },
         inode: open.result.is_ok().then_some(open.inode),
+        unlinked: open.unlinked,
+        operation: None,
+        target: None,
+        mode: None,
+        owner_uid: None,
+        owner_gid: None,
+        size: None,
     }
 }
 
@@ -321,8 +343,8 @@ fn net_detail(net: &Net, names: Vec<String>) -> NetDetail {
     }
 }
 
-/// Names of the errors opens and connects end with; any other keeps its number.
-fn errno_name(error: i32) -> String {
+/// Names of the errors system calls end with; any other keeps its number.
+pub(super) fn errno_name(error: i32) -> String {
     let name = match error {
         libc::EPERM => "EPERM",
         libc::ENOENT => "ENOENT",
@@ -334,7 +356,12 @@ fn errno_name(error: i32) -> String {
         libc::EFAULT => "EFAULT",
         libc::EBUSY => "EBUSY",
         libc::EEXIST => "EEXIST",
+        libc::EXDEV => "EXDEV",
         libc::ENOTDIR => "ENOTDIR",
+        libc::ENOTEMPTY => "ENOTEMPTY",
+        libc::ENOSYS => "ENOSYS",
+        libc::ESRCH => "ESRCH",
+        libc::EMLINK => "EMLINK",
         libc::EISDIR => "EISDIR",
         libc::EINVAL => "EINVAL",
         libc::ENFILE => "ENFILE",

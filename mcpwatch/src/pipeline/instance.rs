@@ -8,7 +8,7 @@ use crate::attribute::{Mentions, Suspect};
 use crate::detect::Given;
 use crate::discover::launcher::Launch;
 use crate::discover::matching::Program;
-use crate::event::{Direction, Event, EventKind, Exec, Payload, ProcessKey};
+use crate::event::{Direction, Event, EventKind, Exec, Payload, Place, ProcessKey};
 use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 use crate::wire::Limits;
@@ -198,7 +198,7 @@ const HELD_EVENTS: usize = 8_192;
 /// How much may come on stdin that does not begin as JSON before it is settled that no MCP will: a server
 /// could write a byte to its own stdin to look like something else.
 const DOUBTFUL_BYTES: usize = 64 << 10;
-/// Most opens held of one candidate: they must not take the place of what is rarer and tells more.
+/// Most opens and changes of files held of one candidate: they must not take the place of what is rarer and tells more.
 const HELD_OPENS: usize = HELD_EVENTS / 4 * 3;
 /// Most bytes held of one candidate.
 const HELD_BYTES: usize = 4 << 20;
@@ -222,7 +222,8 @@ impl Held {
     /// Holds an event; a full candidate leaves it out, counted.
     pub fn push(&mut self, event: Event) {
         let size = size_of(&event);
-        let most = if matches!(event.kind, EventKind::Open(_)) { HELD_OPENS } else { HELD_EVENTS };
+        let common = matches!(event.kind, EventKind::Open(_) | EventKind::Change(_));
+        let most = if common { HELD_OPENS } else { HELD_EVENTS };
         let room = self.events.len() < most && self.bytes + size <= HELD_BYTES;
         if !room || !self.all.take(size) {
             self.left_out += 1;
@@ -288,6 +289,10 @@ fn size_of(event: &Event) -> usize {
             EventKind::Payload(payload) => payload.data.len(),
             EventKind::Exec(exec) => exec.argv.iter().map(|word| word.len() + 24).sum(),
             EventKind::Open(open) => open.path.len() + open.argument.len(),
+            EventKind::Change(change) => {
+                let of = |place: &Place| place.path.len() + place.argument.len();
+                of(&change.file) + change.target.as_ref().map_or(0, of)
+            }
             _ => 64,
         }
 }

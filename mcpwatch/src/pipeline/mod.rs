@@ -5,6 +5,7 @@
 //! its own.
 
 mod candidates;
+mod change;
 mod effects;
 mod enlisting;
 mod given;
@@ -276,7 +277,7 @@ impl Pipeline {
             EventKind::Fork(fork) => self.forked(event, *fork),
             EventKind::Exec(exec) => self.executed(event, exec),
             EventKind::Exit(exit) => self.exited(event, *exit),
-            EventKind::Open(_) | EventKind::Net(_) => self.effect(event),
+            EventKind::Open(_) | EventKind::Change(_) | EventKind::Net(_) => self.effect(event),
             EventKind::Payload(payload) => self.said(event, payload),
             EventKind::Injection { bytes } => self.injected(event, *bytes),
         }

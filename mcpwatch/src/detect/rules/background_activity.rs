@@ -69,7 +69,7 @@ impl Rule for BackgroundActivity {
                 let found = vec![evidence("address", &endpoint)];
                 (format!("went to {endpoint}"), endpoint, found)
             }
-            Action::Open(_) => return None,
+            _ => return None,
         };
         let severity = INFO.severities.of(effect.attribution.relation)?;
         circumstances(effect, &mut found);

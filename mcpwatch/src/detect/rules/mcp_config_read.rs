@@ -1,7 +1,7 @@
 //! `mcp_config_read`: a server read the configuration of an MCP client.
 
 use super::ATLAS_VERSION;
-use crate::detect::paths::normal;
+use crate::detect::paths::{normal, spellings};
 use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
 use crate::detect::{
     Action, ClientConfigOf, DetectError, Effect, Finding, Given, Knowledge, Rule, RuleInfo,
@@ -64,7 +64,12 @@ impl Rule for McpConfigRead {
             return None;
         }
         let verb = if open.result.is_ok() { "read" } else { "tried to read" };
-        finding(&INFO, effect, open, &path, client, verb)
+        finding(
+            &INFO,
+            effect,
+            &Config { path: &path, client, did: verb, by: (&open.path, &open.argument) },
+            open.result,
+        )
     }
 }
 
@@ -74,12 +79,7 @@ pub(super) fn config_of(
     open: &Open,
     client_config_of: ClientConfigOf,
 ) -> Option<(String, &'static str)> {
-    let path = normal(&open.path);
-    let argument = normal(&open.argument);
-    let named = (argument != path && argument.starts_with('/')).then_some(argument);
-    [Some(path), named]
-        .into_iter()
-        .flatten()
+    spellings(&open.path, open.inner_path.as_deref(), &open.argument)
         .find_map(|path| client_config_of(&path).map(|client| (path.into_owned(), client)))
 }
 
@@ -88,19 +88,30 @@ pub(super) fn is_given(given: &Given, path: &str) -> bool {
     given.paths.iter().chain(&given.argv).any(|given| normal(given) == path)
 }
 
+/// A client's configuration, and what was done with it.
+pub(super) struct Config<'a> {
+    /// Where the client keeps it.
+    pub(super) path: &'a str,
+    /// The client.
+    pub(super) client: &'static str,
+    /// What was done, in words.
+    pub(super) did: &'a str,
+    /// The path and the argument it was done by.
+    pub(super) by: (&'a str, &'a str),
+}
+
 /// What both rules about configurations find.
 pub(super) fn finding(
     info: &'static RuleInfo,
     effect: &Effect<'_>,
-    open: &Open,
-    path: &str,
-    client: &'static str,
-    verb: &str,
+    config: &Config<'_>,
+    result: Result<i32, i32>,
 ) -> Option<Finding> {
-    let severity = info.severities.of_result(effect.attribution.relation, open.result)?;
-    let mut found = vec![evidence("path", &open.path)];
-    if open.argument != open.path {
-        found.push(evidence("open_argument", &open.argument));
+    let severity = info.severities.of_result(effect.attribution.relation, result)?;
+    let &Config { path, client, did, by: (resolved, argument) } = config;
+    let mut found = vec![evidence("path", resolved)];
+    if argument != resolved {
+        found.push(evidence("open_argument", argument));
     }
     found.push(evidence("client", client));
     circumstances(effect, &mut found);
@@ -108,7 +119,7 @@ pub(super) fn finding(
         rule: info.id,
         severity,
         reason: format!(
-            "Server {} {verb} {}, the configuration of the MCP client {client}, {}.",
+            "Server {} {did} {}, the configuration of the MCP client {client}, {}.",
             server(effect),
             quote(path),
             cause(effect)

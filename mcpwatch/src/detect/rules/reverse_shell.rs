@@ -181,7 +181,7 @@ impl Rule for ReverseShell {
                 None
             }
             Action::Exec(exec) => self.check_exec(effect, exec, knowledge),
-            Action::Open(_) => None,
+            _ => None,
         }
     }
 }

@@ -5,12 +5,12 @@ use serde::Deserialize;
 
 use super::ATLAS_VERSION;
 use crate::detect::landmarks::Landmarks;
-use crate::detect::paths::{self, file_name, is_broad, is_within, normal, parent};
+use crate::detect::paths::{self, file_name, is_broad, is_within, normal, parent, spellings};
 use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
-use crate::event::Open;
+use crate::event::{Open, Operation};
 use crate::record::{Relation, Severity, Tags};
 
 /// What it is.
@@ -35,8 +35,9 @@ pub static INFO: RuleInfo = RuleInfo {
     description: "What a server reads can reach the model, and from there anyone: a key, token, password \
         or history that a server opens must be taken as disclosed.",
     trigger: "A process of the server's tree opens a file of rules/sensitive-files.toml for reading, or \
-        tries to. The path is that of the opened file, whatever link or `..` led to it; an argument that \
-        names such a file counts too.",
+        gives one, or the folder of its own it lies in, another name (rename, hard link), or tries to. The \
+        path is that of the opened file, whatever link or `..` led to it; an argument that names such a \
+        file counts too.",
     explained_by: &[
         "a launcher that is still on the way to the server, for the tokens of registries",
         "`allow.read` of the server's settings",
@@ -113,6 +114,9 @@ struct SensitiveFileRead {
     landmarks: Landmarks,
     files: GlobSet,
     meanings: Vec<Meaning>,
+    /// Folders that exist for such files, and the category of each glob.
+    folders: GlobSet,
+    folder_categories: Vec<usize>,
     /// Exceptions, by category.
     except: Vec<GlobSet>,
     packages: Vec<GlobSet>,
@@ -130,8 +134,16 @@ pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
     let homes = &knowledge.homes;
     let mut files = globset::GlobSetBuilder::new();
     let mut meanings = Vec::new();
+    let mut folders = globset::GlobSetBuilder::new();
+    let mut folder_categories = Vec::new();
     for (number, category) in categories.iter().enumerate() {
         for pattern in &category.paths {
+            if let Some(folder) = own_folder(pattern) {
+                for glob in paths::expand(folder, homes).map_err(broken)? {
+                    folders.add(glob);
+                    folder_categories.push(number);
+                }
+            }
             for glob in paths::expand(pattern, homes).map_err(broken)? {
                 files.add(glob);
                 meanings.push(Meaning {
@@ -153,6 +165,8 @@ pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
         landmarks: Landmarks::of(all.map(String::as_str)),
         files: files.build().map_err(broken)?,
         meanings,
+        folders: folders.build().map_err(broken)?,
+        folder_categories,
         except: sets(|category| &category.except)?,
         packages: sets(|category| &category.packages)?,
         categories,
@@ -165,27 +179,20 @@ impl Rule for SensitiveFileRead {
     }
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
-        let Action::Open(open) = effect.action else { return None };
-        if !open.reads() || is_directory(open) {
-            return None;
-        }
-        let path = normal(&open.path);
-        let argument = normal(&open.argument);
-        // A link elsewhere is still the file it stands for; relative arguments are in the path.
-        let named = (argument != path && argument.starts_with('/')).then_some(&argument);
-        let (path, meaning) = [Some(&path), named]
-            .into_iter()
-            .flatten()
-            .find_map(|path| Some((path, self.meaning(path)?)))?;
+        let taken = Taken::of(effect.action)?;
+        let (path, meaning) = spellings(taken.path, taken.inner_path, taken.argument)
+            .find_map(|path| self.meaning_of(&taken, &path).map(|meaning| (path, meaning)))?;
+        let path = path.as_ref();
         let category = self.categories.get(meaning.category)?;
-        if self.is_explained(effect, open, path, meaning, category, knowledge) {
+        if self.is_explained(effect, &taken, path, meaning, category, knowledge) {
             return None;
         }
-        let severity = INFO.severities.of_result(effect.attribution.relation, open.result)?;
-        let verb = if open.result.is_ok() { "read" } else { "tried to read" };
-        let mut found = vec![evidence("path", &open.path)];
-        if open.argument != open.path {
-            found.push(evidence("open_argument", &open.argument));
+        let severity = INFO.severities.of_result(effect.attribution.relation, taken.result)?;
+        let (done, tried) = taken.verbs;
+        let verb = if taken.result.is_ok() { done } else { tried };
+        let mut found = vec![evidence("path", taken.path)];
+        if taken.argument != taken.path {
+            found.push(evidence("open_argument", taken.argument));
         }
         found.push(evidence("category", &category.name));
         circumstances(effect, &mut found);
@@ -205,7 +212,63 @@ impl Rule for SensitiveFileRead {
     }
 }
 
+/// A file whose content the server took, or may take under the name it has now.
+struct Taken<'a> {
+    path: &'a str,
+    inner_path: Option<&'a str>,
+    argument: &'a str,
+    result: Result<i32, i32>,
+    /// It may be a folder, and counts for what lies in it.
+    as_whole: bool,
+    /// What was done, and what was tried, in words.
+    verbs: (&'static str, &'static str),
+}
+
+impl<'a> Taken<'a> {
+    fn of(action: Action<'a>) -> Option<Self> {
+        match action {
+            Action::Open(open) if open.reads() && !is_directory(open) => Some(Self {
+                path: &open.path,
+                inner_path: open.inner_path.as_deref(),
+                argument: &open.argument,
+                result: open.result,
+                as_whole: false,
+                verbs: ("read", "tried to read"),
+            }),
+            Action::Change(change) => {
+                let place = change.renamed()?;
+                Some(Self {
+                    path: &place.path,
+                    inner_path: place.inner_path.as_deref(),
+                    argument: &place.argument,
+                    result: change.result.map(|()| 0),
+                    as_whole: change.operation == Operation::Rename,
+                    verbs: match change.operation {
+                        Operation::Link => {
+                            ("gave another name to", "tried to give another name to")
+                        }
+                        _ => ("renamed", "tried to rename"),
+                    },
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl SensitiveFileRead {
+    /// What the file is, when it is sensitive. A folder gives what it holds another name, too.
+    fn meaning_of(&self, taken: &Taken<'_>, path: &str) -> Option<Meaning> {
+        self.meaning(path).or_else(|| {
+            if !taken.as_whole {
+                return None;
+            }
+            let number = self.folders.matches(path).into_iter().next()?;
+            let category = *self.folder_categories.get(number)?;
+            Some(Meaning { category, below_own_folder: 0 })
+        })
+    }
+
     /// What the path is, when it is sensitive.
     fn meaning(&self, path: &str) -> Option<Meaning> {
         // Nearly every open ends here.
@@ -222,7 +285,7 @@ impl SensitiveFileRead {
     fn is_explained(
         &self,
         effect: &Effect<'_>,
-        open: &Open,
+        taken: &Taken<'_>,
         path: &str,
         meaning: Meaning,
         category: &Category,
@@ -231,7 +294,7 @@ impl SensitiveFileRead {
         let given = effect.given;
         let relation = effect.attribution.relation;
         (category.launchers && effect.launching)
-            || (category.own && is_own(effect, open))
+            || (category.own && is_own(effect, taken))
             || is_owner(category, &effect.process.exe)
             || given.paths.iter().any(|given| {
                 let given = normal(given);
@@ -254,7 +317,7 @@ impl SensitiveFileRead {
                 .get(meaning.category)
                 .is_some_and(|packages| given.argv.iter().any(|word| packages.is_match(word)))
             || knowledge.policy.allows_read(&given.allow, path)
-            || (path != open.path && knowledge.policy.allows_read(&given.allow, &open.path))
+            || (path != taken.path && knowledge.policy.allows_read(&given.allow, taken.path))
     }
 }
 
@@ -264,12 +327,12 @@ fn is_directory(open: &Open) -> bool {
 }
 
 /// Whether a file of /proc is the process's own.
-fn is_own(effect: &Effect<'_>, open: &Open) -> bool {
+fn is_own(effect: &Effect<'_>, taken: &Taken<'_>) -> bool {
     // In a container the number in the path is that of the container's pid namespace.
     let by_name = effect.process.container.is_some()
-        && ["/proc/self/", "/proc/thread-self/"].iter().any(|own| open.argument.starts_with(own));
+        && ["/proc/self/", "/proc/thread-self/"].iter().any(|own| taken.argument.starts_with(own));
     by_name
-        || open
+        || taken
             .path
             .strip_prefix("/proc/")
             .and_then(|rest| rest.split('/').next())
@@ -297,6 +360,16 @@ fn below_own_folder(pattern: &str) -> usize {
     let wild = |part: &&str| part.contains(['*', '?', '[', '{']);
     let fixed = parts.iter().skip(1).position(wild).map_or(parts.len(), |at| at + 1);
     if pattern.starts_with("**/") { 1 } else { (parts.len() - fixed).max(1) }
+}
+
+/// Folders in a home that hold everything.
+const SHARED: &[&str] = &["~/.config", "~/.local", "~/.local/share", "~/.cache"];
+
+/// The folder of a pattern that exists for its files: below a home, and hidden there.
+fn own_folder(pattern: &str) -> Option<&str> {
+    let below = below_own_folder(pattern);
+    let (end, _) = pattern.rmatch_indices('/').nth(below.checked_sub(1)?)?;
+    pattern.get(..end).filter(|folder| folder.starts_with("~/.") && !SHARED.contains(folder))
 }
 
 fn components(path: &str) -> usize {

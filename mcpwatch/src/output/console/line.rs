@@ -303,9 +303,26 @@ fn put_exit(exit: ExitDetail, f: &mut Formatter<'_>) -> fmt::Result {
 }
 
 fn put_file(file: &FileDetail, f: &mut Formatter<'_>) -> fmt::Result {
-    write!(f, "{} {}", file.access, Escaped::path(&file.path, PATH))?;
+    let what = file.access.or(file.operation).unwrap_or_default();
+    write!(f, "{what} {}", Escaped::path(&file.path, PATH))?;
+    if file.unlinked && file.operation.is_none() {
+        f.write_str(" (without a name)")?;
+    }
+    if let Some(mode) = &file.mode {
+        write!(f, " mode {mode}")?;
+    }
+    if file.owner_uid.is_some() || file.owner_gid.is_some() {
+        let id = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
+        write!(f, " owner {}:{}", id(file.owner_uid), id(file.owner_gid))?;
+    }
+    if let Some(size) = file.size {
+        write!(f, " to {size} bytes")?;
+    }
+    if let Some(target) = &file.target {
+        write!(f, " → {}", Escaped::path(&target.path, PATH))?;
+    }
     // A symlink or `..` led elsewhere than the argument looks.
-    if !file.path.ends_with(file.argument.trim_start_matches("./")) {
+    if file.access.is_some() && !file.path.ends_with(file.argument.trim_start_matches("./")) {
         write!(f, " as {}", Escaped::path(&file.argument, PATH))?;
     }
     put_result(&file.result, f)

@@ -471,7 +471,8 @@ fn opened(path: &str) -> (wire::Open, Vec<u8>) {
         argument_len: u16::try_from(path.len()).unwrap(),
         base_len: 0,
         path_flags: wire::PATH_COMPLETE,
-        padding: 0,
+        path_root: 0,
+        base_root: 0,
     };
     (body, [resolved, path.as_bytes().to_vec()].concat())
 }
@@ -524,6 +525,7 @@ fn line(record: &Value) -> String {
         "process.exec" => format!("exec {} {}", text("/exec/path"), cause()),
         "process.exit" => format!("exit {} {}", text("/process/pid"), text("/exit/code")),
         "file.open" => format!("open {} {}", text("/file/path"), cause()),
+        "file.change" => format!("{} {} {}", text("/file/operation"), text("/file/path"), cause()),
         "net.connect" => format!("connect {} {}", text("/net/address"), cause()),
         "alert" => format!(
             "ALERT {} {} {} x{}",

@@ -1,5 +1,5 @@
 use super::*;
-use crate::detect::tests::{Scene, failed_open, link, open};
+use crate::detect::tests::{Scene, change, change_of_two, failed_open, link, open};
 use crate::record::Container;
 use Relation::{Background, Covert, Requested, Startup};
 
@@ -373,4 +373,31 @@ fn patterns_of_the_data_keep_to_what_the_file_says() {
     assert_eq!(below_own_folder("/etc/shadow"), 1);
     assert_eq!(below_own_folder("**/.env"), 1);
     assert_eq!(below_own_folder("/proc/*/environ"), 2);
+}
+
+#[test]
+fn another_name_for_a_secret_counts_like_a_read() {
+    let table = [
+        change_of_two(Operation::Rename, "/home/a/.ssh/id_rsa", "/tmp/x"),
+        change_of_two(Operation::Link, "/home/a/.ssh/id_rsa", "/tmp/x"),
+        change_of_two(Operation::Rename, "/home/a/.ssh", "/tmp/x"),
+        change_of_two(Operation::Rename, "/home/a/.config/gh", "/tmp/x"),
+    ];
+    for change in &table {
+        let found = Scene::new(Covert).found(Action::Change(change));
+        assert_eq!(found, [("sensitive_file_read", Severity::Critical)], "{change:?}");
+    }
+    for change in [
+        change_of_two(Operation::Rename, "/tmp/x", "/home/a/.ssh/id_rsa"),
+        change_of_two(Operation::Rename, "/home/a/.config", "/tmp/x"),
+        change_of_two(Operation::Rename, "/home/a/notes", "/tmp/x"),
+        // What is read through a link is told by the open.
+        change_of_two(Operation::Symlink, "/tmp/x", "/home/a/.ssh/id_rsa"),
+        change(Operation::Unlink, "/home/a/.ssh/id_rsa"),
+    ] {
+        assert_eq!(Scene::new(Covert).found(Action::Change(&change)), [], "{change:?}");
+    }
+    let mut scene = Scene::new(Covert);
+    scene.given.allow.read = vec!["~/.ssh/**".into()];
+    assert_eq!(scene.found(Action::Change(&table[0])), []);
 }

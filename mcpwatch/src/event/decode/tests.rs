@@ -1,0 +1,236 @@
+//! Events as bytes, and what is made of them.
+
+use super::paths::path_text;
+use super::*;
+
+fn event(kind: u16, result: i64, body: &[u8], tail: &[u8]) -> Vec<u8> {
+    let size = size_of::<Header>() + body.len() + tail.len();
+    let header = Header {
+        version: wire::WIRE_VERSION,
+        kind,
+        size: u32::try_from(size).unwrap(),
+        time: 5_000_000_000,
+        pid: 42,
+        tid: 43,
+        start_time: 1_234_567_890,
+        instance: 7,
+        result,
+        flags: 0,
+        cpu: 1,
+    };
+    [bytemuck::bytes_of(&header), body, tail].concat()
+}
+
+fn open_body(path: usize, argument: usize, base: usize) -> wire::Open {
+    wire::Open {
+        flags: 0,
+        mode: 0o100_600,
+        inode: 9,
+        device: 0x80_0001,
+        path_len: u16::try_from(path).unwrap(),
+        argument_len: u16::try_from(argument).unwrap(),
+        base_len: u16::try_from(base).unwrap(),
+        path_flags: wire::PATH_COMPLETE | wire::BASE_COMPLETE,
+        path_root: 0,
+        base_root: 0,
+    }
+}
+
+fn one(bytes: &[u8]) -> Event {
+    let mut rest = bytes;
+    let event = next(&mut rest).unwrap().unwrap();
+    assert!(rest.is_empty());
+    event
+}
+
+#[test]
+fn an_open_shows_the_resolved_path_and_the_argument() {
+    let tail = b"id_rsa\0.ssh\0root\0notes.txt";
+    let bytes = event(4, 3, bytemuck::bytes_of(&open_body(17, 9, 0)), tail);
+    let event = one(&bytes);
+    assert_eq!(event.process, ProcessKey { pid: 42, start: 123 });
+    let EventKind::Open(open) = event.kind else { panic!("{event:?}") };
+    assert_eq!(open.path, "/root/.ssh/id_rsa");
+    assert_eq!(open.argument, "notes.txt");
+    assert_eq!(open.result, Ok(3));
+    assert!(open.reads() && !open.writes());
+}
+
+#[test]
+fn a_failed_open_shows_the_argument_below_its_directory() {
+    for (argument, path) in [
+        ("../b.txt", "/home/b.txt"),
+        ("/etc/shadow", "/etc/shadow"),
+        ("./x/./y", "/home/me/x/y"),
+        ("../../../../..", "/"),
+    ] {
+        // An absolute argument starts from the root.
+        let base: &[u8] = if argument.starts_with('/') { b"" } else { b"me\0home\0" };
+        let tail = [argument.as_bytes(), base].concat();
+        let body = open_body(0, argument.len(), base.len());
+        let bytes = event(4, -2, bytemuck::bytes_of(&body), &tail);
+        let EventKind::Open(open) = one(&bytes).kind else { panic!() };
+        assert_eq!((open.path.as_str(), open.result), (path, Err(2)));
+    }
+}
+
+#[test]
+fn a_path_in_a_jail_is_shown_from_both_roots() {
+    let jailed = wire::Open { path_root: 11, path_flags: 5, ..open_body(20, 5, 0) };
+    let tail = b"shadow\0etc\0jail\0srv\0./abc";
+    let EventKind::Open(open) = one(&event(4, 3, bytemuck::bytes_of(&jailed), tail)).kind else {
+        panic!()
+    };
+    assert_eq!(open.path, "/srv/jail/etc/shadow");
+    assert_eq!(open.inner_path.as_deref(), Some("/etc/shadow"));
+    // Failed: nothing climbs out of the jail.
+    let jailed = wire::Open { base_root: 4, path_flags: 10, ..open_body(0, 14, 13) };
+    let tail = b"../../../etc/xetc\0jail\0srv\0";
+    let EventKind::Open(open) = one(&event(4, -2, bytemuck::bytes_of(&jailed), tail)).kind else {
+        panic!()
+    };
+    assert_eq!(open.path, "/srv/jail/etc/x");
+    assert_eq!(open.inner_path.as_deref(), Some("/etc/x"));
+}
+
+/// A directory or file walked by the kernel, and an argument.
+fn place(base: &[u8], root: usize, argument: &[u8]) -> (wire::Place, Vec<u8>) {
+    let place = wire::Place {
+        base_len: u16::try_from(base.len()).unwrap(),
+        base_root: u16::try_from(root).unwrap(),
+        argument_len: u16::try_from(argument.len()).unwrap(),
+        flags: wire::PLACE_BASED | wire::BASE_COMPLETE | wire::BASE_ROOTED,
+    };
+    (place, [base, argument].concat())
+}
+
+fn changed(
+    operation: Operation,
+    values: [u64; 4],
+    first: (wire::Place, Vec<u8>),
+    second: Option<(wire::Place, Vec<u8>)>,
+) -> Change {
+    let (second, more) = second.unwrap_or_default();
+    let body = wire::Syscall {
+        operation: operation as u16,
+        padding: [0; 3],
+        values,
+        first: first.0,
+        second,
+    };
+    let tail = [first.1, more].concat();
+    let EventKind::Change(change) = one(&event(11, 0, bytemuck::bytes_of(&body), &tail)).kind
+    else {
+        panic!()
+    };
+    *change
+}
+
+#[test]
+fn changes_of_every_form() {
+    let home = b"me\0home\0";
+    let here = |argument: &[u8]| place(home, 8, argument);
+    let moved = changed(Operation::Rename, [0; 4], here(b"a"), Some(place(b"", 0, b"/b/../c")));
+    assert_eq!(moved.file.path, "/home/me/a");
+    assert_eq!(moved.target.unwrap().path, "/c");
+    let text = wire::Place { flags: 0, ..place(b"", 0, b"../x").0 };
+    let link = changed(Operation::Symlink, [0; 4], (text, b"../x".to_vec()), Some(here(b"d/link")));
+    assert_eq!(link.file.path, "/home/me/d/link");
+    let target = link.target.unwrap();
+    assert_eq!((target.path.as_str(), target.argument.as_str()), ("/home/me/x", "../x"));
+    let removed = changed(Operation::Unlink, [0x200, 0, 0, 0], here(b"d/"), None);
+    assert_eq!(
+        (removed.operation, removed.file.path.as_str()),
+        (Operation::RemoveDirectory, "/home/me/d")
+    );
+    let given = changed(Operation::Chown, [u64::MAX, 7, 0, 0], place(b"f\0", 2, b""), None);
+    assert_eq!((given.file.path.as_str(), given.owner), ("/f", (None, Some(7))));
+    let garbage = 0xdead_0000_0000_0000 | 0o4755;
+    let mode = changed(Operation::Chmod, [garbage, 0, 0, 0], here(b"f"), None);
+    assert_eq!(mode.mode, Some(0o4755));
+    let name = wire::Place { flags: 0, ..place(b"", 0, b"x").0 };
+    let memory = changed(Operation::MemfdCreate, [0; 4], (name, b"x".to_vec()), None);
+    assert_eq!((memory.file.path.as_str(), memory.file.unlinked), ("/memfd:x", true));
+}
+
+#[test]
+fn names_that_are_not_utf8_stay_apart() {
+    assert_eq!(text(b"a\xffb"), "a\\xffb");
+    assert_eq!(path_text(b"\xfe\0tmp\0", true), "/tmp/\\xfe");
+    assert_eq!(path_text(b"", true), "/");
+}
+
+#[test]
+fn addresses_of_every_family() {
+    let net = |family: i32, address: [u8; 16], unix: &[u8]| {
+        let body = wire::Net {
+            address,
+            family: u16::try_from(family).unwrap(),
+            port: 443,
+            socket_type: 1,
+            protocol: 6,
+            fd: 5,
+            unix_len: u16::try_from(unix.len()).unwrap(),
+            has_result: 1,
+        };
+        let EventKind::Net(net) = one(&event(5, -115, bytemuck::bytes_of(&body), unix)).kind else {
+            panic!()
+        };
+        net
+    };
+    let mut v4 = [0; 16];
+    v4[..4].copy_from_slice(&[203, 0, 113, 7]);
+    assert_eq!(net(2, v4, b"").endpoint, Some("203.0.113.7:443".parse().unwrap()));
+    assert_eq!(net(2, v4, b"").result, Some(Err(115)));
+    let mapped: [u8; 16] = "::ffff:203.0.113.7".parse::<Ipv6Addr>().unwrap().octets();
+    assert_eq!(net(10, mapped, b"").endpoint, Some("203.0.113.7:443".parse().unwrap()));
+    assert_eq!(net(1, [0; 16], b"/run/x\0junk").unix_path.as_deref(), Some("/run/x"));
+    assert_eq!(net(1, [0; 16], b"\0hidden").unix_path.as_deref(), Some("@hidden"));
+    assert_eq!(net(1, [0; 16], b"").unix_path.as_deref(), Some(""));
+    assert_eq!(net(16, [0; 16], b"").endpoint, None);
+}
+
+#[test]
+fn exit_status_is_code_or_signal() {
+    for (status, code, signal) in
+        [(0, Some(0), None), (0x300, Some(3), None), (9, None, Some(9)), (0x8b, None, Some(11))]
+    {
+        let body = wire::Exit { status, padding: 0 };
+        let EventKind::Exit(exit) = one(&event(3, 0, bytemuck::bytes_of(&body), b"")).kind else {
+            panic!()
+        };
+        assert_eq!((exit.code, exit.signal), (code, signal));
+    }
+}
+
+#[test]
+fn every_cut_of_every_event_is_an_error_not_a_panic() {
+    let whole =
+        event(4, 3, bytemuck::bytes_of(&open_body(17, 9, 0)), b"id_rsa\0.ssh\0root\0notes.txt");
+    for end in 1..whole.len() {
+        let mut rest = &whole[..end];
+        assert!(next(&mut rest).unwrap().is_err(), "{end}");
+        assert!(rest.is_empty());
+    }
+}
+
+#[test]
+fn random_bytes_never_panic_and_always_end() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..2_000 {
+        let mut bytes: Vec<u8> = (0..400)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33).to_le_bytes()[0]
+            })
+            .collect();
+        // Often a plausible header, so that the bodies are reached.
+        bytes[0..2].copy_from_slice(&wire::WIRE_VERSION.to_ne_bytes());
+        let kind = u16::from(bytes[2] % 16);
+        bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
+        let size = u32::from(bytes[4]) + 40;
+        bytes[4..8].copy_from_slice(&size.to_ne_bytes());
+        let mut rest = bytes.as_slice();
+        while next(&mut rest).is_some() {}
+    }
+}

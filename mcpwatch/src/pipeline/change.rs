@@ -1,0 +1,30 @@
+//! What records show of a change of a file.
+
+use crate::event::{Change, Place};
+use crate::record::{FileDetail, FileTarget};
+
+use super::effects::errno_name;
+
+pub(super) fn change_detail(change: &Change) -> FileDetail {
+    let target = |place: &Place| FileTarget {
+        path: place.path.clone(),
+        argument: place.argument.clone(),
+        inner_path: place.inner_path.clone(),
+    };
+    FileDetail {
+        path: change.file.path.clone(),
+        argument: change.file.argument.clone(),
+        inner_path: change.file.inner_path.clone(),
+        access: None,
+        flags: Vec::new(),
+        result: change.result.map_or_else(errno_name, |()| "ok".into()),
+        inode: None,
+        unlinked: change.file.unlinked,
+        operation: Some(change.operation.name()),
+        target: change.target.as_ref().map(target),
+        mode: change.mode.map(|mode| format!("{mode:04o}")),
+        owner_uid: change.owner.0,
+        owner_gid: change.owner.1,
+        size: change.size,
+    }
+}
