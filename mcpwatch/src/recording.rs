@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::keep_to_ourselves;
 use crate::pipeline::{Input, Origin};
 
 /// First bytes of a recording; the number is the format's version.
@@ -82,8 +83,13 @@ pub struct Writer {
 impl Writer {
     /// Begins a recording; an existing file is replaced, and readable by its owner only.
     pub fn create(path: &Path, beginning: &Beginning) -> io::Result<Self> {
+        // Emptied only when nobody else is writing it.
         let file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        if file.metadata()?.is_file() {
+            keep_to_ourselves(&file)?;
+            file.set_len(0)?;
+        }
         let mut writer = Self { file: BufWriter::with_capacity(256 << 10, file) };
         writer.file.write_all(MAGIC)?;
         let text = serde_json::to_vec(beginning)?;
@@ -116,9 +122,9 @@ impl Writer {
 }
 
 /// Reads a recording.
-pub struct Reader {
+pub struct Reader<R = BufReader<File>> {
     path: PathBuf,
-    file: BufReader<File>,
+    file: R,
     at: u64,
 }
 
@@ -126,7 +132,13 @@ impl Reader {
     /// Opens a recording and reads how it begins.
     pub fn open(path: &Path) -> Result<(Self, Beginning), RecordingError> {
         let fail = |source| RecordingError::File { path: path.to_owned(), source };
-        let mut file = BufReader::new(File::open(path).map_err(fail)?);
+        Self::of(path, BufReader::new(File::open(path).map_err(fail)?))
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads how a recording begins that comes from anywhere; `path` is for messages.
+    pub fn of(path: &Path, mut file: R) -> Result<(Self, Beginning), RecordingError> {
         let mut magic = [0; MAGIC.len()];
         if file.read_exact(&mut magic).is_err() || magic != MAGIC {
             return Err(RecordingError::Magic { path: path.to_owned() });
@@ -214,6 +226,19 @@ mod tests {
             matches!(reader.next_frame().unwrap(), Some(Frame::Events(bytes)) if bytes == b"bytes")
         );
         assert!(reader.next_frame().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_recording_somebody_writes_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let beginning =
+            Beginning { origin: Origin::default(), settings: String::new(), sniff: None };
+        let mut writer = Writer::create(&path, &beginning).unwrap();
+        writer.flush().unwrap();
+        let error = Writer::create(&path, &beginning).unwrap_err();
+        assert_eq!(error.to_string(), "another mcpwatch writes to it");
+        assert!(Reader::open(&path).is_ok());
     }
 
     #[test]

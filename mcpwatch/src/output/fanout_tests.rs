@@ -255,6 +255,23 @@ fn a_rotated_file_is_left_after_reopen() {
 }
 
 #[test]
+fn reopening_the_same_file_keeps_it_and_its_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events");
+    let mut fanout = open(&path);
+    for _ in 0..3 {
+        fanout.publish(vec![samples::alert()]);
+        fanout.reopen();
+    }
+    let refused = Fanout::open(vec![file(&path)], DEFAULT_QUEUE_BYTES).err().unwrap().to_string();
+    assert!(refused.contains("another mcpwatch writes to it"), "{refused}");
+    assert!(refused.ends_with("end the other one, or name another file"), "{refused}");
+    assert_eq!(fanout.finish(SECOND), []);
+    assert_eq!(seqs(&fs::read_to_string(&path).unwrap()), [0, 1, 2]);
+    assert_eq!(open(&path).finish(SECOND), []);
+}
+
+#[test]
 fn the_end_waits_no_longer_than_asked_and_counts_what_is_left() {
     let (mut fanout, reader) = pipe(DEFAULT_QUEUE_BYTES);
     for _ in 0..200 {

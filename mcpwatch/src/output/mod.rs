@@ -22,6 +22,7 @@ pub(crate) mod samples;
 pub use console::Colour;
 pub use fanout::{DEFAULT_QUEUE_BYTES, Fanout, Output, OutputLoss};
 pub use sink::{Failure, LossReason, OutputState};
+pub(crate) use stream::keep_to_ourselves;
 pub use stream::{Destination, OpenError};
 
 use crate::record::Record;

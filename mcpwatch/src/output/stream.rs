@@ -1,9 +1,9 @@
 //! Where an output's bytes go: stdout or a file, opened, reopened and written to its last byte.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::escape::Escaped;
@@ -57,6 +57,7 @@ impl OpenError {
                 "free some space on its file system, or name a file elsewhere".to_owned()
             }
             ErrorKind::ReadOnlyFilesystem => "name a file on a writable file system".to_owned(),
+            ErrorKind::ResourceBusy => "end the other one, or name another file".to_owned(),
             _ if source.raw_os_error() == Some(libc::ENXIO) => {
                 "it is a pipe that nobody reads, start its reader first".to_owned()
             }
@@ -102,6 +103,22 @@ impl Stream {
         Self { destination, file, broken_line: false }
     }
 
+    /// Opens the file's path again; `false` when it still leads to the file that is open.
+    pub(super) fn reopen(&mut self) -> Result<bool, OpenError> {
+        let Destination::File(path) = &self.destination else { return Ok(false) };
+        let same = |there: fs::Metadata, open: fs::Metadata| {
+            (there.dev(), there.ino()) == (open.dev(), open.ino())
+        };
+        // Opened a second time, it would be refused because of our own lock.
+        if let (Ok(there), Ok(open)) = (fs::metadata(path), self.file.metadata())
+            && same(there, open)
+        {
+            return Ok(false);
+        }
+        *self = Self::open(self.destination.clone())?;
+        Ok(true)
+    }
+
     /// Writes as much as possible: how many bytes went out, and why it was not all of them.
     pub(super) fn write(&mut self, bytes: &[u8]) -> (usize, Option<io::Error>) {
         let mut written = 0;
@@ -132,8 +149,22 @@ fn open_file(path: &Path) -> io::Result<(File, bool)> {
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
     let metadata = file.metadata()?;
+    if metadata.is_file() {
+        keep_to_ourselves(&file)?;
+    }
     let broken_line = metadata.is_file() && metadata.len() > 0 && !ends_with_newline(path)?;
     Ok((file, broken_line))
+}
+
+/// Locks a file against another agent, for as long as it is open: `seq` and whole lines are of one writer.
+pub(crate) fn keep_to_ourselves(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(ErrorKind::ResourceBusy, "another mcpwatch writes to it"))
+        }
+        // Some network file systems know no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
 }
 
 fn ends_with_newline(path: &Path) -> io::Result<bool> {

@@ -210,13 +210,10 @@ impl Writer {
 
     /// Opens the file's path again, for log rotation. The old file is kept when that fails.
     fn reopen(&mut self) {
-        if self.stream.destination == Destination::Stdout {
-            return;
-        }
-        match Stream::open(self.stream.destination.clone()) {
-            Ok(stream) => {
-                self.rest = if stream.broken_line { b"\n".to_vec() } else { Vec::new() };
-                self.stream = stream;
+        match self.stream.reopen() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.rest = if self.stream.broken_line { b"\n".to_vec() } else { Vec::new() };
                 tracing::info!(output = %self.stream.destination, "event file opened again");
             }
             Err(error) => tracing::error!(%error, "events still go to the file as it was before"),
