@@ -231,7 +231,8 @@ impl Redactor {
                 && let Some((user, password)) = argument.split_once(':')
                 && password.chars().any(|c| !c.is_ascii_digit())
             {
-                return Cow::Owned(format!("{user}:{MASK}user_password]"));
+                // A token may be the user: `curl -u ghp_…:x-oauth-basic`.
+                return Cow::Owned(format!("{}:{MASK}user_password]", self.text(user).0));
             }
         }
         if let Some((name, value)) = argument.split_once('=')
@@ -239,7 +240,8 @@ impl Redactor {
             && !name.contains(char::is_whitespace)
             && self.is_secret_name(name.trim_start_matches('-'))
         {
-            return Cow::Owned(format!("{name}={MASK}{BY_NAME}]"));
+            // What stands before it may hold another one: `https://user:password@host/?token=…`.
+            return Cow::Owned(format!("{}={MASK}{BY_NAME}]", self.text(name).0));
         }
         self.text(argument).0
     }
@@ -335,9 +337,10 @@ impl Redactor {
 
     /// A field's name as it goes out.
     fn name(&self, name: &str, budget: &mut Budget<'_>) -> String {
-        let looked_at = prefix(name, NAME_BYTES);
-        budget.truncated |= looked_at.len() < name.len();
-        let shown = self.text(looked_at).0.into_owned();
+        // Masked before it is cut: half of a secret has not its shape.
+        let masked = self.text(prefix(name, NAME_BYTES + BEYOND_CUT)).0;
+        let shown = prefix(&masked, NAME_BYTES).to_owned();
+        budget.truncated |= name.len() > NAME_BYTES && shown.len() < name.len();
         budget.bytes = budget.bytes.saturating_sub(shown.len());
         shown
     }
@@ -584,6 +587,14 @@ mod tests {
             (&["x", "-api-key", "abc"], &["x", "-api-key", "[redacted:by_name]"]),
             (&["env", "FOO_TOKEN=x", "y"], &["env", "FOO_TOKEN=[redacted:by_name]", "y"]),
             (&["curl", "-u", "a:b/c"], &["curl", "-u", "a:[redacted:user_password]"]),
+            (
+                &["curl", "-u", "ghp_0123456789abcdefghijABCDEFGHIJ012345:x-oauth-basic"],
+                &["curl", "-u", "[redacted:github_token]:[redacted:user_password]"],
+            ),
+            (
+                &["https://u:pass-word@h/?access_token=abcdef"],
+                &["https://u:[redacted:url_password]@h/?access_token=[redacted:by_name]"],
+            ),
             (&["docker", "-u", "1000:1000"], &["docker", "-u", "1000:1000"]),
             (
                 &["sh", "-c", "x --token abcdef; y"],
