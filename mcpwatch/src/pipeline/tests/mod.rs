@@ -6,6 +6,7 @@
 //! record.
 
 mod attribution;
+mod clock;
 mod containers;
 mod discovery;
 mod endings;
