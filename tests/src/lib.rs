@@ -3,6 +3,8 @@
 //! nothing here is anything but a test. `tests/README.md` says how the suite works.
 
 mod agent;
+mod books;
+mod bpf;
 mod client;
 mod deps;
 mod metrics;
@@ -14,6 +16,8 @@ mod schema;
 mod stage;
 
 pub use agent::{Agent, AgentBuilder, Outcome, Stopped};
+pub use books::{check_identity, counter, counters, lost, lost_at};
+pub use bpf::{BpfObject, bpf_object_exists, bpf_objects};
 pub use client::{Client, Era, Pending, Sdk};
 pub use deps::{Deps, agent_program, deps, own_program, target, workspace};
 pub use metrics::{Metrics, free_port, http_get};

@@ -62,6 +62,13 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// The server that makes load. Without a name of its own, one could not be told from another.
+    pub fn heavy_server(&self, name: &str) -> Value {
+        json!({"command": own_program("load"), "args": ["--name", name]})
+    }
+}
+
 /// Text of the first item of a tool's result.
 pub fn said(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap_or_default()

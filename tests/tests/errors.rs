@@ -5,7 +5,9 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use mcpwatch_tests::{AgentBuilder, Era, Outcome, Scene, Sdk, address, request_id, text};
+use mcpwatch_tests::{
+    AgentBuilder, Era, Outcome, Scene, Sdk, address, check_identity, request_id, text,
+};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -167,9 +169,15 @@ fn a_full_disk_loses_records_and_says_so_until_there_is_room() {
         file.read_to_string(&mut written).expect("the event file can be read");
         written.contains("room again") && written.contains("\"no_space\"")
     });
+    // The disk goes with the agent that mounted it.
+    let mut held_open = fs::File::open(inside(&events)).expect("the event file");
     agent.signal(libc::SIGTERM);
     let outcome = agent.wait(PATIENCE);
     check(&outcome, 0, &[&events.to_string_lossy(), "space"]);
+    written.clear();
+    held_open.read_to_string(&mut written).expect("the event file can be read");
+    let stopped = written.lines().last().expect("there are records");
+    check_identity(&serde_json::from_str(stopped).expect("the last record is whole"));
 }
 
 #[test]

@@ -3,38 +3,14 @@
 
 use std::time::Duration;
 
-use mcpwatch_tests::{Agent, Client, Era, Records, Scene, Sdk, http_get, int, request_id, text};
+use mcpwatch_tests::{
+    Agent, Client, Era, Scene, Sdk, check_identity, counter, http_get, lost, lost_at, request_id,
+    text,
+};
 use serde_json::{Value, json};
 
 const SMALL_RING: &str = "[capture]\nring_bytes = 65536\n";
 const OPENS: i64 = 100_000;
-
-/// One of the last counters of a probe.
-fn counter(stopped: &Value, probe: &str, name: &str) -> i64 {
-    let counters = stopped["status"]["counters"].as_array().expect("`stopped` has the counters");
-    let counters = counters.iter().find(|counters| counters["probe"] == probe);
-    counters.unwrap_or_else(|| panic!("no counters of {probe}"))[name].as_i64().unwrap_or(0)
-}
-
-/// The identity of every probe, in the last record and, by their names, in the metrics.
-fn check_identity(stopped: &Value) {
-    for counters in stopped["status"]["counters"].as_array().expect("`stopped` has the counters") {
-        let part = |name: &str| counters[name].as_i64().unwrap_or(0);
-        assert_eq!(
-            part("seen"),
-            part("sent") + part("ring_full") + part("too_big") + part("filtered"),
-            "seen = sent + ring_full + too_big + filtered: {counters}"
-        );
-        assert!(part("truncated") <= part("sent"), "what is cut is sent: {counters}");
-    }
-}
-
-/// Sum over the `loss` records of a stage and a thing.
-fn lost(records: &Records, stage: &str, what: &str) -> i64 {
-    let about =
-        |record: &&Value| text(record, "loss.stage") == stage && text(record, "loss.what") == what;
-    records.of("loss").filter(about).filter_map(|record| int(record, "loss.lost")).sum()
-}
 
 /// Opens a file very often while the agent stands still for a time, then checks the books and that a
 /// later call is recorded as ever.
@@ -102,11 +78,6 @@ fn overflow(scene: &Scene, agent: Agent, client: &Client, standing: Option<Durat
         records.of("file.open").filter(|record| text(record, "file.path") == after).collect();
     assert_eq!(opens.len(), 2);
     assert!(opens.iter().all(|open| open["call"]["id"] == id && open["relation"] == "requested"));
-}
-
-fn lost_at(records: &Records, stage: &str) -> i64 {
-    let about = |record: &&Value| text(record, "loss.stage") == stage;
-    records.of("loss").filter(about).filter_map(|record| int(record, "loss.lost")).sum()
 }
 
 fn open(scene: &Scene) -> (Agent, Client) {

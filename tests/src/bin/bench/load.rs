@@ -54,6 +54,7 @@ impl Plan<'_> {
         let result = scene.backstage("load.json");
         let _ = fs::remove_file(&result);
         let call = json!({
+            "tool": "open_files",
             "folder": self.folder,
             "name": self.name,
             "files": self.files,
@@ -80,7 +81,7 @@ impl Load {
                 let value: Value = serde_json::from_str(&text).expect("the result is JSON");
                 assert_eq!(value["failed"], 0, "every open succeeds: {value}");
                 return Done {
-                    opens: value["opens"].as_u64().expect("a number"),
+                    opens: value["made"].as_u64().expect("a number"),
                     seconds: value["seconds"].as_f64().expect("a number"),
                 };
             }

@@ -1,16 +1,23 @@
-//! A server that makes load, and the client that asks it to: what the bench measures the agent with.
+//! A server that makes load, and the client that asks it to: what the bench and the soak measure the agent
+//! with, and what some tests torment it with.
 //!
-//! `load CALL RESULT`: starts itself as a server with pipes as stdin and stdout, as clients do, calls its
-//! one tool with the arguments CALL (JSON) and writes what it says to the file RESULT. It needs nothing
-//! that is installed, and takes no processor time while the server works.
+//! `load [--name NAME]`: a server on stdin and stdout; its tools are those of `work.rs`, each call has a
+//! thread of its own. The name only tells several apart by their command lines.
+//! `load CALL RESULT`: starts itself as a server with pipes as stdin and stdout, as clients do, does what CALL
+//! says and writes what came of it to the file RESULT. CALL is JSON: the arguments of a tool and its name
+//! as `tool`; or the tool `talk`, which is the client's own. It needs nothing that is installed.
+
+mod process;
+mod talk;
+mod work;
 
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::mem;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -18,8 +25,9 @@ fn main() -> io::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.as_slice() {
         [] => serve(),
+        [option, _] if option == "--name" => serve(),
         [call, result] => ask(call, result),
-        _ => Err(io::Error::other("usage: load CALL RESULT")),
+        _ => Err(io::Error::other("usage: load [CALL RESULT]")),
     }
 }
 
@@ -51,13 +59,22 @@ fn ask(call: &str, result: &str) -> io::Result<()> {
         "clientInfo": {"name": "load", "version": "1"},
     }}))?;
     request(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
-    let response = request(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
-        "name": "open_files",
-        "arguments": call,
-    }}))?;
+    let done = if call["tool"] == "talk" {
+        talk::talk(&call, &mut requests, &mut responses)?
+    } else {
+        let response =
+            request(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                "name": call["tool"],
+                "arguments": call,
+            }}))?;
+        if response["result"]["isError"] == true {
+            return Err(io::Error::other(response.to_string()));
+        }
+        response["result"]["structuredContent"].clone()
+    };
     // Renamed into place: whoever waits for it finds it whole.
     let draft = format!("{result}.part");
-    fs::write(&draft, response["result"]["structuredContent"].to_string())?;
+    fs::write(&draft, done.to_string())?;
     fs::rename(draft, result)?;
     drop(requests);
     server.wait()?;
@@ -66,85 +83,74 @@ fn ask(call: &str, result: &str) -> io::Result<()> {
 
 /// The server.
 fn serve() -> io::Result<()> {
+    static OUTPUT: Mutex<()> = Mutex::new(());
+    let answer = |id: Value, said: Result<Value, Value>| -> io::Result<()> {
+        let (key, said) = match said {
+            Ok(result) => ("result", result),
+            Err(error) => ("error", error),
+        };
+        let _whole_lines = OUTPUT.lock().map_err(|_| io::Error::other("a thread panicked"))?;
+        send(&mut io::stdout(), &json!({"jsonrpc": "2.0", "id": id, key: said}))
+    };
     for line in io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line?)?;
-        let result = match request["method"].as_str().unwrap_or_default() {
-            "initialize" => json!({
-                "protocolVersion": request["params"]["protocolVersion"],
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "load", "version": "1.0.0"},
-            }),
-            "tools/call" => {
-                json!({"content": [], "structuredContent": open_files(&request["params"]["arguments"])?})
+        let id = request["id"].clone();
+        if id.is_null() {
+            continue;
+        }
+        match request["method"].as_str().unwrap_or_default() {
+            "initialize" => answer(
+                id,
+                Ok(json!({
+                    "protocolVersion": request["params"]["protocolVersion"],
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "load", "version": "1.0.0"},
+                })),
+            )?,
+            "ping" => answer(id, Ok(json!({})))?,
+            "tools/list" => {
+                let tools: Vec<Value> = work::TOOLS
+                    .iter()
+                    .map(|(name, _)| json!({"name": name, "inputSchema": {"type": "object"}}))
+                    .collect();
+                answer(id, Ok(json!({"tools": tools})))?;
             }
-            _ => continue,
-        };
-        let mut out = io::stdout();
-        send(&mut out, &json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))?;
+            "tools/call" => {
+                thread::spawn(move || {
+                    let mut result = call_tool(&request["params"]);
+                    // As all servers of our own, it says which call was which.
+                    result["_meta"] = json!({"tests/id": id});
+                    answer(id, Ok(result))
+                });
+            }
+            other => answer(
+                id,
+                Err(json!({"code": -32601, "message": format!("there is no method {other}")})),
+            )?,
+        }
     }
     Ok(())
+}
+
+fn call_tool(params: &Value) -> Value {
+    let name = params["name"].as_str().unwrap_or_default();
+    let done = match work::TOOLS.iter().find(|(tool, _)| *tool == name) {
+        Some((_, work)) => work(&params["arguments"]),
+        None => Err(io::Error::other(format!("there is no tool {name}"))),
+    };
+    match done {
+        Ok(done) => json!({
+            "content": [{"type": "text", "text": done.to_string()}],
+            "structuredContent": done,
+        }),
+        Err(error) => {
+            json!({"content": [{"type": "text", "text": error.to_string()}], "isError": true})
+        }
+    }
 }
 
 /// One write for the whole line.
 fn send(out: &mut impl Write, message: &Value) -> io::Result<()> {
     out.write_all(format!("{message}\n").as_bytes())?;
     out.flush()
-}
-
-/// Opens and closes the files `{folder}/{name}{n}` with n from 0 to `files - 1`, again and again, for
-/// `seconds`, `rate` times a second (0: as often as it can), on one `processor` when that is given.
-fn open_files(call: &Value) -> io::Result<Value> {
-    let number = |name: &str| call[name].as_u64().unwrap_or(0);
-    let text = |name: &str| call[name].as_str().unwrap_or_default();
-    if let Some(processor) = call["processor"].as_u64() {
-        stay_on(processor)?;
-    }
-    let paths: Vec<std::ffi::CString> = (0..number("files"))
-        .map(|n| format!("{}/{}{n}", text("folder"), text("name")).into_bytes())
-        .map(std::ffi::CString::new)
-        .collect::<Result<_, _>>()?;
-    let rate = number("rate");
-    let time = Duration::from_secs(number("seconds"));
-    let begun = Instant::now();
-    let mut opens: u64 = 0;
-    let mut failed: u64 = 0;
-    let mut files = paths.iter().cycle();
-    while begun.elapsed() < time {
-        let due = match rate {
-            0 => opens + 1_000,
-            rate => u64::try_from(begun.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000)
-                .unwrap_or(u64::MAX),
-        };
-        if due <= opens || paths.is_empty() {
-            thread::sleep(Duration::from_millis(1));
-            continue;
-        }
-        for path in files.by_ref().take(usize::try_from(due - opens).unwrap_or(usize::MAX)) {
-            // SAFETY: open(2) reads a terminated string that outlives the call, and the descriptor that
-            // close(2) takes is the one just made.
-            unsafe {
-                let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-                if fd < 0 {
-                    failed += 1;
-                } else {
-                    libc::close(fd);
-                }
-            }
-        }
-        opens = due;
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    Ok(json!({"opens": opens, "failed": failed, "seconds": seconds}))
-}
-
-/// Keeps this thread on one processor.
-fn stay_on(processor: u64) -> io::Result<()> {
-    let processor = usize::try_from(processor).map_err(io::Error::other)?;
-    // SAFETY: the set is plain bits, all of which are valid as zeros; it outlives both calls.
-    let done = unsafe {
-        let mut set: libc::cpu_set_t = mem::zeroed();
-        libc::CPU_SET(processor, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

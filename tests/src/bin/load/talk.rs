@@ -1,0 +1,73 @@
+//! Messages at a rate, and how long each took to be answered: the client's part of the load.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Write};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::work::{Pace, number};
+
+/// `tools/call` of `echo`, `rate` messages (requests and responses together) a second for `seconds`, each
+/// with an argument of `bytes`.
+pub fn talk(
+    call: &Value,
+    requests: &mut (impl Write + Send),
+    responses: &mut (impl BufRead + Send),
+) -> io::Result<Value> {
+    // A request and its response are two messages.
+    let mut pace = Pace::new(number(call, "rate") / 2, number(call, "seconds"));
+    let text = "x".repeat(usize::try_from(number(call, "bytes")).unwrap_or(0));
+    let asked: Mutex<VecDeque<Instant>> = Mutex::default();
+    let lock = || asked.lock().map_err(|_| io::Error::other("a thread panicked"));
+    let begun = Instant::now();
+    let (made, answered) = thread::scope(|scope| -> io::Result<_> {
+        let answers = scope.spawn(|| -> io::Result<_> {
+            let (mut line, mut times) = (String::new(), Vec::new());
+            loop {
+                line.clear();
+                if responses.read_line(&mut line)? == 0 {
+                    return Err(io::Error::other("the server ended"));
+                }
+                // The last one says that no more will come.
+                if line.contains("\"id\":\"last\"") {
+                    return Ok(times);
+                }
+                // Answers may come in another order: what is told is how long one waits for the next.
+                if let Some(since) = lock()?.pop_front() {
+                    times.push(since.elapsed().as_secs_f64() * 1e6);
+                }
+            }
+        });
+        let mut made = 0;
+        while let Some(due) = pace.due(made) {
+            for _ in 0..due {
+                lock()?.push_back(Instant::now());
+                let params = json!({"name": "echo", "arguments": {"text": text}});
+                let request = json!({"jsonrpc": "2.0", "id": made + 2, "method": "tools/call", "params": params});
+                requests.write_all(format!("{request}\n").as_bytes())?;
+                made += 1;
+            }
+        }
+        // Asked when the others are answered: each has a thread of its own at the server.
+        while !lock()?.is_empty() {
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let last = json!({"jsonrpc": "2.0", "id": "last", "method": "ping"});
+        requests.write_all(format!("{last}\n").as_bytes())?;
+        let times = answers.join().map_err(|_| io::Error::other("a thread panicked"))??;
+        Ok((made, times))
+    })?;
+    let mut times = answered;
+    times.sort_by(f64::total_cmp);
+    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+    Ok(json!({
+        "made": 2 * made,
+        "failed": 0,
+        "seconds": begun.elapsed().as_secs_f64(),
+        "answered_us_p50": at(50),
+        "answered_us_p99": at(99),
+    }))
+}

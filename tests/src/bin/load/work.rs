@@ -1,0 +1,249 @@
+//! What the server does when it is asked: files, programs, connections and children, so many a second.
+
+use std::ffi::CString;
+use std::io;
+use std::mem;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::process;
+
+/// A tool: takes the arguments of the call.
+type Tool = fn(&Value) -> io::Result<Value>;
+
+/// Every tool by its name.
+pub const TOOLS: &[(&str, Tool)] = &[
+    ("echo", echo),
+    ("open_files", open_files),
+    ("run_programs", run_programs),
+    ("fork_children", fork_children),
+    ("hold_children", hold_children),
+    ("connect", connect),
+    ("child_opens", child_opens),
+];
+
+/// A number among the arguments; 0 when it is missing.
+pub fn number(call: &Value, name: &str) -> u64 {
+    call[name].as_u64().unwrap_or(0)
+}
+
+fn text<'a>(call: &'a Value, name: &str) -> &'a str {
+    call[name].as_str().unwrap_or_default()
+}
+
+/// So many a second, for so many seconds.
+pub struct Pace {
+    rate: u64,
+    time: Duration,
+    begun: Instant,
+}
+
+impl Pace {
+    /// Begins now; a rate of 0 is as fast as it can.
+    pub fn new(rate: u64, seconds: u64) -> Self {
+        Self { rate, time: Duration::from_secs(seconds), begun: Instant::now() }
+    }
+
+    /// How many are to be done now, when so many have been; waits when there is nothing to do. `None` at the end.
+    pub fn due(&mut self, done: u64) -> Option<u64> {
+        loop {
+            let passed = self.begun.elapsed();
+            if passed >= self.time {
+                return None;
+            }
+            let due = match self.rate {
+                0 => done + 1_000,
+                rate => u64::try_from(passed.as_nanos() * u128::from(rate) / 1_000_000_000)
+                    .unwrap_or(u64::MAX),
+            };
+            if due > done {
+                return Some(due - done);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Does something at the pace the call asks for, and tells how often, how long, and what it cost.
+fn paced(call: &Value, mut act: impl FnMut() -> io::Result<bool>) -> io::Result<Value> {
+    if let Some(processor) = call["processor"].as_u64() {
+        stay_on(processor)?;
+    }
+    let mut pace = Pace::new(number(call, "rate"), number(call, "seconds"));
+    let (begun, before) = (Instant::now(), processor_seconds());
+    let (mut made, mut failed) = (0, 0);
+    while let Some(due) = pace.due(made) {
+        for _ in 0..due {
+            failed += u64::from(!act()?);
+        }
+        made += due;
+    }
+    Ok(json!({
+        "made": made,
+        "failed": failed,
+        "seconds": begun.elapsed().as_secs_f64(),
+        "processor_seconds": processor_seconds() - before,
+    }))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of several with the same signature")]
+fn echo(call: &Value) -> io::Result<Value> {
+    Ok(json!({"bytes": text(call, "text").len()}))
+}
+
+/// Opens and closes the files `{folder}/{name}{n}` with n from 0 to `files - 1`, again and again.
+fn open_files(call: &Value) -> io::Result<Value> {
+    let paths: Vec<CString> = (0..number(call, "files"))
+        .map(|n| format!("{}/{}{n}", text(call, "folder"), text(call, "name")).into_bytes())
+        .map(CString::new)
+        .collect::<Result<_, _>>()?;
+    if paths.is_empty() {
+        // A server that has nothing to do.
+        thread::sleep(Duration::from_secs(number(call, "seconds")));
+    }
+    let mut paths = paths.iter().cycle();
+    paced(call, || Ok(paths.next().is_some_and(opens)))
+}
+
+fn opens(path: &CString) -> bool {
+    // SAFETY: open(2) reads a terminated string that outlives the call, and the descriptor that close(2)
+    // takes is the one just made.
+    unsafe {
+        let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        fd >= 0 && libc::close(fd) == 0
+    }
+}
+
+/// Runs the smallest program there is, which it makes in `folder`.
+fn run_programs(call: &Value) -> io::Result<Value> {
+    let program = PathBuf::from(text(call, "folder")).join("smallest");
+    process::write_smallest_program(&program)?;
+    let path = CString::new(program.as_os_str().as_bytes())?;
+    let argv = [path.as_ptr().cast_mut(), std::ptr::null_mut()];
+    let environment = [std::ptr::null_mut()];
+    paced(call, || {
+        let mut pid = 0;
+        // SAFETY: the path and the two arrays are terminated and outlive the call.
+        let error = unsafe {
+            libc::posix_spawn(
+                &raw mut pid,
+                path.as_ptr(),
+                std::ptr::null(),
+                std::ptr::null(),
+                argv.as_ptr(),
+                environment.as_ptr(),
+            )
+        };
+        Ok(error == 0 && process::wait(pid)? == 0)
+    })
+}
+
+/// Forks children that end at once.
+fn fork_children(call: &Value) -> io::Result<Value> {
+    paced(call, || {
+        let child = process::fork(|| 0)?;
+        Ok(process::wait(child)? == 0)
+    })
+}
+
+/// Has `children` children at once; when all are there they stay for `seconds`, then all end.
+fn hold_children(call: &Value) -> io::Result<Value> {
+    let (lifeline, end) = io::pipe()?;
+    let (wait_on, closed) = (lifeline.as_raw_fd(), end.as_raw_fd());
+    let mut children = Vec::new();
+    for _ in 0..number(call, "children") {
+        children.push(process::fork(|| {
+            // Ends when the parent closes its end, or is gone.
+            // SAFETY: two descriptors of this process, and one byte on the stack.
+            unsafe {
+                let mut byte = 0_u8;
+                libc::close(closed);
+                libc::read(wait_on, (&raw mut byte).cast(), 1);
+            }
+            0
+        })?);
+    }
+    thread::sleep(Duration::from_secs(number(call, "seconds")));
+    drop(end);
+    let made = children.len();
+    let failed = children.into_iter().filter(|child| process::wait(*child).ok() != Some(0)).count();
+    Ok(json!({"made": made, "failed": failed}))
+}
+
+/// Connects to a listener of its own on loopback; the listener's backlog takes them, nobody accepts.
+fn connect(call: &Value) -> io::Result<Value> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    paced(call, || {
+        let made = TcpStream::connect(address)?;
+        // Without this each would be remembered for a minute after its end.
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: a valid struct of the size that is said, for the length of the call.
+        let done = unsafe {
+            libc::setsockopt(
+                made.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                libc::socklen_t::try_from(size_of::<libc::linger>()).unwrap_or_default(),
+            )
+        };
+        drop(made);
+        // Taken off the queue, or it would be full soon.
+        Ok(listener.accept().is_ok() && done == 0)
+    })
+}
+
+/// A child, with the process id `pid` when that is given, opens `path`.
+fn child_opens(call: &Value) -> io::Result<Value> {
+    let path = CString::new(text(call, "path"))?;
+    let act = || i32::from(!opens(&path));
+    let child = match call["pid"].as_i64() {
+        Some(pid) => process::fork_as(libc::pid_t::try_from(pid).map_err(io::Error::other)?, act)?,
+        None => process::fork(act)?,
+    };
+    Ok(json!({"pid": child, "failed": process::wait(child)?}))
+}
+
+/// Processor time of this process and of its children that have ended, in seconds.
+fn processor_seconds() -> f64 {
+    [libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN]
+        .map(|who| {
+            // SAFETY: the struct is plain numbers, and outlives the call that fills it.
+            let usage = unsafe {
+                let mut usage: libc::rusage = mem::zeroed();
+                libc::getrusage(who, &raw mut usage);
+                usage
+            };
+            [usage.ru_utime, usage.ru_stime]
+                .map(|time| {
+                    let part = |number: i64| u64::try_from(number).unwrap_or_default();
+                    Duration::from_secs(part(time.tv_sec))
+                        + Duration::from_micros(part(time.tv_usec))
+                })
+                .iter()
+                .sum::<Duration>()
+        })
+        .iter()
+        .sum::<Duration>()
+        .as_secs_f64()
+}
+
+/// Keeps this thread on one processor.
+fn stay_on(processor: u64) -> io::Result<()> {
+    let processor = usize::try_from(processor).map_err(io::Error::other)?;
+    // SAFETY: the set is plain bits, all of which are valid as zeros; it outlives both calls.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
