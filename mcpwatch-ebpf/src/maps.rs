@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use mcpwatch_common::{
     control::{Counters, Instance, Offsets, Probe, Settings, Watch},
-    event::EVENT_BYTES,
+    event::{EVENT_BYTES, Place},
 };
 
 use crate::watch::Task;
@@ -84,6 +84,10 @@ pub struct Root {
 pub struct Reported {
     /// Its arguments, then zeroes: what a form does not name.
     pub args: [u64; 16],
+    /// The files it names.
+    pub places: [Place; 2],
+    /// How many bytes of the tail they take.
+    pub len: u64,
     /// What it returned.
     pub result: i64,
     /// Who did it.

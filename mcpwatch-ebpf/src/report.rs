@@ -87,16 +87,28 @@ impl Form {
 }
 
 /// A system call to be reported returned.
+///
+/// The three functions are called one after the other: nested, their stacks would not fit.
 #[inline(always)]
 pub fn on_call(task: &Task, call: &Call, form: Form) {
     let Some(draft) = Draft::new(Room::Call) else { return };
-    let given = call.args;
-    let args =
-        [given[0], given[1], given[2], given[3], given[4], given[5], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    // SAFETY: a field of the scratch buffer.
+    let to = draft.reported();
+    // One by one: as a struct it would first be put together on the stack, of which `sys_exit` and what it
+    // calls have 512 bytes in all. The rest of the arguments is zero from the beginning.
+    // SAFETY: fields of the scratch buffer.
     unsafe {
-        draft.reported().write_volatile(Reported { args, result: call.result, task: *task });
+        for (position, argument) in call.args.iter().enumerate() {
+            (&raw mut (*to).args[position]).write_volatile(*argument);
+        }
+        (&raw mut (*to).len).write_volatile(0);
+        (&raw mut (*to).result).write_volatile(call.result);
+        (&raw mut (*to).task.pid).write_volatile(task.pid);
+        (&raw mut (*to).task.tid).write_volatile(task.tid);
+        (&raw mut (*to).task.start_time).write_volatile(task.start_time);
+        (&raw mut (*to).task.instance).write_volatile(task.instance);
     }
+    mcpwatch_place(form.0 >> 16 & 0xff, 0);
+    mcpwatch_place(form.0 >> 24 & 0xff, 1);
     mcpwatch_report(form.0);
 }
 
@@ -108,18 +120,15 @@ fn argument(draft: &Draft, position: u64) -> u64 {
     unsafe { (&raw const (*draft.reported()).args).cast::<u64>().add(at).read_volatile() }
 }
 
-/// Sends the call in the scratch buffer. A global BPF function: the verifier proves it once, not for each
-/// system call that is reported.
+/// Sends the call in the scratch buffer with the files that [`mcpwatch_place`] found. A global BPF function: the
+/// verifier proves it once, not for each system call that is reported.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_report(form: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    let mut at = Draft::tail_at::<Syscall>();
-    let first = place(mcpwatch_place(form >> 16 & 0xff, at as u64));
-    at += usize::from(first.base_len) + usize::from(first.argument_len);
-    let second = place(mcpwatch_place(form >> 24 & 0xff, at as u64));
-    at += usize::from(second.base_len) + usize::from(second.argument_len);
-
+    // SAFETY: fields of the scratch buffer, written by `on_call` and `mcpwatch_place`.
+    let Reported { task, result, places: [first, second], len, .. } =
+        unsafe { draft.reported().read_volatile() };
     let mut flags = 0;
     if (first.flags | second.flags) & PLACE_UNREADABLE != 0 {
         flags |= FLAG_UNREADABLE;
@@ -140,77 +149,68 @@ extern "C" fn mcpwatch_report(form: u64) -> u64 {
         first,
         second,
     });
-    // SAFETY: fields of the scratch buffer, written by `on_call`.
-    let Reported { task, result, .. } = unsafe { draft.reported().read_volatile() };
     let notice = Notice { flags, ..Notice::of_call(Probe::Change, Kind::Change, result) };
-    let tail = bounds::mask::<POSITION>(at - Draft::tail_at::<Syscall>());
-    draft.send::<Syscall>(&task, notice, tail);
+    draft.send::<Syscall>(&task, notice, bounds::mask::<POSITION>(len as usize));
     0
 }
 
-/// A [`Place`] as a number, and back.
-#[inline(always)]
-fn place(packed: u64) -> Place {
-    Place {
-        base_len: packed as u16 & 0x1fff,
-        base_root: (packed >> 16) as u16,
-        argument_len: (packed >> 32) as u16 & 0xfff,
-        flags: (packed >> 48) as u16,
-    }
-}
-
-/// Writes directory and argument of one file into the scratch buffer, from byte `start` of it on. `which` are
-/// the positions of the two in the call's arguments. The result is a [`Place`].
+/// Writes directory and argument of one file into the tail, behind what is there, and what it wrote into
+/// [`Reported::places`]. `which` are the positions of the two in the call's arguments, `number` is 0 for the
+/// first file and 1 for the second.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn mcpwatch_place(which: u64, start: u64) -> u64 {
+extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let to = draft.reported();
     let (directory, path) = (which & 0xf, which >> 4 & 0xf);
     let text = if path == NONE { 0 } else { argument(&draft, path) };
-    let mut flags = 0;
-    let mut base_len = 0;
-    let mut base_root = 0;
-    if directory != NONE {
-        let base = base(&draft, directory, text);
-        if base != 0 {
-            let dentry = follow(base, offset!(path_dentry));
-            if text == 0 && links(dentry) == 0 {
-                flags |= UNLINKED;
-            }
-            let walked = path::walk(base, Room::Call, start as usize);
-            base_len = walked.len;
-            base_root = walked.root;
-            flags |= PLACE_BASED;
-            if walked.complete {
-                flags |= BASE_COMPLETE;
-            } else {
-                flags |= PLACE_CUT;
-            }
-            if walked.rooted {
-                flags |= BASE_ROOTED;
-            }
+    // SAFETY: a field of the scratch buffer; volatile, since the verifier knows nothing of the value.
+    let len = unsafe { (&raw const (*to).len).read_volatile() };
+    let start = Draft::tail_at::<Syscall>() + bounds::mask::<POSITION>(len as usize);
+    let mut place = Place { base_len: 0, base_root: 0, argument_len: 0, flags: 0 };
+    let base = if directory == NONE { 0 } else { base(&draft, directory, text) };
+    if base != 0 {
+        if text == 0 && links(follow(base, offset!(path_dentry))) == 0 {
+            place.flags |= UNLINKED;
+        }
+        let walked = path::walk(base, Room::Call, start);
+        place.base_len = walked.len as u16;
+        place.base_root = walked.root;
+        place.flags |= PLACE_BASED;
+        place.flags |= if walked.complete { BASE_COMPLETE } else { PLACE_CUT };
+        if walked.rooted {
+            place.flags |= BASE_ROOTED;
         }
     }
-    let mut argument_len = 0;
     if path != NONE {
         // SAFETY: a masked position and an argument lie within the scratch buffer.
         let read = unsafe {
-            let to = draft.start().add(bounds::mask::<POSITION>(start as usize + base_len));
-            bpf_probe_read_user_str(to.cast(), ARGUMENT_BYTES as u32, text as *const _)
+            let at = bounds::mask::<POSITION>(start + usize::from(place.base_len));
+            bpf_probe_read_user_str(
+                draft.start().add(at).cast(),
+                ARGUMENT_BYTES as u32,
+                text as *const _,
+            )
         };
         if read > 0 {
-            argument_len = read as u64 - 1;
+            place.argument_len = (read - 1) as u16;
         } else {
-            flags |= PLACE_UNREADABLE;
+            place.flags |= PLACE_UNREADABLE;
         }
         if read >= ARGUMENT_BYTES as i64 {
-            flags |= PLACE_CUT;
+            place.flags |= PLACE_CUT;
         }
     }
-    base_len as u64
-        | u64::from(base_root) << 16
-        | (argument_len & 0xfff) << 32
-        | u64::from(flags) << 48
+    let len = len + u64::from(place.base_len) + u64::from(place.argument_len);
+    // SAFETY: fields of the scratch buffer, the index masked.
+    unsafe {
+        (&raw mut (*to).places)
+            .cast::<Place>()
+            .add(bounds::mask::<1>(number as usize))
+            .write_volatile(place);
+        (&raw mut (*to).len).write_volatile(len);
+    }
+    0
 }
 
 /// The `struct path` a file's argument starts from, or of the file itself; 0 when there is none.
