@@ -20,9 +20,20 @@ use crate::scene::Scene;
 use crate::schema;
 
 /// Loading and attaching takes a second or so; a machine that builds at the same time takes longer.
-const READY: Duration = Duration::from_secs(30);
+fn ready() -> Duration {
+    Duration::from_secs(30) * slowness()
+}
+
 /// How long a test waits for a record before it gives up.
-const PATIENCE: Duration = Duration::from_secs(15);
+fn patience() -> Duration {
+    Duration::from_secs(15) * slowness()
+}
+
+/// How many times longer than usual everything may take: emulated machines are slow.
+fn slowness() -> u32 {
+    let slowness = std::env::var("MCPWATCH_TESTS_SLOWNESS").ok();
+    slowness.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
 
 /// An agent to be started.
 pub struct AgentBuilder {
@@ -103,7 +114,7 @@ impl AgentBuilder {
     pub fn start(self) -> Agent {
         let _ = fs::remove_file(&self.events);
         let agent = self.spawn_only();
-        agent.find_within("status `started`", READY, |record| {
+        agent.find_within("status `started`", ready(), |record| {
             text(record, "status.state") == "started"
         });
         agent
@@ -239,7 +250,7 @@ impl Agent {
     /// Waits for a record; fails with `what` when none comes.
     #[track_caller]
     pub fn find(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.find_within(what, PATIENCE, wanted)
+        self.find_within(what, patience(), wanted)
     }
 
     /// The same with another patience.
@@ -319,7 +330,7 @@ impl Agent {
     pub fn stop_by(mut self, signal: i32) -> Stopped {
         let begun = Instant::now();
         self.signal(signal);
-        let status = wait(&mut self.child, PATIENCE).expect("the agent ends when it is asked to");
+        let status = wait(&mut self.child, patience()).expect("the agent ends when it is asked to");
         let took = begun.elapsed();
         assert_eq!(status.code(), Some(0), "exit code of the agent");
         self.finish_reading();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::deps::{deps, on_path};
+use crate::deps::{deps, on_path, own_program};
 use crate::scene::Scene;
 
 /// An official SDK.
@@ -21,6 +21,8 @@ pub enum Sdk {
     Python,
     /// `@modelcontextprotocol/sdk` and `/client` of npm, which start servers with socket pairs.
     TypeScript,
+    /// None: our own client, for where nothing is installed.
+    Own,
 }
 
 /// The era a client opens a channel in.
@@ -57,11 +59,17 @@ impl Client {
         let socket = scene.backstage(&format!("client-{sdk:?}-{number:?}-{}.sock", unique()));
         let listener = UnixListener::bind(&socket).expect("a socket in a temporary folder");
         let (program, script) = match sdk {
-            Sdk::Python => (deps().python(), scene.script("clients/drive.py")),
-            Sdk::TypeScript => (on_path("node"), scene.script("clients/drive.mjs")),
+            Sdk::Python => (deps().python(), Some(scene.script("clients/drive.py"))),
+            Sdk::TypeScript => (on_path("node"), Some(scene.script("clients/drive.mjs"))),
+            Sdk::Own => (own_program("drive"), None),
         };
-        let argv = [&program.to_string_lossy(), script.as_str(), &socket.to_string_lossy()];
-        let pid = scene.start(&argv);
+        let (program, path) = (program.to_string_lossy(), socket.to_string_lossy());
+        let argv: Vec<&str> =
+            [&*program].into_iter().chain(script.as_deref()).chain([&*path]).collect();
+        let pid = match sdk {
+            Sdk::Own => scene.start_in(&argv, &scene.bare_environment()),
+            Sdk::Python | Sdk::TypeScript => scene.start(&argv),
+        };
         let commands = accept(&listener, scene, pid);
         let answers = BufReader::new(commands.try_clone().expect("a socket can be duplicated"));
         let waiting: Arc<Mutex<HashMap<u64, Sender<Value>>>> = Arc::default();

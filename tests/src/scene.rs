@@ -170,10 +170,17 @@ impl Scene {
             path += program.parent().and_then(Path::to_str).expect("programs stand in folders");
             path += ":";
         }
+        let mut environment = self.bare_environment();
+        environment.entry("PATH").and_modify(|rest| *rest = path + rest);
+        environment
+    }
+
+    /// The same without any program that is installed for the tests.
+    pub fn bare_environment(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([
             ("HOME", self.path("")),
             ("LANG", "C.UTF-8".into()),
-            ("PATH", path + "/usr/local/bin:/usr/bin:/bin"),
+            ("PATH", "/usr/local/bin:/usr/bin:/bin".into()),
         ])
     }
 

@@ -1,21 +1,18 @@
 //! Every record of every test is checked against the published schema.
 
-use std::fs;
 use std::sync::OnceLock;
 
 use jsonschema::Validator;
 use serde_json::Value;
 
-use crate::deps::workspace;
+/// Compiled in: a virtual machine has no workspace.
+const SCHEMA: &str = include_str!("../../docs/events.schema.json");
 
 /// What is wrong with a record, if anything.
 pub(crate) fn violation(record: &Value) -> Option<String> {
-    static SCHEMA: OnceLock<Validator> = OnceLock::new();
-    let schema = SCHEMA.get_or_init(|| {
-        let path = workspace().join("docs/events.schema.json");
-        let text =
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let schema = serde_json::from_str(&text).expect("the schema is JSON");
+    static VALIDATOR: OnceLock<Validator> = OnceLock::new();
+    let schema = VALIDATOR.get_or_init(|| {
+        let schema = serde_json::from_str(SCHEMA).expect("the schema is JSON");
         jsonschema::validator_for(&schema).expect("the schema is one")
     });
     let errors: Vec<String> = schema
