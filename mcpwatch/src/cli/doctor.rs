@@ -26,6 +26,16 @@ struct Report {
     architecture: &'static str,
     checks: Vec<Check>,
     hooks: Vec<Hook>,
+    programs: Vec<LoadedProgram>,
+}
+
+/// A program as the kernel took it.
+#[derive(Debug, Serialize)]
+struct LoadedProgram {
+    name: &'static str,
+    /// What the verifier walked; absent before kernel 5.16, which does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_instructions: Option<u32>,
 }
 
 /// One thing that was looked at.
@@ -82,12 +92,12 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
         sniff: false,
         scope: Some(vec![std::process::id()]),
     };
-    let (hooks, error) = match Object::open(&options) {
+    let (hooks, costs, error) = match Object::open(&options) {
         Ok((mut object, _ring)) => {
             let attached = object.set_watching(true);
-            (object.hooks(), attached.err())
+            (object.hooks(), object.verifier_cost(), attached.err())
         }
-        Err(error) => (Vec::new(), Some(error)),
+        Err(error) => (Vec::new(), Vec::new(), Some(error)),
     };
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -95,6 +105,10 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
         architecture: std::env::consts::ARCH,
         checks,
         hooks,
+        programs: costs
+            .into_iter()
+            .map(|(name, verified_instructions)| LoadedProgram { name, verified_instructions })
+            .collect(),
     };
     (report, error)
 }
