@@ -11,6 +11,7 @@ mod system;
 mod test;
 mod test_deps;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -62,6 +63,16 @@ const TASKS: &[Task] = &[
         arguments: "[ARGS]",
         about: &["measure what watching costs, against the budgets (needs root)"],
         act: bench::bench,
+    },
+    Task {
+        name: "vm",
+        arguments: "[--kernel V] [--write-docs]",
+        about: &[
+            "",
+            "the agent under other kernels, each in an emulated machine: 5.10, 6.1, 6.12,",
+            "6.18, newest; --write-docs: keep what came of them in docs/kernel-support.md",
+        ],
+        act: vm::vm,
     },
     Task {
         name: "doctor",

@@ -12,6 +12,7 @@ use crate::run::find_sudo;
 use crate::system;
 use crate::test_deps;
 use crate::toolchain::{self, Toolchain};
+use crate::vm;
 use crate::workspace;
 
 /// At most this many end-to-end tests at once, and half as many as there are processors: each has an agent,
@@ -29,6 +30,11 @@ pub fn test(arguments: &[String]) -> Result<(), Failure> {
     // Asked for first: what is going to be missing at the end is better known at the beginning.
     let toolchain = Toolchain::ensure()?;
     let end_to_end = if unit_only { None } else { Some(EndToEnd::prepare()?) };
+    // The matrix has no tests to choose from.
+    let matrix = !unit_only && passed_on.is_empty();
+    if matrix {
+        vm::ensure()?;
+    }
 
     let step = Step::start("Building the agent, its kernel object and the unit tests");
     // All targets, so that agent and tests share one build of every dependency: cargo would choose
@@ -49,6 +55,9 @@ pub fn test(arguments: &[String]) -> Result<(), Failure> {
 
     if let Some(end_to_end) = end_to_end {
         end_to_end.run(&toolchain, &passed_on)?;
+    }
+    if matrix {
+        vm::matrix(&toolchain)?;
     }
     Ok(())
 }

@@ -246,11 +246,7 @@ pub fn find_linker(nightly: &str) -> Result<PathBuf, Missing> {
 
 /// Where our own bpf-linker is kept, so that every checkout and every clean build shares it.
 fn linker_cache() -> PathBuf {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = cache
-        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
-        .unwrap_or_else(workspace::target);
-    cache.join("mcpwatch").join(format!("bpf-linker-{LINKER_VERSION}"))
+    workspace::cache().join(format!("bpf-linker-{LINKER_VERSION}"))
 }
 
 #[cfg(test)]

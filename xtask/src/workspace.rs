@@ -27,3 +27,12 @@ pub fn test_deps() -> PathBuf {
     env::var_os("MCPWATCH_TEST_DEPS")
         .map_or_else(|| target().join("test-deps"), |path| root().join(path))
 }
+
+/// What every checkout and every clean build shares.
+pub fn cache() -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    cache
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+        .unwrap_or_else(target)
+        .join("mcpwatch")
+}

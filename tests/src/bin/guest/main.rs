@@ -1,0 +1,41 @@
+//! The matrix of kernels from the inside: the same play under the same agent as on the host, in a virtual
+//! machine that has another kernel. `cargo xtask vm` builds this statically and starts it twice.
+//!
+//! As process 1 of the virtual machine, from its initial RAM file system: it says on the console what
+//! became of each test, like a test program, and switches the machine off.
+//!
+//! `guest --on-host TREE`, once before: in a file system of its own made of the same files, on the kernel
+//! that is there. The records of the play go to stdout; they are what the others have to be like.
+
+mod boot;
+mod plain;
+mod play;
+mod suite;
+
+use std::env;
+use std::panic;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        _ if std::process::id() == 1 => {
+            // Whatever goes wrong, the machine goes off: a console that ends without a summary is a failure.
+            let _ = panic::catch_unwind(|| {
+                boot::furnish();
+                suite::run();
+            });
+            boot::power_off()
+        }
+        ["--on-host", tree] => boot::move_into(tree),
+        ["--moved-in"] => {
+            boot::furnish();
+            print!("{}", play::play(&suite::TIERS[0]).join("\n"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("usage: guest --on-host TREE");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The play: our own client has our own server do everything it can, under an agent.
+
+use std::time::Duration;
+
+use mcpwatch_tests::{Era, Scene, Sdk, address, int, text};
+use serde_json::{Value, json};
+
+use crate::plain;
+use crate::suite::Tier;
+
+/// The server that is looked at.
+const SERVER: &str = "labelled-rust";
+/// One that runs before it: while the agent sees the first server of a quiet host, it attaches a hook, and
+/// what the server does meanwhile is seen or not as it happens.
+const EARLIER: &str = "earlier";
+
+/// Long enough for what a call leaves behind to happen and to be told.
+const AFTERMATH: Duration = Duration::from_millis(1500);
+
+/// A call, and whether it leaves something behind that happens after its response.
+type Call = (&'static str, fn(&Scene) -> Value, bool);
+
+const CALLS: &[Call] = &[
+    ("echo", |_| json!({"text": "hello"}), false),
+    ("read_file", |scene| json!({"path": scene.path("workspace/readme.txt")}), false),
+    ("read_file", |scene| json!({"path": scene.path("workspace/../.ssh/id_rsa")}), false),
+    ("read_file", |scene| json!({"path": scene.path("workspace/notes.txt")}), false),
+    ("show_file", |scene| json!({"path": scene.path(".ssh/id_rsa")}), false),
+    ("read_file", |scene| json!({"path": scene.path("workspace/nowhere.txt")}), false),
+    ("save_file", |scene| json!({"path": scene.path("workspace/new.txt"), "text": "new"}), false),
+    ("get_time", |_| json!({"zone": "Europe/Zurich"}), false),
+    ("get_date", |_| json!({}), false),
+    ("list_notes", |_| json!({}), false),
+    ("tidy_notes", |_| json!({}), false),
+    ("local_status", |_| json!({}), false),
+    ("run_command", |_| json!({"command": "uname -s && echo done"}), false),
+    ("get_weather", |_| json!({"city": "Zurich"}), false),
+    ("fetch_page", |_| json!({"host": address::WEB, "port": 8080}), false),
+    ("get_quote", |_| json!({"symbol": "MCP"}), false),
+    ("get_news", |_| json!({}), false),
+    ("get_quote6", |_| json!({}), false),
+    ("send_metrics", |_| json!({}), false),
+    ("get_instance", |_| json!({}), false),
+    ("check_updates", |_| json!({}), false),
+    ("sync_time", |_| json!({}), false),
+    ("refresh_cache", |_| json!({}), true),
+    ("prefetch", |_| json!({}), true),
+    ("warm_up", |_| json!({}), true),
+];
+
+/// Plays it; gives the records, one a line, without what differs from run to run.
+pub fn play(tier: &Tier) -> Vec<String> {
+    let scene = Scene::new();
+    let _bait = scene.bait();
+    let config = scene.config(&[
+        (SERVER, json!({"command": "/bin/labelled"})),
+        // Told apart by an argument it does not look at.
+        (EARLIER, json!({"command": "/bin/labelled", "args": [EARLIER]})),
+    ]);
+    let agent = scene.agent().settings(tier.settings).start();
+    let client = scene.client(Sdk::Own);
+    client.open(&config, &[EARLIER], Era::Handshake);
+    agent.find("the hooks attached", |record| text(record, "status.state") == "attached");
+    client.open(&config, &[SERVER], Era::Handshake);
+    client.request(SERVER, "tools/list", json!({}));
+    for (tool, arguments, afterwards) in CALLS {
+        let result = client.call(SERVER, tool, arguments(&scene));
+        let id = &result["_meta"]["tests/id"];
+        agent.find(&format!("mcp.call of {tool} {id}"), |record| {
+            text(record, "type") == "mcp.call"
+                && text(record, "server.name") == SERVER
+                && record["call"]["id"] == *id
+        });
+        if *afterwards {
+            std::thread::sleep(AFTERMATH);
+        }
+        agent.settle(Duration::from_millis(100));
+    }
+    client.close(&[]);
+    agent.find("the server's end", |record| {
+        text(record, "type") == "server.exited" && text(record, "server.name") == SERVER
+    });
+    let records = agent.stop().records;
+    let lost: i64 = records.of("loss").filter_map(|record| int(record, "loss.lost")).sum();
+    assert_eq!(lost, 0, "something was lost: {}", records.digest());
+    plain::lines(&records, SERVER, &scene)
+}

@@ -1,0 +1,102 @@
+//! The tests of a virtual machine, and how their results go to the console.
+
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::play;
+
+/// A way of capturing that the play is repeated in.
+pub struct Tier {
+    /// Its name.
+    pub name: &'static str,
+    /// What the settings say to have it.
+    pub settings: &'static str,
+}
+
+/// Every tier. The first one is what the host plays in.
+pub const TIERS: &[Tier] = &[Tier { name: "tracepoint", settings: "" }];
+
+/// What the host's agent wrote, put there by `cargo xtask vm`.
+const EXPECTED: &str = "/expected.jsonl";
+/// Lines of a difference that are shown: the console is slow.
+const SHOWN: usize = 20;
+
+/// Runs every test; the last line is the summary that `cargo xtask vm` looks for.
+pub fn run() {
+    let mut tests: Vec<(String, Box<dyn Fn()>)> = vec![(
+        "every_program_loads_and_attaches".into(),
+        Box::new(every_program_loads_and_attaches),
+    )];
+    for tier in TIERS {
+        let name = format!("the_records_are_those_of_the_host::{}", tier.name);
+        tests.push((name, Box::new(|| the_records_are_those_of_the_host(tier))));
+    }
+    let mut failed = 0;
+    println!("running {} tests", tests.len());
+    for (name, test) in &tests {
+        let passed = panic::catch_unwind(AssertUnwindSafe(test)).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += usize::from(!passed);
+    }
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {word}. {} passed; {failed} failed", tests.len() - failed);
+}
+
+/// Also tells what each program cost the verifier: `verifier PROGRAM INSTRUCTIONS`.
+fn every_program_loads_and_attaches() {
+    let output =
+        Command::new("/bin/mcpwatch").args(["doctor", "--json"]).output().expect("the agent runs");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    for program in report["programs"].as_array().into_iter().flatten() {
+        let cost = program["verified_instructions"].as_u64();
+        let cost = cost.map_or_else(|| "-".into(), |cost| cost.to_string());
+        println!("verifier {} {cost}", program["name"].as_str().unwrap_or_default());
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let unwell = |entry: &&Value| entry["ok"] == false || entry["state"] == "missing";
+    let parts = ["checks", "hooks"].into_iter().filter_map(|part| report[part].as_array());
+    let unwell: Vec<&Value> = parts.flatten().filter(unwell).collect();
+    assert!(unwell.is_empty(), "{unwell:#?}");
+    assert_ne!(report["hooks"].as_array().map_or(0, Vec::len), 0, "doctor names no hooks");
+}
+
+fn the_records_are_those_of_the_host(tier: &Tier) {
+    let expected = fs::read_to_string(EXPECTED).expect("the host's records");
+    let expected: Vec<&str> = expected.lines().collect();
+    let found = play::play(tier);
+    println!("{} records, {} on the host", found.len(), expected.len());
+    let differing: Vec<String> = differences(&expected, &found);
+    for line in differing.iter().take(SHOWN) {
+        println!("{line}");
+    }
+    assert!(differing.is_empty(), "{} lines differ", differing.len());
+}
+
+/// Lines only one side has, or has more often: `-` the host, `+` this kernel; and the first place where the
+/// order alone differs.
+fn differences(expected: &[&str], found: &[String]) -> Vec<String> {
+    let count = |lines: &mut dyn Iterator<Item = &str>, wanted: &str| {
+        lines.filter(|line| *line == wanted).count()
+    };
+    let mut differing = Vec::new();
+    for line in expected {
+        let there = count(&mut expected.iter().copied(), line);
+        if there > count(&mut found.iter().map(String::as_str), line) {
+            differing.push(format!("- {line}"));
+        }
+    }
+    for line in found {
+        let here = count(&mut found.iter().map(String::as_str), line);
+        if here > count(&mut expected.iter().copied(), line) {
+            differing.push(format!("+ {line}"));
+        }
+    }
+    let order = expected.iter().zip(found).position(|(one, other)| one != other);
+    if let (true, Some(place)) = (differing.is_empty(), order) {
+        differing.push(format!("the order differs from line {} on: {}", place + 1, found[place]));
+    }
+    differing
+}

@@ -1,0 +1,207 @@
+//! One emulated machine: started with a kernel and the guest's files, and its console read.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::kernels::Kernel;
+use super::packages::Image;
+use super::report::{Cost, Outcome};
+use crate::failure::{Failure, Missing};
+use crate::process;
+use crate::system;
+use crate::workspace;
+
+const QEMU: &str = "qemu-system-x86_64";
+/// A guest takes a quarter of this on two processors of its own.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// Lines of a failed guest's console that are shown.
+const SHOWN_LINES: usize = 40;
+/// How much longer than usual the guest's tests wait for things.
+const SLOWNESS: u32 = 8;
+
+/// Installs the emulator where that is possible.
+pub fn ensure() -> Result<(), Failure> {
+    system::ensure(|| {
+        process::find_program(QEMU).map(|_| ()).ok_or_else(|| Missing {
+            what: format!("the matrix of kernels needs the emulator `{QEMU}`"),
+            fix: system::package_fix("qemu-system-x86"),
+        })
+    })
+}
+
+/// A machine to be started.
+pub struct Guest<'g> {
+    pub kernel: &'static Kernel,
+    pub image: &'g Image,
+    pub initrd: &'g Path,
+}
+
+impl Guest<'_> {
+    /// Starts it and reads its console until it switches itself off.
+    pub fn run(&self) -> Outcome {
+        let log = workspace::target().join("vm").join(format!("console-{}.log", self.kernel.name));
+        match self.watch(&log) {
+            Ok(console) => console.outcome(),
+            Err(failure) => Outcome::Failed { why: failure.to_string(), costs: Vec::new() },
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command_line = format!(
+            // The slow paths around flaws of processors are slower still in emulation.
+            "console=ttyS0 quiet panic=-1 mitigations=off MCPWATCH_TESTS_SLOWNESS={SLOWNESS}"
+        );
+        if let Some(lsm) = self.kernel.lsm {
+            command_line += " lsm=";
+            command_line += lsm;
+        }
+        let mut command = Command::new(QEMU);
+        command
+            .args(["-accel", "tcg,thread=multi"])
+            // The emulator's cmpxchg16b is not atomic towards its own flags: kernels that allocate with
+            // it die at boot now and then (seen with 7.2).
+            .args(["-cpu", "max,-cx16", "-smp", "2", "-m", "1024"])
+            .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"])
+            .arg("-kernel")
+            .arg(&self.image.path)
+            .arg("-initrd")
+            .arg(self.initrd)
+            .args(["-append", &command_line]);
+        command
+    }
+
+    fn watch(&self, log: &Path) -> Result<Console, Failure> {
+        let mut command = self.command();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| process::not_started(&command, &error))?;
+        let mut file = File::create(log).map_err(|error| Failure::file("create", log, &error))?;
+        let (sender, lines) = mpsc::channel();
+        let output = child.stdout.take();
+        thread::spawn(move || {
+            for line in
+                BufReader::new(output.into_iter().next()?).split(b'\n').map_while(Result::ok)
+            {
+                sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).ok()?;
+            }
+            Some(())
+        });
+        let mut console = Console::default();
+        let begun = Instant::now();
+        loop {
+            match lines.recv_timeout(PATIENCE.saturating_sub(begun.elapsed())) {
+                Ok(line) => {
+                    // The log is for people; without it the task goes on.
+                    let _ = writeln!(file, "{line}");
+                    if line.starts_with("test ") {
+                        eprintln!("    {:<7} {line}", self.kernel.name);
+                    }
+                    console.lines.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    console.hung = true;
+                    break;
+                }
+            }
+        }
+        // It has ended, but for one that hangs.
+        let _ = child.kill();
+        let _ = child.wait();
+        Ok(console)
+    }
+}
+
+/// What a guest wrote.
+#[derive(Default)]
+struct Console {
+    lines: Vec<String>,
+    hung: bool,
+}
+
+impl Console {
+    fn outcome(&self) -> Outcome {
+        let costs = self.lines.iter().filter_map(|line| cost(line)).collect();
+        let summary = self.lines.iter().rev().find_map(|line| summary(line));
+        match summary {
+            Some((passed, 0)) if passed > 0 => Outcome::Passed { tests: passed, costs },
+            Some((_, failed)) => {
+                Outcome::Failed { why: self.told(&format!("{failed} tests failed")), costs }
+            }
+            None if self.hung => {
+                Outcome::Failed { why: self.told(&format!("no end within {PATIENCE:?}")), costs }
+            }
+            None => Outcome::Failed { why: self.told("it ended without a summary"), costs },
+        }
+    }
+
+    fn told(&self, why: &str) -> String {
+        let skipped = self.lines.len().saturating_sub(SHOWN_LINES);
+        let last: Vec<String> =
+            self.lines.iter().skip(skipped).map(|line| printable(line)).collect();
+        format!("{why}; its console ended with\n{}", last.join("\n"))
+    }
+}
+
+/// A line without what moves the cursor.
+fn printable(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
+/// Passed and failed, from `test result: ok. 2 passed; 0 failed`.
+fn summary(line: &str) -> Option<(usize, usize)> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let (passed, failed) = counts.split_once(" passed; ")?;
+    Some((passed.parse().ok()?, failed.strip_suffix(" failed")?.parse().ok()?))
+}
+
+/// `verifier sys_exit 114041`; `-` where the kernel does not tell.
+fn cost(line: &str) -> Option<Cost> {
+    let (program, instructions) = line.strip_prefix("verifier ")?.split_once(' ')?;
+    let instructions = if instructions == "-" { None } else { Some(instructions.parse().ok()?) };
+    Some(Cost { program: program.into(), instructions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(text: &str, hung: bool) -> Outcome {
+        Console { lines: text.lines().map(Into::into).collect(), hung }.outcome()
+    }
+
+    #[test]
+    fn a_console_passes_by_its_summary_alone() {
+        let text = "verifier sys_exit 12\nverifier connect4 -\ntest a ... ok\ntest result: ok. 1 passed; 0 failed";
+        let Outcome::Passed { tests: 1, costs } = console(text, false) else { panic!() };
+        assert_eq!(costs[0].instructions, Some(12));
+        assert_eq!(costs[1].instructions, None);
+        for (text, hung) in [
+            ("test a ... ok", false),
+            ("test a ... ok", true),
+            ("Kernel panic - not syncing", false),
+            ("test result: ok. 0 passed; 0 failed", false),
+            ("test result: FAILED. 1 passed; 1 failed", false),
+            ("test result: ok.", false),
+            ("", false),
+        ] {
+            assert!(matches!(console(text, hung), Outcome::Failed { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_failed_console_is_shown_without_control_characters() {
+        let Outcome::Failed { why, .. } = console("\u{1b}[2JOops: double fault", false) else {
+            panic!()
+        };
+        assert!(why.ends_with("\n[2JOops: double fault"), "{why}");
+    }
+}
