@@ -302,7 +302,7 @@ pub struct Process {
     pub uid: u32,
     /// The container it runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<Container>,
+    pub container: Option<Arc<Container>>,
 }
 
 /// A container.
@@ -312,12 +312,18 @@ pub struct Container {
     pub id: String,
     /// `docker`, `containerd`, `cri-o`, `podman`, …
     pub runtime: String,
+    /// Its name, where the host shows it; in a pod that of the container within the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Image name, where the host shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Kubernetes pod uid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// Name of that pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_name: Option<String>,
     /// Kubernetes namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,

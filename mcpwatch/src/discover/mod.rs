@@ -1,5 +1,5 @@
 //! Which processes are MCP servers, and on what evidence. Tables and pure functions, but for [`scan`],
-//! which alone reads files and `/proc`.
+//! which with [`roots`] alone reads files and `/proc`.
 
 pub mod client_config;
 pub mod clients;
@@ -9,6 +9,7 @@ pub mod explicit;
 pub mod launcher;
 pub mod locations;
 pub mod matching;
+pub mod roots;
 pub mod scan;
 pub mod survey;
 

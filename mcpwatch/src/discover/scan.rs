@@ -7,9 +7,9 @@
 //! block them: [`Watcher::poll`] belongs on a thread of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::client_config::{ConfigError, Parsed, Source, parse};
 use super::document::MAX_BYTES;
 use super::explicit::Clients;
 use super::locations::{self, ANY_KEY, Format, Place, component_matches};
+use super::roots::{self, Roots};
 use crate::config::Discovery;
 use crate::host::snapshot::ProcessSnapshot;
 
@@ -91,6 +92,8 @@ pub struct Places {
     brought: Recent<(PathBuf, BTreeMap<String, String>)>,
     projects: Recent<PathBuf>,
     roots: BTreeSet<PathBuf>,
+    /// Roots of processes in containers.
+    containers: Roots,
     files: BTreeSet<PathBuf>,
 }
 
@@ -129,9 +132,9 @@ impl Places {
         places
     }
 
-    /// Adds what lies below a root directory (`/`, or `/proc/PID/root` of a container): the system's
-    /// places and the homes of its users.
-    pub fn add_root(&mut self, root: &Path) {
+    /// Adds what lies below a root directory: the system's places and the homes of its users. Of containers,
+    /// only the homes of processes that are of interest are added, see [`Self::add_process`].
+    fn add_root(&mut self, root: &Path) {
         if self.roots.len() >= MAX_USERS || !self.roots.insert(root.to_owned()) {
             return;
         }
@@ -163,19 +166,29 @@ impl Places {
     }
 
     /// Adds the homes of a process: its user's, and the one its environment names. With `project`,
-    /// also its working directory.
+    /// also its working directory. In a container, all of that is below the container's root, which is looked
+    /// at for the system's places, too.
     pub fn add_process(&mut self, process: &ProcessSnapshot, project: bool) {
-        let mut environment = environment(process.pid);
+        let root = self.containers.of(process.pid);
+        let environment = environment(process.pid).into_iter();
+        let mut environment: BTreeMap<String, String> = environment
+            .map(|(name, value)| {
+                let path = roots::below(&root, Path::new(&value));
+                let path = if value.starts_with('/') { path } else { PathBuf::from(value) };
+                (name, path.to_string_lossy().into_owned())
+            })
+            .collect();
         let named = environment.remove("HOME").map(PathBuf::from);
-        let users = passwd(Path::new("/")).into_iter().find(|(uid, _)| *uid == process.uid);
-        for home in named.into_iter().chain(users.map(|(_, home)| home)) {
+        let users = passwd(&root).into_iter().find(|(uid, _)| *uid == process.uid);
+        let users = users.map(|(_, home)| roots::below(&root, &home));
+        for home in named.into_iter().chain(users).filter(|home| *home != root) {
             // A user's home is known already, unless a part of it was moved.
             if is_home(&home) && !(environment.is_empty() && self.homes.contains(&home)) {
                 self.brought.add((home, environment.clone()));
             }
         }
         if project {
-            self.add_project(Path::new(&process.cwd));
+            self.add_project(&roots::below(&root, Path::new(&process.cwd)));
         }
     }
 
@@ -197,7 +210,8 @@ impl Places {
     /// their end. What processes brought comes last: it must not crowd out users' homes.
     fn present(&self) -> (BTreeMap<PathBuf, Kind>, BTreeSet<PathBuf>) {
         let unmoved = BTreeMap::new();
-        let roots = self.roots.iter().flat_map(|root| locations::of_system(root));
+        let roots = self.roots.iter().map(PathBuf::as_path).chain(self.containers.iter());
+        let roots = roots.flat_map(locations::of_system);
         let homes = self.homes.iter().flat_map(|home| locations::of_home(home, &unmoved));
         let projects = self.projects.iter().flat_map(|project| locations::of_project(project));
         let brought = self.brought.iter().flat_map(|(home, env)| locations::of_home(home, env));
@@ -375,8 +389,7 @@ impl Walk {
 /// Opens a regular file. The path belongs to a user: a FIFO, a device or a terminal in its place must
 /// neither block nor be touched.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    let file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file = roots::open(path, libc::O_NONBLOCK | libc::O_NOCTTY)?;
     let metadata = file.metadata()?;
     if metadata.is_file() {
         Ok((file, metadata))

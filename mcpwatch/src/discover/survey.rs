@@ -101,7 +101,7 @@ fn assess(tree: &Tree<'_>, root: usize, client: Option<&str>, known: Known<'_>) 
             argv: &process.argv,
             pid: process.pid,
             cgroup: &process.cgroup,
-            container: known.containers.get(&process.cgroup).map(AsRef::as_ref),
+            container: known.containers.get(&process.cgroup),
         })
     });
     let launch = launch_of(&programs);

@@ -59,6 +59,23 @@ pub enum DecodeError {
     },
 }
 
+/// Process, instance and cgroup id of each exec in a batch, without decoding anything else.
+pub fn execs(mut batch: &[u8]) -> impl Iterator<Item = (u32, u64, u64)> {
+    std::iter::from_fn(move || {
+        loop {
+            let (header, rest) = read::<Header>(batch).ok()?;
+            let size = usize::try_from(header.size).ok()?.max(size_of::<Header>());
+            batch = batch.get(size..)?;
+            if header.version == wire::WIRE_VERSION
+                && header.kind == Kind::Exec as u16
+                && let Ok((exec, _)) = read::<wire::Exec>(rest)
+            {
+                return Some((header.pid, header.instance, exec.cgroup));
+            }
+        }
+    })
+}
+
 /// Takes the first event off `bytes`. An error that leaves the size readable skips the event; any other
 /// ends the batch (`bytes` is then empty).
 pub fn next(bytes: &mut &[u8]) -> Option<Result<Event, DecodeError>> {

@@ -18,6 +18,8 @@ pub struct Entry {
     pub parent: Option<ProcessKey>,
     /// What records show of it.
     pub shown: Arc<Process>,
+    /// Path of its cgroup, as last seen; empty when unknown.
+    pub cgroup: Arc<str>,
     /// The instance it belongs to; 0 when none.
     pub instance: u64,
     /// The calls that were in flight when it, or the nearest ancestor that was, was forked in one.
@@ -64,6 +66,11 @@ impl Processes {
     /// The process, if it is known.
     pub fn get_mut(&mut self, key: ProcessKey) -> Option<&mut Entry> {
         self.entries.get_mut(&key)
+    }
+
+    /// Every process that is known.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 
     /// Marks a process as ended. It is remembered for a while: its children may tell of it.
@@ -131,6 +138,7 @@ mod tests {
                 uid: 0,
                 container: None,
             }),
+            cgroup: Arc::from(""),
             instance,
             lineage: Arc::from([]),
             ended: false,

@@ -121,14 +121,13 @@ pub fn start_of(pid: u32) -> Option<u64> {
     Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok().map(|stat| stat.starttime)
 }
 
-/// Path of the cgroup of the process with this id, as in a snapshot; empty when it has gone.
+/// Path of the cgroup of the process with this id, as in a snapshot, and whether that is in the hierarchy of
+/// version 2; `None` when the process has gone.
 #[must_use]
-pub fn cgroup_of(pid: u32) -> String {
-    i32::try_from(pid)
-        .ok()
-        .and_then(|pid| Process::new(pid).ok())
-        .map(|process| cgroup(&process))
-        .unwrap_or_default()
+pub fn cgroup_of(pid: u32) -> Option<(String, bool)> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    let groups = process.cgroups().ok()?;
+    chosen(&groups.0).map(|group| (group.pathname.clone(), is_unified(group)))
 }
 
 /// Reads every process, or `scope` and its descendants only, in the order of pids. Processes that
@@ -230,12 +229,16 @@ fn split_argv(bytes: &[u8]) -> Vec<String> {
 
 fn cgroup(process: &Process) -> String {
     let Ok(groups) = process.cgroups() else { return String::new() };
-    chosen(&groups.0)
+    chosen(&groups.0).map(|group| group.pathname.clone()).unwrap_or_default()
+}
+
+fn is_unified(group: &ProcessCGroup) -> bool {
+    group.hierarchy == 0 && group.controllers.is_empty()
 }
 
 /// Not every hierarchy need know of a container: with v1 and v2 side by side, some runtimes leave one out.
-fn chosen(groups: &[ProcessCGroup]) -> String {
-    let unified = groups.iter().find(|group| group.hierarchy == 0 && group.controllers.is_empty());
+fn chosen(groups: &[ProcessCGroup]) -> Option<&ProcessCGroup> {
+    let unified = groups.iter().find(|group| is_unified(group));
     let named = unified.into_iter().chain(groups);
     named
         .clone()
@@ -243,8 +246,6 @@ fn chosen(groups: &[ProcessCGroup]) -> String {
         .or_else(|| unified.filter(|group| group.pathname != "/" || groups.len() == 1))
         .or_else(|| groups.iter().find(|group| group.pathname != "/"))
         .or(unified)
-        .map(|group| group.pathname.clone())
-        .unwrap_or_default()
 }
 
 fn without_deleted(path: &str) -> String {
@@ -312,7 +313,8 @@ mod tests {
         for (groups, expected) in table {
             let groups: Vec<ProcessCGroup> =
                 groups.iter().map(|(number, name, path)| group(*number, name, path)).collect();
-            assert_eq!(chosen(&groups), expected.replace("ID", id));
+            let found = chosen(&groups).map(|group| group.pathname.as_str()).unwrap_or_default();
+            assert_eq!(found, expected.replace("ID", id));
         }
     }
 

@@ -210,6 +210,7 @@ fn process_object(process: &Process) -> Value {
         "user": { "uid": process.uid.to_string() },
         "container": process.container.as_ref().map(|container| json!({
             "uid": container.id,
+            "name": container.name,
             "runtime": container.runtime,
             "pod_uuid": container.pod,
             "image": container.image.as_ref().map(|image| json!({ "name": image, "uid": image })),

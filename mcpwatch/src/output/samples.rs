@@ -47,13 +47,15 @@ pub fn process() -> Arc<Process> {
         argv: vec!["node".to_owned(), "server.js".to_owned(), "/home/ada/notes".to_owned()],
         cwd: Some("/home/ada".to_owned()),
         uid: 1000,
-        container: Some(Container {
+        container: Some(Arc::new(Container {
             id: "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184".to_owned(),
             runtime: "containerd".to_owned(),
+            name: Some("notes".to_owned()),
             image: Some("ghcr.io/example/mcp:1".to_owned()),
             pod: Some("0d6f8f3e-5b1c-4b53-9f53-2a1f0c8d7e11".to_owned()),
+            pod_name: Some("notes-6d4cf56db6-x7l2p".to_owned()),
             namespace: Some("tools".to_owned()),
-        }),
+        })),
     })
 }
 

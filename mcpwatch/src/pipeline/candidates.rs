@@ -24,6 +24,20 @@ impl Pipeline {
             self.found(event);
             self.miss(event);
         }
+        if let Some(relay) = self.instances.get(&event.instance).and_then(|one| one.voice_of)
+            && matches!(event.kind, EventKind::Payload(_) | EventKind::Injection { .. })
+            && let Some(Role::Candidate(held)) =
+                self.instances.get_mut(&relay).map(|one| &mut one.role)
+        {
+            // Its server waits for the configurations to be read.
+            held.push(event.clone());
+            if let EventKind::Payload(payload) = &event.kind
+                && let Some(relay) = self.instances.get_mut(&relay)
+            {
+                relay.conversation.bytes(event.time, payload, &mut Vec::new());
+            }
+            return true;
+        }
         let owned = self.owner(event.instance).is_some_and(|owner| owner != event.instance);
         let Some(instance) = self.instances.get_mut(&event.instance) else { return false };
         let held = match &mut instance.role {
@@ -33,8 +47,11 @@ impl Pipeline {
         };
         let id = event.instance;
         match &event.kind {
+            // The runtime's client repeats what its voice has heard.
+            EventKind::Payload(_) if instance.voice.is_some() => true,
             EventKind::Payload(payload) => {
                 let mut said = Vec::new();
+                instance.heard.note(event.time, payload);
                 instance.conversation.bytes(event.time, payload, &mut said);
                 let possible = held.may_be_json(payload);
                 held.push(event.clone());

@@ -15,6 +15,9 @@ use crate::session::Call;
 use super::Pipeline;
 use super::change::change_detail;
 
+/// Programs that start what runs in a container, in the process that will be it.
+const RUNTIMES: &[&str] = &["crun", "runc", "youki", "systemd-nspawn", "lxc-start"];
+
 /// Most calls that are named beside the likeliest.
 const CANDIDATES: usize = 8;
 
@@ -80,9 +83,11 @@ impl Pipeline {
         shown: &Arc<Process>,
     ) {
         let attribution = self.attribute(event.process, owner, Object::Program(exec));
-        // The exec that founded the server is its client's doing.
-        let own_launch = exec.candidate
+        // The exec that founded the server is its client's doing; the one that enters a container, the runtime's.
+        let founds = exec.candidate
             && self.instances.get(&owner).is_some_and(|one| one.founder == event.process);
+        let enters = acting.container.is_none() && shown.container.is_some() && is_runtime(acting);
+        let own_launch = founds || enters;
         if !own_launch {
             self.detect(event, owner, acting, Action::Exec(exec), &attribution);
         }
@@ -275,6 +280,12 @@ const OPEN_FLAGS: &[(i32, &str)] = &[
     (libc::O_DIRECTORY, "O_DIRECTORY"),
     (libc::O_NOFOLLOW, "O_NOFOLLOW"),
 ];
+
+fn is_runtime(process: &Process) -> bool {
+    // They run out of an unnamed copy of themselves, so that a container cannot change them.
+    let names = process.argv.first().into_iter().chain([&process.exe]);
+    names.filter_map(|path| path.rsplit('/').next()).any(|name| RUNTIMES.contains(&name))
+}
 
 fn file_detail(open: &Open) -> FileDetail {
     let flags = open.flags.cast_signed();

@@ -62,7 +62,7 @@ impl Pipeline {
             argv: &program.argv,
             pid: process.pid,
             cgroup,
-            container: self.containers.get(cgroup).map(AsRef::as_ref),
+            container: self.containers.get(cgroup),
         };
         let entry = self.explicit.server(subject);
         let explicit = entry.is_some();
@@ -116,6 +116,7 @@ impl Pipeline {
     ) {
         let mut instance = Instance::candidate(id, founder, born, channel, &self.held);
         instance.private = private;
+        instance.since = self.now;
         self.instances.insert(id, instance);
         self.actions.push(Action::SetInstance {
             id,
@@ -136,6 +137,9 @@ impl Pipeline {
 
     /// Processes that were running when the agent looked: at start, and again after it has added some.
     pub(super) fn survey(&mut self, snapshots: &[ProcessSnapshot]) {
+        for snapshot in snapshots {
+            self.meet(&snapshot.cgroup);
+        }
         for snapshot in snapshots {
             if self.processes.get(snapshot.key()).is_none() {
                 self.processes.insert(snapshot.key(), self.entry_of(snapshot, snapshots));
@@ -227,8 +231,9 @@ impl Pipeline {
                 argv: self.masked(&snapshot.argv),
                 cwd: (!snapshot.cwd.is_empty()).then(|| snapshot.cwd.clone()),
                 uid: snapshot.uid,
-                container: None,
+                container: self.containers.shown(&snapshot.cgroup).cloned(),
             }),
+            cgroup: Arc::from(snapshot.cgroup.as_str()),
             instance: 0,
             lineage: Arc::from([]),
             ended: false,
@@ -238,13 +243,10 @@ impl Pipeline {
     /// The configurations around a process have been read; what is in them has come in before this.
     pub(super) fn looked(&mut self, pid: u32, cgroup: &str, container: Option<Container>) {
         if let Some(container) = container {
-            let named = self.explicit.knows(&container);
-            if self.containers.insert(cgroup, container) && named {
-                // What runs in it already was not asked about one by one.
-                self.actions.push(Action::LookAgain);
-            }
+            self.container_read(cgroup, container);
         }
         if let Some(unplaced) = self.unplaced.remove(&pid) {
+            self.contain(unplaced.process, cgroup);
             let instance = self.processes.get(unplaced.process).map_or(0, |entry| entry.instance);
             // A look at the processes may have been faster.
             if !self.instances.contains_key(&instance) {
@@ -252,13 +254,14 @@ impl Pipeline {
             }
             return;
         }
-        let founded: Vec<u64> = self
+        let founded: Vec<(u64, ProcessKey)> = self
             .instances
             .values()
             .filter(|instance| instance.founder.pid == pid)
-            .map(|instance| instance.id)
+            .map(|instance| (instance.id, instance.founder))
             .collect();
-        for id in founded {
+        for (id, founder) in founded {
+            self.contain(founder, cgroup);
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.looked = true;
                 cgroup.clone_into(&mut instance.cgroup);

@@ -45,6 +45,22 @@ pub enum Input {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         container: Option<Box<Container>>,
     },
+    /// The cgroups of execs that come next.
+    Cgroups {
+        /// When they were read.
+        time: u64,
+        /// Each that was not known.
+        groups: Vec<Cgroup>,
+    },
+    /// What the host shows of a container, as [`Action::LookForContainer`] asked.
+    Container {
+        /// When.
+        time: u64,
+        /// Path of its cgroup.
+        cgroup: String,
+        /// What is known of it.
+        container: Box<Container>,
+    },
     /// Processes that are gone although no event said so: it was lost.
     Gone {
         /// When it was noticed.
@@ -100,6 +116,18 @@ pub enum Input {
     },
 }
 
+/// A cgroup, as a process was found in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Its id in the hierarchy of version 2; 0 when the path is another hierarchy's, and holds for this process
+    /// alone.
+    pub id: u64,
+    /// The process.
+    pub pid: u32,
+    /// Its path.
+    pub path: String,
+}
+
 /// State of one hook, as [`record::Hook`](crate::record::Hook) has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookState {
@@ -150,5 +178,10 @@ pub enum Action {
     LookForConfigs {
         /// The process.
         pid: u32,
+    },
+    /// Read what the host shows of a container.
+    LookForContainer {
+        /// Path of its cgroup.
+        cgroup: String,
     },
 }

@@ -13,6 +13,8 @@ use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 use crate::wire::Limits;
 
+use super::relay::{Heard, Position, is_runtime_client};
+
 /// Most calls in flight that an effect is held against, the youngest: work for each effect is bounded, and
 /// more than this in flight is no ordinary use.
 const SUSPECTS: usize = 64;
@@ -28,6 +30,8 @@ pub struct Instance {
     pub founder: ProcessKey,
     /// When it was founded, nanoseconds of `CLOCK_BOOTTIME`.
     pub born: u64,
+    /// Since when it is known: later than its founding when it ran before the agent.
+    pub since: u64,
     /// The instance its founder belonged to before; 0 when none.
     pub outer: u64,
     /// Inodes of its channel, stdin and stdout; 0 when it has none.
@@ -46,8 +50,18 @@ pub struct Instance {
     pub missed: bool,
     /// One of its own processes wrote to its stdin: what looks like a request may be its own.
     pub tampered: bool,
-    /// What is said on its channel.
+    /// What is said on its channel, or on that of its voice.
     pub conversation: Conversation,
+    /// A program on its channel is the client of a container runtime, which hands the channel on.
+    pub runtime_client: bool,
+    /// What was heard on its channel lately.
+    pub heard: Heard,
+    /// How far its conversation has been followed.
+    pub position: Position,
+    /// The instance in a container that it hands its channel on to: see [`super::relay`].
+    pub voice: Option<u64>,
+    /// The runtime's client that it is the voice of.
+    pub voice_of: Option<u64>,
     /// What it is.
     pub role: Role,
     /// How its founder ended, once it has.
@@ -246,6 +260,17 @@ impl Held {
         (done, std::mem::take(&mut self.left_out))
     }
 
+    /// Lets go of what was said: another channel says the same.
+    pub fn forget_said(&mut self) {
+        let (said, done): (Vec<Event>, Vec<Event>) = std::mem::take(&mut self.events)
+            .into_iter()
+            .partition(|event| matches!(event.kind, EventKind::Payload(_)));
+        self.events = done;
+        let freed = said.iter().map(size_of).sum();
+        self.bytes -= freed;
+        self.all.give_back(freed);
+    }
+
     /// Holds what another has held, as something `instance` did.
     pub fn absorb(&mut self, (events, left_out): (Vec<Event>, u64), instance: u64) {
         self.left_out += left_out;
@@ -298,7 +323,7 @@ fn size_of(event: &Event) -> usize {
 }
 
 /// What a candidate's conversation may hold: it only has to be recognised. Anybody can start thousands.
-const SNIFFING: Limits = Limits {
+pub(super) const SNIFFING: Limits = Limits {
     message_bytes: 64 << 10,
     clip_bytes: 8 << 10,
     argument_bytes: 8 << 10,
@@ -323,6 +348,7 @@ impl Instance {
             id,
             founder,
             born,
+            since: born,
             outer: 0,
             channel,
             private: false,
@@ -333,6 +359,11 @@ impl Instance {
             missed: false,
             tampered: false,
             conversation: Conversation::new(&SNIFFING),
+            runtime_client: false,
+            heard: Heard::default(),
+            position: Position::default(),
+            voice: None,
+            voice_of: None,
             role: Role::Candidate(Held::within(all)),
             exit: None,
         }
@@ -341,6 +372,7 @@ impl Instance {
     /// Remembers what was executed on the channel: the wrappers, then the server itself.
     pub fn add_program(&mut self, program: OwnedProgram) {
         if self.programs.len() < PROGRAMS {
+            self.runtime_client |= is_runtime_client(&program);
             self.programs.push(program);
         }
     }

@@ -17,6 +17,7 @@ impl Pipeline {
     pub(super) fn forked(&mut self, event: &Event, fork: Fork) {
         let parent = self.processes.get(event.process).cloned();
         // A process that is forked in a call belongs to it; one whose parent was is the parent's heir.
+        let cgroup = parent.as_ref().map(|entry| Arc::clone(&entry.cgroup));
         let inherited = parent.as_ref().map(|entry| Arc::clone(&entry.lineage));
         let lineage = match inherited {
             Some(lineage) if !lineage.is_empty() => lineage,
@@ -45,6 +46,7 @@ impl Pipeline {
                 Entry {
                     parent: Some(event.process),
                     shown: Arc::new(shown),
+                    cgroup: cgroup.unwrap_or_else(|| Arc::from("")),
                     instance: event.instance,
                     lineage,
                     ended: false,
@@ -92,6 +94,7 @@ impl Pipeline {
         lineage: Arc<[Suspect]>,
         ended: bool,
     ) -> Arc<Process> {
+        let cgroup = self.cgroup_at_exec(event.process, exec.cgroup);
         let shown = Arc::new(Process {
             entity_id: entity_id(event.process),
             pid: event.process.pid,
@@ -101,13 +104,14 @@ impl Pipeline {
             argv: self.masked(&exec.argv),
             cwd: Some(exec.cwd.clone()),
             uid: exec.uid,
-            container: None,
+            container: self.containers.shown(&cgroup).cloned(),
         });
         self.processes.insert(
             event.process,
             Entry {
                 parent: Some(exec.parent),
                 shown: Arc::clone(&shown),
+                cgroup,
                 instance: event.instance,
                 lineage,
                 ended,

@@ -6,6 +6,7 @@
 
 mod candidates;
 mod change;
+mod containers;
 mod effects;
 mod enlisting;
 mod given;
@@ -13,6 +14,7 @@ pub mod input;
 mod instance;
 mod lifecycle;
 mod losses;
+mod relay;
 mod speech;
 mod verdict;
 
@@ -29,6 +31,7 @@ use crate::discover::locations;
 use crate::event::decode;
 use crate::event::{Event, EventKind, ProcessKey};
 use crate::host::clock::Clock;
+use crate::host::containers::cgroups::Cgroups;
 use crate::host::containers::known::Containers;
 use crate::host::names::Names;
 use crate::host::processes::Processes;
@@ -100,6 +103,8 @@ pub struct Pipeline {
     explicit: Explicit,
     /// The containers that were seen, by cgroup.
     containers: Containers,
+    /// The cgroups of what executes programs.
+    cgroups: Cgroups,
     /// Processes that the settings may name by their cgroup or container, by id.
     unplaced: BTreeMap<u32, enlisting::Unplaced>,
     clients: Clients,
@@ -140,6 +145,7 @@ impl Pipeline {
             configured: Vec::new(),
             explicit: Explicit::new(&config.servers)?,
             containers: Containers::default(),
+            cgroups: Cgroups::default(),
             unplaced: BTreeMap::new(),
             clients: Clients::new(&config.discovery.clients)?,
             detector: Detector::new(&config.rules, homes, locations::is_client_config)?,
@@ -238,6 +244,14 @@ impl Pipeline {
             Input::Looked { time, pid, cgroup, container } => {
                 self.now = self.now.max(time);
                 self.looked(pid, &cgroup, container.map(|container| *container));
+            }
+            Input::Cgroups { time, groups } => {
+                self.now = self.now.max(time);
+                self.cgroups_read(&groups);
+            }
+            Input::Container { time, cgroup, container } => {
+                self.now = self.now.max(time);
+                self.container_read(&cgroup, *container);
             }
             Input::Gone { time, processes } => {
                 self.now = self.now.max(time);

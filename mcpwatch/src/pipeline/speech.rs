@@ -18,13 +18,24 @@ use super::instance::{Instance, Role};
 impl Pipeline {
     /// Bytes on the channel of a server.
     pub(super) fn said(&mut self, event: &Event, payload: &Payload) {
-        let id = event.instance;
+        if let Some(instance) = self.instances.get_mut(&event.instance)
+            && instance.runtime_client
+        {
+            instance.heard.note(event.time, payload);
+        }
+        let Some(id) = self.channel_of(event.instance) else { return };
         let Some(instance) = self.instances.get_mut(&id) else { return };
         if !matches!(instance.role, Role::Server(_)) {
             return;
         }
         let mut said = Vec::new();
-        instance.conversation.bytes(event.time, payload, &mut said);
+        // Of a runtime's client, its voice says some again.
+        if instance.runtime_client {
+            let Some(rest) = instance.position.rest(payload) else { return };
+            instance.conversation.bytes(event.time, &rest, &mut said);
+        } else {
+            instance.conversation.bytes(event.time, payload, &mut said);
+        }
         self.spoken(id, event.time, said);
     }
 
@@ -63,7 +74,8 @@ impl Pipeline {
     /// A process of a server wrote to the server's stdin. What is asked from now on may be the server's own
     /// words: no effect counts as requested any more.
     pub(super) fn injected(&mut self, event: &Event, bytes: u64) {
-        let Some(instance) = self.instances.get_mut(&event.instance) else { return };
+        let id = self.channel_of(event.instance).unwrap_or(event.instance);
+        let Some(instance) = self.instances.get_mut(&id) else { return };
         instance.tampered = true;
         let detail = "a process of the server wrote to the server's own stdin; calls from now on may be its \
                       own, and none of its effects counts as requested";
@@ -73,7 +85,7 @@ impl Pipeline {
             detail: detail.into(),
             bytes,
         };
-        self.problem(event.instance, event.time, &problem);
+        self.problem(id, event.time, &problem);
     }
 
     fn session(&mut self, id: u64, time: u64, session: &Session) {

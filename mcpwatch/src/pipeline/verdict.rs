@@ -14,6 +14,7 @@ use crate::session::Conversation;
 
 use super::candidates::NESTING;
 use super::instance::{Flood, Instance, OwnedProgram, Role, Serving};
+use super::relay::Position;
 use super::{Pipeline, given};
 
 /// How long a server waits for the configurations around it to be read, in nanoseconds: its name stands in
@@ -27,6 +28,11 @@ impl Pipeline {
         if verdict.standing != Standing::Server {
             return;
         }
+        let candidate =
+            self.instances.get(&id).is_some_and(|one| matches!(one.role, Role::Candidate(_)));
+        if candidate && self.is_voice(id) {
+            return;
+        }
         let Some(instance) = self.instances.get(&id) else { return };
         match &instance.role {
             Role::Server(serving) => {
@@ -35,6 +41,7 @@ impl Pipeline {
                     self.announce(id, shown);
                 }
             }
+            Role::Helper if instance.voice_of.is_some() => {}
             Role::Candidate(_) | Role::Helper => {
                 let settled = instance.looked
                     || verdict.config_path.is_some()
@@ -112,6 +119,7 @@ impl Pipeline {
         }
         let joined = instance.conversation.first_request() == Some(0);
         instance.conversation = Conversation::new(&self.limits);
+        instance.position = Position::default();
         if joined {
             instance.conversation.joined_mid_stream();
         } else if instance.missed {
@@ -195,15 +203,23 @@ impl Pipeline {
     }
 
     fn entry_of_settings(&self, instance: &Instance) -> Option<&ServerSettings> {
-        instance.programs.iter().find_map(|program| {
-            self.explicit.server(Subject {
-                exe: &program.exe,
-                argv: &program.argv,
-                pid: instance.founder.pid,
-                cgroup: &instance.cgroup,
-                container: self.containers.get(&instance.cgroup).map(AsRef::as_ref),
+        // What the settings say of a container holds for who speaks for it.
+        let voice = instance.voice.and_then(|voice| self.instances.get(&voice));
+        let inside =
+            || voice.filter(|one| one.voice.is_none()).and_then(|one| self.entry_of_settings(one));
+        instance
+            .programs
+            .iter()
+            .find_map(|program| {
+                self.explicit.server(Subject {
+                    exe: &program.exe,
+                    argv: &program.argv,
+                    pid: instance.founder.pid,
+                    cgroup: &instance.cgroup,
+                    container: self.containers.get(&instance.cgroup),
+                })
             })
-        })
+            .or_else(inside)
     }
 
     /// Another program was executed on a server's channel: what it was given has grown.

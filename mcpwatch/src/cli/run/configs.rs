@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 
 use anyhow::Context;
 
-use super::Message;
 use super::origin::boot_time;
+use super::{Look, Message};
 use crate::config::Config;
 use crate::discover::scan::{Change, INTERVAL, Places, Watcher};
 use crate::host::containers::{Container, shown};
@@ -19,7 +19,7 @@ use crate::pipeline::Input;
 pub fn start(
     config: &Config,
     scoped: bool,
-    looking: Receiver<u32>,
+    looking: Receiver<Look>,
     messages: SyncSender<Message>,
 ) -> anyhow::Result<()> {
     let mut places = if scoped { Places::default() } else { Places::of_host() };
@@ -36,9 +36,10 @@ pub fn start(
     Ok(())
 }
 
-fn follow(mut watcher: Watcher, looking: &Receiver<u32>, messages: &SyncSender<Message>) {
+fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<Message>) {
     let host = shown::Host::here();
     let mut asked: Vec<(u32, String)> = Vec::new();
+    let mut containers: Vec<String> = Vec::new();
     loop {
         for change in watcher.poll() {
             let input = match change {
@@ -52,30 +53,44 @@ fn follow(mut watcher: Watcher, looking: &Receiver<u32>, messages: &SyncSender<M
                 return;
             }
         }
+        for cgroup in containers.drain(..) {
+            let Some(container) = host.container(&cgroup).map(Box::new) else { continue };
+            let input = Input::Container { time: boot_time(), cgroup, container };
+            if messages.send(Message::Input(Box::new(input))).is_err() {
+                return;
+            }
+        }
         // Most processes share a few cgroups.
-        let mut containers: BTreeMap<String, Option<Box<Container>>> = BTreeMap::new();
+        let mut read: BTreeMap<String, Option<Box<Container>>> = BTreeMap::new();
         for (pid, before) in asked.drain(..) {
             // A runtime moves a process into its container some time after it was asked about.
-            let now = snapshot::cgroup_of(pid);
-            let cgroup = if now.is_empty() { before } else { now };
-            let read = |cgroup: &String| host.container(cgroup).map(Box::new);
-            let container = containers.entry(cgroup.clone()).or_insert_with_key(read).clone();
+            let cgroup = snapshot::cgroup_of(pid).map_or(before, |(cgroup, _)| cgroup);
+            let container = read
+                .entry(cgroup.clone())
+                .or_insert_with_key(|cgroup| host.container(cgroup).map(Box::new))
+                .clone();
             let input = Input::Looked { time: boot_time(), pid, cgroup, container };
             if messages.send(Message::Input(Box::new(input))).is_err() {
                 return;
             }
         }
         match looking.recv_timeout(INTERVAL) {
-            Ok(pid) => {
-                let mut pids = vec![pid];
-                pids.extend(looking.try_iter());
-                pids.dedup();
-                for pid in pids {
-                    let process = snapshot::read(pid);
-                    if let Some(process) = &process {
-                        watcher.places.add_process(process, true);
+            Ok(first) => {
+                let mut looks = vec![first];
+                looks.extend(looking.try_iter());
+                looks.dedup();
+                for look in looks {
+                    match look {
+                        Look::Around(pid) => {
+                            let process = snapshot::read(pid);
+                            if let Some(process) = &process {
+                                watcher.places.add_process(process, true);
+                            }
+                            let cgroup = process.map(|process| process.cgroup);
+                            asked.push((pid, cgroup.unwrap_or_default()));
+                        }
+                        Look::Container(cgroup) => containers.push(cgroup),
                     }
-                    asked.push((pid, process.map(|process| process.cgroup).unwrap_or_default()));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}

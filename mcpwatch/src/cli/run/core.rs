@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use mcpwatch_common::control::{Instance, Watch};
 
+use super::cgroups::Cgroups;
 use super::origin::{boot_time, calendar_time};
 use super::reader::Reader;
-use super::{FINISH, LookFor, Message};
+use super::{FINISH, Look, LookFor, Message};
 use crate::event::decode;
 use crate::host::snapshot::{self, ProcessSnapshot};
 use crate::kernel::object::Object;
@@ -45,6 +46,7 @@ pub struct Core {
     pub look_for: LookFor,
     pub scope: Option<u32>,
     pub reader: Reader,
+    pub cgroups: Cgroups,
     /// What the last comparison of the books with the world found.
     pub books: Books,
 }
@@ -94,7 +96,7 @@ impl Core {
         self.clock()?;
         for process in &processes {
             // Homes and directories of what runs already; the follower reads them in its own time.
-            let _ = self.look_for.send(process.pid);
+            let _ = self.look_for.send(Look::Around(process.pid));
         }
         self.input(Input::Processes { time: boot_time(), processes })?;
         // Between the snapshot and the attaching of the fork hook, processes may have forked.
@@ -106,6 +108,10 @@ impl Core {
     }
 
     fn events(&mut self, batch: &[u8]) -> anyhow::Result<()> {
+        let groups = self.cgroups.of(batch);
+        if !groups.is_empty() {
+            self.feed(Input::Cgroups { time: boot_time(), groups })?;
+        }
         if let Some(recording) = &mut self.recording {
             recording.events(batch)?;
         }
@@ -172,7 +178,10 @@ impl Core {
             Action::LookAgain => return Ok(true),
             // The follower lives as long as this thread.
             Action::LookForConfigs { pid } => {
-                let _ = self.look_for.send(pid);
+                let _ = self.look_for.send(Look::Around(pid));
+            }
+            Action::LookForContainer { cgroup } => {
+                let _ = self.look_for.send(Look::Container(cgroup));
             }
         }
         Ok(false)

@@ -1,6 +1,7 @@
 //! `mcpwatch run`: the shell around the pipeline. Four threads: the ring's reader, the pipeline with the
 //! kernel's control, the follower of client configurations, and this one with signals and the endpoint.
 
+mod cgroups;
 mod configs;
 mod core;
 mod origin;
@@ -146,6 +147,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         look_for,
         scope: args.descendants_of,
         reader,
+        cgroups: cgroups::Cgroups::of_host(),
         books: core::Books::default(),
     };
     serve(core, inbox, messages, listener, metrics, health, processes)
@@ -271,5 +273,14 @@ const NICE: libc::c_int = -10;
 /// How long an ending run waits for its outputs.
 const FINISH: Duration = Duration::from_secs(1);
 
-/// Asks the follower of configurations to look around a process.
-type LookFor = Sender<u32>;
+/// What the follower of configurations is asked to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Look {
+    /// Configurations and cgroup of this process.
+    Around(u32),
+    /// What the host shows of the container with this cgroup.
+    Container(String),
+}
+
+/// Asks it.
+type LookFor = Sender<Look>;

@@ -141,6 +141,43 @@ pub fn storage(text: &[u8], container: &mut Container) -> bool {
     true
 }
 
+/// The row podman keeps of a container in its own database.
+pub fn podman(text: &[u8], container: &mut Container) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Row {
+        #[serde(default)]
+        name: String,
+        #[serde(default)]
+        rootfs_image_name: String,
+        labels: Option<BTreeMap<String, String>>,
+    }
+    let Ok(row) = serde_json::from_slice::<Row>(text) else { return false };
+    add_labels(container, row.labels.unwrap_or_default());
+    set(&mut container.name, &row.name);
+    set(&mut container.image, &row.rootfs_image_name);
+    true
+}
+
+/// What containerd keeps of a container in its own database.
+pub fn containerd(
+    image: Option<&[u8]>,
+    labels: Vec<(Vec<u8>, Vec<u8>)>,
+    container: &mut Container,
+) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+    let labels: BTreeMap<String, String> =
+        labels.into_iter().filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect();
+    // https://github.com/containerd/nerdctl/blob/main/pkg/labels/labels.go.
+    if let Some(name) = labels.get("nerdctl/name").filter(|_| container.pod.is_none()) {
+        set(&mut container.name, name);
+    }
+    add_labels(container, labels);
+    if let Some(image) = image.and_then(|image| std::str::from_utf8(image).ok()) {
+        set(&mut container.image, image);
+    }
+}
+
 /// Adds labels, and what those of a pod's container say beside.
 pub fn add_labels(container: &mut Container, labels: BTreeMap<String, String>) {
     let mut all = labels;

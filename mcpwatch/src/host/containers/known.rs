@@ -4,14 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Container;
+use crate::record;
 
 /// Most containers that are known at a time; the one that was added longest ago gives way.
 pub const CAPACITY: usize = 4_096;
 
+#[derive(Clone, Debug)]
+struct Known {
+    container: Arc<Container>,
+    /// What records show.
+    shown: Arc<record::Container>,
+}
+
 /// Containers by cgroup.
 #[derive(Clone, Debug, Default)]
 pub struct Containers {
-    by_cgroup: BTreeMap<String, Arc<Container>>,
+    by_cgroup: BTreeMap<String, Known>,
     order: VecDeque<String>,
     evicted: u64,
 }
@@ -19,10 +27,12 @@ pub struct Containers {
 impl Containers {
     /// Adds or replaces one; true when it is news.
     pub fn insert(&mut self, cgroup: &str, container: Container) -> bool {
-        if self.by_cgroup.get(cgroup).is_some_and(|known| **known == container) {
+        if self.get(cgroup).is_some_and(|known| *known == container) {
             return false;
         }
-        if self.by_cgroup.insert(cgroup.to_owned(), Arc::new(container)).is_none() {
+        let shown = Arc::new(shown(&container));
+        let known = Known { container: Arc::new(container), shown };
+        if self.by_cgroup.insert(cgroup.to_owned(), known).is_none() {
             self.order.push_back(cgroup.to_owned());
             if self.order.len() > CAPACITY
                 && let Some(oldest) = self.order.pop_front()
@@ -36,14 +46,33 @@ impl Containers {
 
     /// The container of a cgroup.
     #[must_use]
-    pub fn get(&self, cgroup: &str) -> Option<&Arc<Container>> {
-        self.by_cgroup.get(cgroup)
+    pub fn get(&self, cgroup: &str) -> Option<&Container> {
+        self.by_cgroup.get(cgroup).map(|known| &*known.container)
+    }
+
+    /// The same as records show it.
+    #[must_use]
+    pub fn shown(&self, cgroup: &str) -> Option<&Arc<record::Container>> {
+        self.by_cgroup.get(cgroup).map(|known| &known.shown)
     }
 
     /// How many gave way to others.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+}
+
+/// Labels stay out of records: a container has dozens, and what they say of the pod is shown by itself.
+fn shown(container: &Container) -> record::Container {
+    record::Container {
+        id: container.id.clone(),
+        runtime: container.runtime.clone(),
+        name: container.name.clone(),
+        image: container.image.clone(),
+        pod: container.pod.clone(),
+        pod_name: container.pod_name.clone(),
+        namespace: container.namespace.clone(),
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`layouts`] tells a container by the path of its cgroup, [`documents`] reads what runtimes write down
 //! of one; both are pure. [`shown`] alone reads files.
 
+pub mod bolt;
+pub mod cgroups;
 pub mod documents;
 pub mod known;
 pub mod layouts;

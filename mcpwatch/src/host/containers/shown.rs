@@ -5,9 +5,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use super::bolt::Database;
 use super::documents::{self, State};
 use super::{Container, layouts};
 
@@ -19,13 +20,20 @@ const NAMESPACES: usize = 64;
 /// Where docker keeps its containers; also below a user's home.
 const DOCKER: &[&str] = &["/var/lib/docker", "/var/snap/docker/common/var-lib-docker"];
 const DOCKER_OF_USER: &[&str] = &[".local/share/docker"];
-/// Where containerd keeps the bundles of what runs, a folder a namespace.
-const TASKS: &[&str] = &[
-    "/run/containerd/io.containerd.runtime.v2.task",
-    "/run/k3s/containerd/io.containerd.runtime.v2.task",
-    "/run/docker/containerd/daemon/io.containerd.runtime.v2.task",
-    "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task",
+/// Where containerd keeps the bundles of what runs, a folder a namespace, and its database.
+const TASKS: &[(&str, &str)] = &[
+    ("/run/containerd/io.containerd.runtime.v2.task", "/var/lib/containerd"),
+    ("/run/k3s/containerd/io.containerd.runtime.v2.task", "/var/lib/rancher/k3s/agent/containerd"),
+    (
+        "/run/docker/containerd/daemon/io.containerd.runtime.v2.task",
+        "/var/lib/docker/containerd/daemon",
+    ),
+    (
+        "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task",
+        "/var/snap/microk8s/common/var/lib/containerd",
+    ),
 ];
+const DATABASE_OF_CONTAINERD: &str = "io.containerd.metadata.v1.bolt/meta.db";
 /// Where crun and runc keep what they know of what runs; `USER` is a user's runtime folder.
 const CRUN: &[&str] = &["/run/crun", "USER/crun"];
 const RUNC: &[&str] = &["/run/runc", "USER/runc", "/run/docker/runtime-runc/moby"];
@@ -109,6 +117,16 @@ impl Host {
 
     /// The bytes of a regular file of `owner`'s that is not too large.
     fn read(&self, path: &Path, owner: u32) -> Option<Vec<u8>> {
+        let file = self.open(path, owner)?;
+        if file.metadata().ok()?.len() > FILE_BYTES {
+            return None;
+        }
+        let mut text = Vec::new();
+        file.take(FILE_BYTES).read_to_end(&mut text).ok()?;
+        Some(text)
+    }
+
+    fn open(&self, path: &Path, owner: u32) -> Option<File> {
         // A FIFO or a device in its place must neither block nor be touched.
         let file: File = OpenOptions::new()
             .read(true)
@@ -116,12 +134,7 @@ impl Host {
             .open(self.within(path))
             .ok()?;
         let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || metadata.uid() != owner || metadata.len() > FILE_BYTES {
-            return None;
-        }
-        let mut text = Vec::new();
-        file.take(FILE_BYTES).read_to_end(&mut text).ok()?;
-        Some(text)
+        (metadata.is_file() && metadata.uid() == owner).then_some(file)
     }
 
     fn folders(&self, path: &Path) -> Vec<PathBuf> {
@@ -142,15 +155,22 @@ impl Search<'_> {
                 return;
             }
         }
-        let mut bundles: Vec<PathBuf> =
-            TASKS.iter().flat_map(|tasks| self.host.folders(Path::new(tasks))).collect();
-        for bundle in &mut bundles {
-            bundle.push(&id);
-        }
-        if bundles.iter().any(|path| self.read(&path.join("config.json")).is_some())
-            && matches!(container.runtime.as_str(), "cri" | "unknown")
-        {
-            "containerd".clone_into(&mut container.runtime);
+        let mut bundles: Vec<PathBuf> = Vec::new();
+        for (tasks, home) in TASKS {
+            for namespace in self.host.folders(Path::new(tasks)) {
+                let bundle = namespace.join(&id);
+                if self.read(&bundle.join("config.json")).is_none() {
+                    continue;
+                }
+                if matches!(container.runtime.as_str(), "cri" | "unknown") {
+                    "containerd".clone_into(&mut container.runtime);
+                }
+                bundles.push(bundle);
+                let path = Path::new(home).join(DATABASE_OF_CONTAINERD);
+                if let Some(namespace) = namespace.file_name().and_then(|name| name.to_str()) {
+                    self.containerd(&path, namespace, container);
+                }
+            }
         }
         bundles.extend(self.state(&id).map(|state| PathBuf::from(state.bundle)));
         let storages = self.places(STORAGE, STORAGE_OF_USER);
@@ -169,7 +189,44 @@ impl Search<'_> {
             if stored && container.runtime == "cri" {
                 "cri-o".clone_into(&mut container.runtime);
             }
+            if let Some(storage) = containers.parent() {
+                self.podman(&storage.join("libpod/bolt_state.db"), container);
+            }
         }
+    }
+
+    /// What podman's own database has: `--label` stands nowhere else.
+    fn podman(&self, path: &Path, container: &mut Container) {
+        let Some(file) = self.open(path) else { return };
+        let read = |at, len| read_at(&file, at, len);
+        let Some(database) = Database::open(&read) else { return };
+        let row = database
+            .bucket(&["ctr", &container.id])
+            .and_then(|bucket| database.get(&bucket, "config"));
+        if let Some(row) = row {
+            documents::podman(&row, container);
+        }
+    }
+
+    /// The same of containerd.
+    fn containerd(&self, path: &Path, namespace: &str, container: &mut Container) {
+        let Some(file) = self.open(path) else { return };
+        let read = |at, len| read_at(&file, at, len);
+        let Some(database) = Database::open(&read) else { return };
+        let Some(bucket) = database.bucket(&["v1", namespace, "containers", &container.id]) else {
+            return;
+        };
+        let labels = database
+            .bucket(&["v1", namespace, "containers", &container.id, "labels"])
+            .map(|labels| database.entries(&labels))
+            .unwrap_or_default();
+        let image = database.get(&bucket, "image");
+        documents::containerd(image.as_deref(), labels, container);
+    }
+
+    fn open(&self, path: &Path) -> Option<File> {
+        let of_user = self.user.as_ref().and_then(|user| self.host.open(path, user.uid));
+        of_user.or_else(|| self.host.open(path, self.host.owner))
     }
 
     /// A container of a bare runtime, which calls its group what it likes: only its own word tells.
@@ -245,6 +302,22 @@ impl Search<'_> {
         let of_user = self.user.as_ref().and_then(|user| self.host.read(path, user.uid));
         of_user.or_else(|| self.host.read(path, self.host.owner))
     }
+}
+
+/// Up to `len` bytes: a database may end before its last page does.
+fn read_at(file: &File, at: u64, len: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at.checked_add(filled as u64)?) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+    bytes.truncate(filled);
+    (filled > 0).then_some(bytes)
 }
 
 /// The user of systemd's `user-UID.slice` and `user@UID.service`, for a container in a session or a user's
@@ -384,6 +457,45 @@ mod tests {
             ];
             assert_eq!(shown, *expected, "{cgroup}");
         }
+    }
+
+    #[test]
+    fn labels_are_looked_up_in_the_databases_of_podman_and_containerd() {
+        let fixture = |name: &str| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/containers");
+            std::fs::read(folder.join(name)).unwrap()
+        };
+        let put = |folder: &Path, path: &str, bytes: &[u8]| {
+            let path = folder.join(path.trim_start_matches('/'));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let podman = "223f4b8c7f7654bc890c944ad09f88df903d80bc6d03acde09df7640f31ca94d";
+        let (folder, host) = host(&[]);
+        let storage = "/var/lib/containers/storage";
+        let bundle = format!("{storage}/overlay-containers/{podman}/userdata/config.json");
+        put(folder.path(), &bundle, ANNOTATED.as_bytes());
+        put(folder.path(), &format!("{storage}/libpod/bolt_state.db"), &fixture("podman.bolt"));
+        let found = host.container(&format!("/libpod_parent/libpod-{podman}")).unwrap();
+        assert_eq!(found.labels["com.example.mcp"], "weather");
+        assert_eq!(found.labels["a"], "b");
+        assert_eq!(found.name.as_deref(), Some("weather"));
+
+        let tasks = "/run/containerd/io.containerd.runtime.v2.task";
+        let pod = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184";
+        for (namespace, id) in [("default", ID), ("k8s.io", pod)] {
+            put(folder.path(), &format!("{tasks}/{namespace}/{id}/config.json"), b"{}");
+        }
+        let database = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db";
+        put(folder.path(), database, &fixture("containerd.bolt"));
+        let found = host.container(&format!("/default/{ID}")).unwrap();
+        assert_eq!(found.labels["com.example.mcp"], "weather");
+        assert!(found.labels["key-100"].ends_with("-100"));
+        let found = host.container(&format!("/kubepods/pod{UID}/{pod}")).unwrap();
+        assert_eq!(
+            (found.runtime.as_str(), found.pod_name.as_deref()),
+            ("containerd", Some("web-1"))
+        );
     }
 
     #[test]

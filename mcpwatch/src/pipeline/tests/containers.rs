@@ -3,8 +3,13 @@
 use serde_json::json;
 
 use super::*;
+use crate::pipeline::input::Cgroup;
 
-const CGROUP: &str = "/system.slice/docker-4c6d.scope";
+const ID: &str = "4c6d8a9b0e1f22334455667788990011aabbccddeeff00112233445566778899";
+const OTHER_ID: &str = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184";
+const CGROUP: &str = "/docker/4c6d8a9b0e1f22334455667788990011aabbccddeeff00112233445566778899";
+const OTHER_CGROUP: &str =
+    "/docker/b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184";
 const NAMED: &str = "[[server]]\nname = \"mine\"\n[server.container]\nlabel = [\"app=weather\"]";
 /// What starts containers: it is in none.
 const SHIM: u32 = 900;
@@ -12,7 +17,7 @@ const SHIM: u32 = 900;
 fn labelled(app: &str) -> Container {
     Container {
         runtime: "docker".into(),
-        id: "4c6d".into(),
+        id: ID.into(),
         labels: [("app".to_owned(), app.to_owned())].into(),
         ..Container::default()
     }
@@ -30,10 +35,59 @@ impl Scene {
     /// A program is started in the container.
     fn contained(&mut self, pid: u32, stdio: (u64, u64), exe: &str) {
         self.fork(SHIM, pid);
-        let task = self.tasks.get_mut(&pid).unwrap();
-        task.stdio = stdio;
-        CGROUP.clone_into(&mut task.cgroup);
+        self.tasks.get_mut(&pid).unwrap().stdio = stdio;
+        self.enter(pid, CGROUP, exe);
+    }
+
+    /// A process is moved to a cgroup and executes a program there.
+    fn enter(&mut self, pid: u32, cgroup: &str, exe: &str) {
+        cgroup.clone_into(&mut self.tasks.get_mut(&pid).unwrap().cgroup);
+        let groups = vec![Cgroup { id: 0, pid, path: cgroup.into() }];
+        self.input(Input::Cgroups { time: self.now, groups });
         self.exec(pid, exe, &[exe]);
+    }
+
+    /// `podman run -i` of a configuration, up to the server in the container: podman is 11, conmon 12, the
+    /// server 14 on [`OTHER_CHANNEL`].
+    fn podman(&mut self) {
+        self.config("weather", "podman", &["run", "-i", "img"]);
+        self.containers.insert(CGROUP.into(), labelled("weather"));
+        self.spawn(CLIENT, 11, CHANNEL, "/usr/bin/podman", &["podman", "run", "-i", "img"]);
+        self.spawn(11, 12, TERMINAL, "/usr/bin/conmon", &["conmon", "-c", ID]);
+        self.spawn(12, 13, OTHER_CHANNEL, "/usr/bin/crun", &["crun", "create", ID]);
+        self.fork(13, 14);
+        self.exit(13, 0);
+        self.tasks.get_mut(&14).unwrap().parent = 12;
+        self.enter(14, CGROUP, "/srv/weather");
+    }
+
+    /// A message goes from the client through the runtime's client to the server.
+    fn passed_in(&mut self, relay: u32, server: u32, message: &Value) {
+        self.asked(relay, message);
+        self.asked(server, message);
+    }
+
+    /// And back.
+    fn passed_out(&mut self, relay: u32, server: u32, message: &Value) {
+        self.answered(server, message);
+        self.answered(relay, message);
+    }
+
+    fn call_through(&mut self, relay: u32, server: u32, id: u64, path: &str) {
+        let params = json!({"name": "read", "arguments": {"path": path}});
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        self.passed_in(relay, server, &call);
+        self.open(server, path);
+        self.passed_out(
+            relay,
+            server,
+            &json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}}),
+        );
+    }
+
+    fn greet_through(&mut self, relay: u32, server: u32) {
+        self.passed_in(relay, server, &initialize());
+        self.passed_out(relay, server, &initialized("own-name"));
     }
 }
 
@@ -101,4 +155,220 @@ fn a_server_in_a_named_place_cannot_name_itself_into_rights() {
     scene.open(12, "/home/me/.ssh/id_rsa");
     let story = scene.story();
     assert!(story.iter().any(|line| line.starts_with("ALERT sensitive_file_read")), "{story:?}");
+}
+
+#[test]
+fn podman_and_the_server_it_runs_are_one_server() {
+    let mut scene = Scene::new();
+    scene.podman();
+    let story = scene.story();
+    assert_eq!(
+        story.first().map(String::as_str),
+        Some("discovered weather by config"),
+        "{story:?}"
+    );
+    let told: Vec<&String> = story.iter().filter(|line| line.starts_with("exec")).collect();
+    assert_eq!(
+        told,
+        [
+            "exec /usr/bin/podman startup",
+            "exec /usr/bin/conmon startup",
+            "exec /usr/bin/crun startup",
+            "exec /srv/weather startup"
+        ]
+    );
+    scene.greet_through(11, 14);
+    assert_eq!(
+        scene.story(),
+        [
+            "session -",
+            "discovered weather by handshake+config",
+            "session 2025-06-18",
+            "discovered weather by handshake+config",
+            "call 0 initialize ok",
+        ]
+    );
+    scene.call_through(11, 14, 1, "/data/a");
+    assert_eq!(scene.story(), ["open /data/a requested 1", "call 1 read ok"]);
+    // What the runtime's own processes do in a call is the server's, too.
+    let params = json!({"name": "read", "arguments": {}});
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params});
+    scene.passed_in(11, 14, &call);
+    scene.open(12, "/b");
+    assert_eq!(scene.story(), ["open /b covert 2"]);
+    scene.exit(14, 0);
+    scene.exit(12, 0);
+    scene.forget();
+    scene.exit(11, 0);
+    assert_eq!(scene.story(), ["exit 11 0", "call 2 read no_response", "exited weather"]);
+}
+
+#[test]
+fn effects_in_a_container_carry_it() {
+    let mut scene = Scene::new();
+    scene.podman();
+    scene.greet_through(11, 14);
+    scene.call_through(11, 14, 1, "/data/a");
+    scene.fork(14, 15);
+    scene.open(15, "/data/b");
+    scene.open(12, "/c");
+    let containers: Vec<Value> = scene
+        .of_type("file.open")
+        .iter()
+        .map(|record| record["process"].get("container").cloned().unwrap_or_default())
+        .collect();
+    let inside = json!({"id": ID, "runtime": "docker"});
+    assert_eq!(containers, [inside.clone(), inside.clone(), Value::Null]);
+    // Runtime and id are known with the exec itself.
+    let execs = scene.of_type("process.exec");
+    let entered = execs.iter().find(|record| record["exec"]["path"] == "/srv/weather").unwrap();
+    assert_eq!(entered["process"]["container"], inside);
+    assert_eq!(entered["server"]["name"], "weather");
+}
+
+#[test]
+fn a_shell_that_a_container_is_entered_with_is_no_finding() {
+    let mut scene = Scene::new();
+    scene.podman();
+    scene.forget();
+    // As `podman exec` does for a health check.
+    scene.spawn(12, 20, (301, 302), "/usr/bin/crun", &["crun", "exec", ID]);
+    scene.enter(20, CGROUP, "/bin/sh");
+    let story = scene.story();
+    assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
+    scene.fork(14, 21);
+    scene.exec(21, "/bin/sh", &["sh", "-c", "id"]);
+    let story = scene.story();
+    assert!(story.iter().any(|line| line.starts_with("ALERT shell_spawn")), "{story:?}");
+}
+
+#[test]
+fn a_runtime_client_that_nothing_names_is_found_by_the_handshake_within() {
+    let mut scene = Scene::new();
+    scene.containers.insert(CGROUP.into(), labelled("weather"));
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/podman", &["podman", "exec", "-i", "x", "y"]);
+    scene.spawn(11, 13, OTHER_CHANNEL, "/usr/bin/crun", &["crun", "exec", ID]);
+    scene.enter(13, CGROUP, "/srv/weather");
+    scene.greet_through(11, 13);
+    scene.call_through(11, 13, 1, "/data/a");
+    let story = scene.effects();
+    let discovered = story.iter().rfind(|line| line.starts_with("discovered"));
+    assert_eq!(discovered.unwrap(), "discovered own-name by handshake", "{story:?}");
+    assert_eq!(scene.pipeline.standing().servers, 1);
+    assert_eq!(story.iter().filter(|line| line.contains("initialize")).count(), 1, "{story:?}");
+    assert!(story.contains(&"open /data/a requested 1".to_owned()), "{story:?}");
+}
+
+/// Two `docker run` at once, and the servers they stand for below the shim: 11 with 21, 12 with 22.
+fn dockers(first: &[&str], second: &[&str]) -> Scene {
+    let mut scene = Scene::with_container("", "weather");
+    let other = Container { id: OTHER_ID.into(), name: Some("two".into()), ..labelled("other") };
+    scene.containers.insert(OTHER_CGROUP.into(), other);
+    scene.containers.get_mut(CGROUP).unwrap().name = Some("one".into());
+    scene.config("docked", "docker", &first[1..]);
+    scene.spawn(CLIENT, 11, (101, 102), "/usr/bin/docker", first);
+    scene.spawn(CLIENT, 12, (103, 104), "/usr/bin/docker", second);
+    for (pid, stdio, cgroup) in [(21, (201, 202), CGROUP), (22, (203, 204), OTHER_CGROUP)] {
+        scene.fork(SHIM, pid);
+        scene.tasks.get_mut(&pid).unwrap().stdio = stdio;
+        scene.enter(pid, cgroup, "/srv/weather");
+    }
+    scene
+}
+
+#[test]
+fn docker_s_client_and_the_server_its_daemon_started_are_one_server() {
+    let mut scene = dockers(
+        &["docker", "run", "-i", "--name", "one", "img"],
+        &["docker", "run", "-i", "--name=two", "img"],
+    );
+    // Both clients say the same at the same time: the names tell who is who.
+    for pid in [11, 12, 21, 22] {
+        scene.asked(pid, &initialize());
+    }
+    for pid in [21, 22, 11, 12] {
+        scene.answered(pid, &initialized("own-name"));
+    }
+    scene.call_through(12, 22, 7, "/data/two");
+    let opened = scene.of_type("file.open");
+    assert_eq!(opened[0]["process"]["container"]["name"], "two");
+    assert_eq!(
+        opened[0]["server"]["id"],
+        opened[0]["call"]["uid"].as_str().unwrap().rsplit_once('/').unwrap().0
+    );
+    let founder = scene.tasks[&12].start_time / (10 * MILLISECOND);
+    assert_eq!(opened[0]["server"]["id"], format!("12-{founder}"));
+    let ids: std::collections::BTreeSet<String> = scene
+        .of_type("server.discovered")
+        .iter()
+        .map(|record| record["server"]["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), 2, "{ids:?}");
+    let calls = scene.of_type("mcp.call");
+    assert_eq!(calls.len(), 3, "two greetings and a call");
+}
+
+#[test]
+fn of_two_that_nothing_names_what_only_one_heard_decides() {
+    let same = &["docker", "run", "-i", "img"];
+    let mut scene = dockers(same, same);
+    for pid in [11, 12, 21] {
+        scene.asked(pid, &initialize());
+    }
+    let call =
+        |id| json!({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": {"cursor": "a"}});
+    for pid in [21, 12] {
+        scene.answered(pid, &initialized("own-name"));
+    }
+    scene.passed_in(12, 21, &call(9));
+    scene.open(21, "/data/a");
+    let opened = scene.of_type("file.open");
+    let founder = scene.tasks[&12].start_time / (10 * MILLISECOND);
+    assert_eq!(opened[0]["server"]["id"], format!("12-{founder}"));
+}
+
+#[test]
+fn a_server_in_a_container_that_nobody_relays_stands_alone() {
+    let mut scene = Scene::with_container("", "weather");
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/docker", &["docker", "ps"]);
+    scene.contained(21, OTHER_CHANNEL, "/srv/weather");
+    scene.initialize(21);
+    scene.wait(SECOND);
+    let story = scene.effects();
+    assert_eq!(
+        story.first().map(String::as_str),
+        Some("discovered weather by handshake"),
+        "{story:?}"
+    );
+    let record = scene.pipeline.standing();
+    assert_eq!(record.servers, 1);
+}
+
+#[test]
+fn the_container_s_label_names_the_one_server() {
+    let mut scene = Scene::with(NAMED);
+    scene.podman();
+    scene.greet_through(11, 14);
+    let story = scene.effects();
+    let last = story.iter().rfind(|line| line.starts_with("discovered")).unwrap();
+    assert_eq!(last, "discovered mine by explicit+handshake+config", "{story:?}");
+    let ids: std::collections::BTreeSet<String> = scene
+        .of_type("server.discovered")
+        .iter()
+        .map(|record| record["server"]["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), 0, "the story was taken: {ids:?}");
+    assert_eq!(scene.pipeline.standing().servers, 1);
+}
+
+#[test]
+fn servers_that_run_in_containers_already_are_shown_with_them() {
+    let mut scene = Scene::with_container("", "weather");
+    scene.was_running(SHIM, 21, OTHER_CHANNEL, "/srv/weather", &["weather"]);
+    CGROUP.clone_into(&mut scene.tasks.get_mut(&21).unwrap().cgroup);
+    scene.containers.get_mut(CGROUP).unwrap().image = Some("img:1".into());
+    scene.look();
+    scene.initialize(21);
+    let record = scene.of_type("server.discovered")[0];
+    assert_eq!(record["process"]["container"]["image"], "img:1");
 }

@@ -116,6 +116,7 @@ impl Scene {
             self.records.push(record);
         }
         let mut looked = Vec::new();
+        let mut read = Vec::new();
         for action in self.pipeline.take_actions() {
             match &action {
                 Action::SetInstance { id, stdin_inode, stdout_inode } => {
@@ -131,9 +132,15 @@ impl Scene {
                     }
                 }
                 Action::LookForConfigs { pid } => looked.extend(self.looks.then_some(*pid)),
+                Action::LookForContainer { cgroup } => read.push(cgroup.clone()),
                 Action::SetWatching(_) | Action::LookAgain => {}
             }
             self.actions.push(action);
+        }
+        for cgroup in read {
+            if let Some(container) = self.containers.get(&cgroup).cloned().map(Box::new) {
+                self.input(Input::Container { time: self.now, cgroup, container });
+            }
         }
         for pid in looked {
             self.looked(pid);

@@ -302,13 +302,15 @@ fn a_process_may_read_its_own_environment() {
     assert!(fires(&mut scene, &read("/proc/1/environ")));
     // Outside containers the path tells; the argument can be changed while the call runs.
     assert!(fires(&mut scene, &link("/proc/self/environ", "/proc/1/environ")));
-    scene.process.container = Some(Container {
+    scene.process.container = Some(std::sync::Arc::new(Container {
         id: "c".into(),
         runtime: "docker".into(),
+        name: None,
         image: None,
         pod: None,
+        pod_name: None,
         namespace: None,
-    });
+    }));
     assert!(!fires(&mut scene, &link("/proc/self/environ", "/proc/7/environ")));
     assert!(fires(&mut scene, &read("/proc/1/environ")));
 }

@@ -1,0 +1,88 @@
+//! Paths of cgroups by their ids, in bounded number.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Most cgroups that are known at a time; the one that was added longest ago gives way.
+pub const CAPACITY: usize = 16_384;
+/// Most processes whose cgroup has been read for their next exec.
+const WAITING: usize = 1_024;
+
+/// Which cgroup an exec happens in.
+#[derive(Clone, Debug, Default)]
+pub struct Cgroups {
+    by_id: BTreeMap<u64, Arc<str>>,
+    order: VecDeque<u64>,
+    /// Processes on hosts whose containers are in hierarchies of version 1, which have no ids in events.
+    waiting: BTreeMap<u32, Arc<str>>,
+    /// Paths that were asked about.
+    met: BTreeSet<String>,
+}
+
+impl Cgroups {
+    /// The path of a cgroup of version 2.
+    pub fn insert(&mut self, id: u64, path: &str) {
+        if self.by_id.insert(id, Arc::from(path)).is_none() {
+            self.order.push_back(id);
+            if self.order.len() > CAPACITY
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.by_id.remove(&oldest);
+            }
+        }
+    }
+
+    /// The path of the cgroup of one process, for its next exec alone.
+    pub fn expect(&mut self, pid: u32, path: &str) {
+        // Its exec was lost, or the kernel's batch ended before it: the oldest are no use any more.
+        if self.waiting.len() >= WAITING {
+            self.waiting.clear();
+        }
+        self.waiting.insert(pid, Arc::from(path));
+    }
+
+    /// True when this path is met for the first time, as far as is remembered.
+    pub fn meet(&mut self, path: &str) -> bool {
+        if self.met.contains(path) {
+            return false;
+        }
+        if self.met.len() >= CAPACITY {
+            self.met.clear();
+        }
+        self.met.insert(path.to_owned())
+    }
+
+    /// The path of the cgroup that a process executes a program in.
+    pub fn at_exec(&mut self, pid: u32, id: u64) -> Option<Arc<str>> {
+        self.waiting.remove(&pid).or_else(|| self.by_id.get(&id).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_for_a_process_comes_first_and_once() {
+        let mut cgroups = Cgroups::default();
+        cgroups.insert(7, "/a");
+        cgroups.expect(11, "/b");
+        assert_eq!(cgroups.at_exec(11, 7).as_deref(), Some("/b"));
+        assert_eq!(cgroups.at_exec(11, 7).as_deref(), Some("/a"));
+        assert_eq!(cgroups.at_exec(11, 8), None);
+    }
+
+    #[test]
+    fn both_tables_are_bounded() {
+        let mut cgroups = Cgroups::default();
+        for number in 0..CAPACITY as u64 + 10 {
+            cgroups.insert(number, "/x");
+            cgroups.expect(u32::try_from(number).unwrap(), "/x");
+            assert!(cgroups.meet(&number.to_string()));
+            assert!(!cgroups.meet(&number.to_string()));
+        }
+        assert_eq!((cgroups.by_id.len(), cgroups.order.len()), (CAPACITY, CAPACITY));
+        assert!(cgroups.waiting.len() <= WAITING && cgroups.met.len() <= CAPACITY);
+        assert_eq!(cgroups.at_exec(0, 9), None, "the oldest gave way");
+    }
+}

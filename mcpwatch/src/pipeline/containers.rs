@@ -1,0 +1,90 @@
+//! Which container a process runs in: told by its cgroup at each exec, inherited at fork. What the host
+//! shows of a container beyond runtime and id comes a moment later.
+
+use std::sync::Arc;
+
+use crate::event::ProcessKey;
+use crate::host::containers::{Container, layouts};
+
+use super::input::Cgroup;
+use super::{Action, Pipeline};
+
+/// How groups end that systemd makes for what is no container, unless a layout says otherwise.
+const NO_CONTAINER: &[&str] = &[".service", ".slice", ".scope"];
+
+impl Pipeline {
+    /// Cgroups that processes were found in at their exec, which comes next.
+    pub(super) fn cgroups_read(&mut self, groups: &[Cgroup]) {
+        for group in groups {
+            if group.id == 0 {
+                self.cgroups.expect(group.pid, &group.path);
+            } else {
+                self.cgroups.insert(group.id, &group.path);
+            }
+            self.meet(&group.path);
+        }
+    }
+
+    /// A cgroup was seen: when it is that of a container, runtime and id are known, and the rest is asked for.
+    pub(super) fn meet(&mut self, cgroup: &str) {
+        if self.containers.get(cgroup).is_some() || !self.cgroups.meet(cgroup) {
+            return;
+        }
+        let container = layouts::of_cgroup(cgroup);
+        let plain = cgroup.trim_matches('/').is_empty()
+            || NO_CONTAINER.iter().any(|ending| cgroup.ends_with(ending));
+        if container.is_some() || !plain {
+            self.actions.push(Action::LookForContainer { cgroup: cgroup.to_owned() });
+        }
+        if let Some(container) = container {
+            self.containers.insert(cgroup, container);
+        }
+    }
+
+    /// The cgroup that a process executes a program in. One of which none is known stays where it was.
+    pub(super) fn cgroup_at_exec(&mut self, process: ProcessKey, cgroup: u64) -> Arc<str> {
+        self.cgroups.at_exec(process.pid, cgroup).unwrap_or_else(|| {
+            let before = self.processes.get(process).map(|entry| Arc::clone(&entry.cgroup));
+            before.unwrap_or_else(|| Arc::from(""))
+        })
+    }
+
+    /// What the host shows of a container. Processes in it are shown with that from now on.
+    pub(super) fn container_read(&mut self, cgroup: &str, container: Container) {
+        let named = self.explicit.knows(&container);
+        if !self.containers.insert(cgroup, container) {
+            return;
+        }
+        let Some(shown) = self.containers.shown(cgroup).cloned() else { return };
+        for entry in self.processes.iter_mut() {
+            if &*entry.cgroup == cgroup {
+                Arc::make_mut(&mut entry.shown).container = Some(Arc::clone(&shown));
+            }
+        }
+        let here: Vec<u64> = self
+            .instances
+            .values()
+            .filter(|instance| instance.cgroup == cgroup)
+            .map(|instance| instance.id)
+            .collect();
+        for id in here {
+            self.judge(id);
+        }
+        if named {
+            // What runs in it already was not asked about one by one.
+            self.actions.push(Action::LookAgain);
+        }
+    }
+
+    /// A process was found in a cgroup.
+    pub(super) fn contain(&mut self, process: ProcessKey, cgroup: &str) {
+        let shown = self.containers.shown(cgroup).cloned();
+        let Some(entry) = self.processes.get_mut(process).filter(|_| !cgroup.is_empty()) else {
+            return;
+        };
+        entry.cgroup = Arc::from(cgroup);
+        if entry.shown.container != shown {
+            Arc::make_mut(&mut entry.shown).container = shown;
+        }
+    }
+}
