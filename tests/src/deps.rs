@@ -53,6 +53,11 @@ impl Deps {
         self.program("promtool")
     }
 
+    /// The root of a small Debian, for containers.
+    pub fn root_file_system(&self) -> PathBuf {
+        self.existing("rootfs")
+    }
+
     /// A Debian program: from the unpacked package, else the installed one.
     fn program(&self, name: &str) -> PathBuf {
         let unpacked = self.root.join("debian/usr/bin").join(name);

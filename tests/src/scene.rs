@@ -39,6 +39,7 @@ struct Control {
 #[derive(Default)]
 pub struct SceneBuilder {
     network: bool,
+    cgroups: Option<&'static str>,
 }
 
 impl SceneBuilder {
@@ -46,6 +47,20 @@ impl SceneBuilder {
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = true;
+        self
+    }
+
+    /// A mount namespace in which a container runtime finds cgroups of version 1 alone.
+    #[must_use]
+    pub fn cgroups_v1(mut self) -> Self {
+        self.cgroups = Some("--cgroups-v1");
+        self
+    }
+
+    /// The same with version 2.
+    #[must_use]
+    pub fn cgroups_v2(mut self) -> Self {
+        self.cgroups = Some("--cgroups-v2");
         self
     }
 
@@ -64,7 +79,7 @@ impl SceneBuilder {
         let socket = root.join("anchor.sock");
         let listener = UnixListener::bind(&socket).expect("a socket in a temporary folder");
         let mut command = Command::new(own_program("anchor"));
-        command.arg(&socket).stdin(Stdio::null());
+        command.arg(&socket).args(self.cgroups).stdin(Stdio::null());
         if self.network {
             command.args([
                 format!("{}/32", address::WEB),

@@ -1,5 +1,6 @@
 //! What the end-to-end tests need from outside, put into one folder of the build folder: official
-//! MCP servers and SDKs, and a Prometheus. Nothing of it is installed into the system.
+//! MCP servers and SDKs, a Prometheus, and a root file system for containers. Nothing of it is installed into
+//! the system, but the programs that the tests call by name are.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -8,6 +9,7 @@ use std::process::Command;
 
 use crate::failure::{Failure, Fix, Missing};
 use crate::process::{self, Step};
+use crate::run::find_sudo;
 use crate::system;
 use crate::workspace;
 
@@ -25,6 +27,9 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3"),
+    ("podman", "podman"),
+    ("crun", "crun"),
+    ("debootstrap", "debootstrap"),
 ];
 
 /// One set of dependencies, installed together into a folder of its own.
@@ -66,6 +71,13 @@ pub const SETS: &[Set] = &[
         manifests: &[],
         built_by: &[],
         install: install_prometheus,
+    },
+    Set {
+        name: "rootfs",
+        content: "a Debian root file system for containers",
+        manifests: &[],
+        built_by: &["debootstrap"],
+        install: install_root_file_system,
     },
 ];
 
@@ -176,6 +188,10 @@ fn manifest(name: &str) -> PathBuf {
 
 /// Removes a file or a whole folder; a path that is not there is fine.
 fn remove(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() && !system::is_root() && path.ends_with("rootfs") {
+        // What debootstrap made belongs to root.
+        return process::run(as_root("rm")?.arg("-rf").arg(path));
+    }
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -242,6 +258,28 @@ fn install_prometheus(folder: &Path, log: &Log) -> Result<(), Failure> {
         symlink(found, &link).map_err(|error| Failure::file("create", &link, &error))?;
     }
     Ok(())
+}
+
+/// Of the host's own release where that is Debian: the programs of the tests are built against its libraries.
+fn install_root_file_system(folder: &Path, log: &Log) -> Result<(), Failure> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = |key: &str| release.lines().find_map(|line| line.strip_prefix(key));
+    let suite = match value("ID=") {
+        Some("debian") => value("VERSION_CODENAME=").unwrap_or("stable"),
+        _ => "stable",
+    };
+    let mut debootstrap = as_root("debootstrap")?;
+    debootstrap.args(["--variant=minbase", suite]).arg(folder);
+    process::run_quietly(&mut debootstrap, &log.0)
+}
+
+fn as_root(program: &str) -> Result<Command, Failure> {
+    if system::is_root() {
+        return Ok(Command::new(program));
+    }
+    let mut sudo = Command::new(find_sudo("making a root file system for the container tests")?);
+    sudo.args(["--", program]);
+    Ok(sudo)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The root of a scene's process tree. The agent is started with `--descendants-of` this process
 //! before anything else runs, so it sees the scene from its first moment and nothing else, ever.
 //!
-//! `anchor SOCKET [ADDRESS/PREFIX…]`: with addresses, a network namespace of its own with them on `lo`,
-//! which nothing can leave. Takes one JSON command a line on the socket, `{"argv", "env", "cwd", "log"}`,
+//! `anchor SOCKET [CGROUPS] [ADDRESS/PREFIX…]`: with addresses, a network namespace of its own with them on
+//! `lo`, which nothing can leave. With `--cgroups-v1` or `--cgroups-v2`, a mount namespace in which runtimes see
+//! no other hierarchies than these: they refuse to work with both. Takes one JSON command a line on the socket, `{"argv", "env", "cwd", "log"}`,
 //! starts it and answers `{"pid"}`. When the socket closes, everything it started is ended.
 
 use std::env;
@@ -19,7 +20,11 @@ use serde_json::{Value, json};
 fn main() {
     let mut arguments = env::args().skip(1);
     let socket = arguments.next().expect("the first argument is the control socket");
-    let addresses: Vec<String> = arguments.collect();
+    let (options, addresses): (Vec<String>, Vec<String>) =
+        arguments.partition(|argument| argument.starts_with("--"));
+    for option in &options {
+        enter_mounts(option == "--cgroups-v2");
+    }
     if !addresses.is_empty() {
         enter_network(&addresses);
     }
@@ -57,9 +62,34 @@ fn enter_network(addresses: &[String]) {
     }
 }
 
+/// A mount namespace whose cgroups are of one version, where the machine has both.
+fn enter_mounts(unified: bool) {
+    // SAFETY: unshare(2) with CLONE_NEWNS touches no memory; there is one thread so far.
+    let done = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert!(done == 0, "cannot make a mount namespace: {}", io::Error::last_os_error());
+    run("mount", &["--make-rprivate", "/"]);
+    let both = "/sys/fs/cgroup/unified";
+    if !std::path::Path::new(both).exists() {
+        return;
+    }
+    if unified {
+        run("umount", &["--lazy", "/sys/fs/cgroup"]);
+        run("mount", &["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]);
+    } else {
+        run("umount", &["--lazy", both]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program)
+        .args(arguments)
+        .status()
+        .expect("iproute2 and util-linux are installed");
+    assert!(status.success(), "{program} {} failed: {status}", arguments.join(" "));
+}
+
 fn ip(arguments: &[&str]) {
-    let status = Command::new("ip").args(arguments).status().expect("ip (iproute2) is installed");
-    assert!(status.success(), "ip {} failed: {status}", arguments.join(" "));
+    run("ip", arguments);
 }
 
 /// Orphans of the scene come back to this process instead of leaving its tree.

@@ -1,0 +1,186 @@
+//! Servers in real containers: one server each, its channel read inside, its effects with the container.
+
+use std::collections::BTreeSet;
+
+use mcpwatch_tests::{
+    Client, Crun, Era, Podman, Records, Scene, SceneBuilder, Sdk, request_id, text,
+};
+use serde_json::{Value, json};
+
+/// The key in the scene's home, which containers have as root's home.
+const KEY: &str = "/root/.ssh/id_rsa";
+
+fn set(builder: SceneBuilder) -> Scene {
+    let scene = builder.build();
+    scene.write(".ssh/id_rsa", mcpwatch_tests::CANARY);
+    scene.write("notes.txt", "Nothing to see here.\n");
+    scene
+}
+
+/// Ids of the servers that were told of.
+fn servers(records: &Records) -> BTreeSet<String> {
+    records
+        .0
+        .iter()
+        .filter(|record| record.get("server").is_some())
+        .map(|record| text(record, "server.id").to_owned())
+        .collect()
+}
+
+/// Uses a server: an ordinary read, a covert one of the key, a shell. Gives the results.
+fn use_it(client: &Client, name: &str) -> [Value; 3] {
+    let read = client.call(name, "read_file", json!({"path": "/root/notes.txt"}));
+    let key = client.call(name, "get_time", json!({"zone": "Europe/Zurich"}));
+    let shell = client.call(name, "run_command", json!({"command": "echo done"}));
+    client.close(&[]);
+    for result in [&read, &key, &shell] {
+        assert_ne!(result["isError"], true, "{result}");
+    }
+    [read, key, shell]
+}
+
+/// What holds for every server in a container that was used like this.
+fn check(records: &Records, name: &str, results: &[Value; 3], runtime: &str) {
+    assert_eq!(servers(records).len(), 1, "one server: {:?}", servers(records));
+    for (tool, result) in ["read_file", "get_time", "run_command"].iter().zip(results) {
+        let call = records.call(name, tool);
+        assert_eq!(&call["call"]["id"], request_id(result), "{tool}");
+        assert_eq!(text(call, "call.status"), "ok", "{tool}");
+    }
+    let sessions = records.of("mcp.session").count();
+    assert_eq!(sessions, 1, "the handshake is told once");
+    let effects = [
+        ("file.open", "file.path", "/root/notes.txt", "requested", 0),
+        ("file.open", "file.path", KEY, "covert", 1),
+        ("process.exec", "exec.path", "/usr/bin/dash", "requested", 2),
+    ];
+    for (kind, field, value, relation, call) in effects {
+        let effect = records.of(kind).find(|record| text(record, field) == value);
+        let effect = effect.unwrap_or_else(|| panic!("{kind} of {value}"));
+        assert_eq!(text(effect, "process.container.runtime"), runtime, "{value}");
+        assert_eq!(text(effect, "relation"), relation, "{value}");
+        assert_eq!(&effect["call"]["id"], request_id(&results[call]), "{value}");
+    }
+    let alerts: Vec<(&str, &str)> = records
+        .alerts(2)
+        .map(|alert| (text(alert, "alert.rule"), text(alert, "relation")))
+        .collect();
+    assert_eq!(alerts, [("sensitive_file_read", "covert"), ("shell_spawn", "requested")]);
+}
+
+/// A container of podman of which the settings know the label.
+fn podman(sdk: Sdk) {
+    let scene = set(SceneBuilder::default().network().cgroups_v1());
+    let podman = Podman::new(&scene);
+    let options = ["--name", "weather-1", "--label", "com.example.mcp=weather"];
+    let config = scene.config(&[("weather", podman.labelled(&options))]);
+    let agent = scene.agent().start();
+    let client = scene.client(sdk);
+    client.open(&config, &["weather"], Era::Default);
+    let results = use_it(&client, "weather");
+    agent.find("its end", |record| text(record, "type") == "server.exited");
+    let records = agent.stop().records;
+    check(&records, "weather", &results, "podman");
+    let inside = records.of("file.open").find(|record| text(record, "file.path") == KEY);
+    let container = &inside.expect("checked above")["process"]["container"];
+    assert_eq!(container["id"].as_str().map(str::len), Some(64), "{container}");
+    assert_eq!(container["name"], "weather-1", "{container}");
+    // The server is what the client started, with the evidence of both.
+    let server = &records.of("server.discovered").last().expect("it was found")["server"];
+    let kinds: BTreeSet<&str> = server["evidence"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|piece| text(piece, "kind"))
+        .collect();
+    assert!(kinds.contains("config") && kinds.contains("handshake"), "{server}");
+    // What the runtime does on its way in is the server's start, and outside of the container.
+    let entered = records.of("process.exec").find(|one| text(one, "exec.path") == "/mnt/labelled");
+    assert_eq!(
+        text(entered.expect("the server's own exec"), "process.container.runtime"),
+        "podman"
+    );
+    let runtime =
+        records.of("process.exec").find(|one| text(one, "exec.path").ends_with("/conmon"));
+    assert!(runtime.expect("podman starts conmon")["process"].get("container").is_none());
+}
+
+#[test]
+fn podman_run_of_an_mcp_json_is_one_server_with_python() {
+    podman(Sdk::Python);
+}
+
+#[test]
+fn podman_run_of_an_mcp_json_is_one_server_with_typescript() {
+    podman(Sdk::TypeScript);
+}
+
+#[test]
+fn a_container_s_label_names_its_server() {
+    let scene = set(SceneBuilder::default().network().cgroups_v1());
+    let podman = Podman::new(&scene);
+    let entry = podman.labelled(&["--label", "com.example.mcp=weather"]);
+    let servers_file = json!({"mcpServers": {"unlisted": entry}});
+    let config = scene.write("elsewhere/servers.json", &servers_file.to_string());
+    let settings =
+        "[[server]]\nname = \"mine\"\n[server.container]\nlabel = [\"com.example.mcp=wea*\"]\n";
+    let agent = scene.agent().settings(settings).start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["unlisted"], Era::Default);
+    let results = use_it(&client, "unlisted");
+    agent.find("its end", |record| text(record, "type") == "server.exited");
+    let records = agent.stop().records;
+    check(&records, "mine", &results, "podman");
+    let server = &records.of("server.exited").last().expect("it ended")["server"];
+    let explicit = server["evidence"].as_array().into_iter().flatten();
+    assert!(explicit.into_iter().any(|piece| text(piece, "kind") == "explicit"), "{server}");
+}
+
+/// A container of crun alone, whose process has the client's own pipes, in each version of cgroups.
+fn crun(builder: SceneBuilder) {
+    let scene = set(builder);
+    let crun = Crun::new(&scene, &json!({"com.example.mcp": "weather"}));
+    let config = scene.config(&[("bare", crun.labelled())]);
+    let settings =
+        "[[server]]\nname = \"mine\"\n[server.container]\nlabel = [\"com.example.mcp=weather\"]\n";
+    let agent = scene.agent().settings(settings).start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["bare"], Era::Default);
+    let results = use_it(&client, "bare");
+    agent.find("its end", |record| text(record, "type") == "server.exited");
+    let records = agent.stop().records;
+    check(&records, "bare", &results, "crun");
+    let inside = records.of("file.open").find(|record| text(record, "file.path") == KEY);
+    assert_eq!(text(inside.expect("checked above"), "process.container.id"), crun.id);
+}
+
+#[test]
+fn a_container_of_crun_is_known_by_its_cgroup_of_version_2() {
+    crun(SceneBuilder::default().network().cgroups_v2());
+}
+
+#[test]
+fn a_container_of_crun_is_known_by_its_cgroup_of_version_1() {
+    crun(SceneBuilder::default().network().cgroups_v1());
+}
+
+#[test]
+fn a_server_that_runs_in_a_container_already_is_shown_with_it() {
+    let scene = set(SceneBuilder::default().network().cgroups_v1());
+    let podman = Podman::new(&scene);
+    let config = scene.config(&[("weather", podman.labelled(&["--name", "weather-2"]))]);
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["weather"], Era::Default);
+    let agent = scene.agent().start();
+    agent.find("its discovery", |record| text(record, "type") == "server.discovered");
+    let result = client.call("weather", "get_time", json!({"zone": "Europe/Zurich"}));
+    client.close(&[]);
+    agent.find("its end", |record| text(record, "type") == "server.exited");
+    let records = agent.stop().records;
+    assert_eq!(servers(&records).len(), 1, "{:?}", servers(&records));
+    let inside = records.of("file.open").find(|record| text(record, "file.path") == KEY);
+    let inside = inside.expect("the key was read");
+    assert_eq!(text(inside, "process.container.name"), "weather-2");
+    assert_eq!(&inside["call"]["id"], request_id(&result));
+    assert_eq!(&records.call("weather", "get_time")["call"]["id"], request_id(&result));
+}
