@@ -234,3 +234,16 @@ fn random_bytes_never_panic_and_always_end() {
         while next(&mut rest).is_some() {}
     }
 }
+
+#[test]
+fn results_no_system_call_has_are_read_all_the_same() {
+    let open = event(4, i32::MIN.into(), bytemuck::bytes_of(&open_body(0, 0, 0)), b"");
+    let EventKind::Open(open) = one(&open).kind else { panic!() };
+    assert_eq!(open.result, Err(i32::MAX));
+    let mut body: wire::Net = bytemuck::Zeroable::zeroed();
+    body.has_result = 1;
+    let EventKind::Net(net) = one(&event(5, i64::MIN, bytemuck::bytes_of(&body), b"")).kind else {
+        panic!()
+    };
+    assert_eq!(net.result, Some(Err(i32::MAX)));
+}
