@@ -15,6 +15,8 @@ pub fn check(_: &[String]) -> Result<(), Failure> {
 
     let step = Step::start("Formatting");
     process::run(toolchain.cargo().args(["fmt", "--all", "--check"]))?;
+    // Not in the workspace, see its Cargo.toml.
+    process::run(toolchain.cargo().args(["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"]))?;
     step.done();
 
     let step = Step::start("Lints");

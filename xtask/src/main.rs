@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod doctor;
 mod failure;
+mod fuzz;
 mod process;
 mod run;
 mod system;
@@ -75,6 +76,12 @@ const TASKS: &[Task] = &[
         act: vm::vm,
     },
     Task {
+        name: "fuzz",
+        arguments: "[--seconds N] [TARGET]",
+        about: &["try every parser with bytes nobody thought of, N seconds each (60)"],
+        act: fuzz::fuzz,
+    },
+    Task {
         name: "doctor",
         arguments: "",
         about: &["what building and testing needs: found, or how to install it"],
@@ -123,11 +130,11 @@ fn usage() -> String {
     for task in TASKS {
         let mut left = format!("{} {}", task.name, task.arguments);
         for line in task.about {
-            lines.push(format!("  {left:<25} {line}"));
+            lines.push(format!("  {left:<27} {line}"));
             left.clear();
         }
     }
-    lines.push(format!("  {:<25} this text", "help"));
+    lines.push(format!("  {:<27} this text", "help"));
     lines.join("\n")
 }
 

@@ -21,6 +21,9 @@ pub const LLVM_MAJOR: u32 = 22;
 /// Installed when no nightly that is already here fits: the one this project is built with every day.
 pub const PINNED_NIGHTLY: &str = "nightly-2026-05-20";
 
+/// The cargo-fuzz that `cargo xtask fuzz` uses.
+pub const FUZZ_VERSION: &str = "0.13.2";
+
 /// Outweighs `CARGO_TERM_QUIET`, which is meant for the cargo inside the build script: aya-build shows
 /// each line of its progress as a warning, again whenever anything is built.
 const LOUD: [&str; 2] = ["--config", "term.quiet=false"];
@@ -65,6 +68,13 @@ impl Toolchain {
     pub fn nightly_cargo(&self) -> Command {
         let mut command = self.prepared("rustup");
         command.args(["run", &self.nightly.name, "cargo"]).args(LOUD);
+        command
+    }
+
+    /// A program that calls cargo itself, and is to get that of the nightly.
+    pub fn with_nightly(&self, program: &Path) -> Command {
+        let mut command = self.prepared("rustup");
+        command.args(["run", &self.nightly.name]).arg(program).env_remove("CARGO_TERM_QUIET");
         command
     }
 
@@ -213,7 +223,7 @@ fn component(component: &str, toolchain: &str) -> Missing {
 
 /// The bpf-linker of [`LINKER_VERSION`]: on `PATH`, else in our cache folder.
 pub fn find_linker(nightly: &str) -> Result<PathBuf, Missing> {
-    let cache = linker_cache();
+    let cache = cache(&format!("bpf-linker-{LINKER_VERSION}"));
     let candidates =
         process::find_program("bpf-linker").into_iter().chain([cache.join("bin/bpf-linker")]);
     let wanted = format!("bpf-linker {LINKER_VERSION}");
@@ -244,9 +254,36 @@ pub fn find_linker(nightly: &str) -> Result<PathBuf, Missing> {
     })
 }
 
-/// Where our own bpf-linker is kept, so that every checkout and every clean build shares it.
-fn linker_cache() -> PathBuf {
-    workspace::cache().join(format!("bpf-linker-{LINKER_VERSION}"))
+/// The cargo-fuzz of [`FUZZ_VERSION`]: on `PATH`, else in our cache folder.
+pub fn find_cargo_fuzz() -> Result<PathBuf, Missing> {
+    let cache = cache(&format!("cargo-fuzz-{FUZZ_VERSION}"));
+    let candidates =
+        process::find_program("cargo-fuzz").into_iter().chain([cache.join("bin/cargo-fuzz")]);
+    let wanted = format!("cargo-fuzz {FUZZ_VERSION}");
+    for path in candidates {
+        let version = process::output(Command::new(&path).args(["fuzz", "--version"]));
+        if version.is_some_and(|version| version == wanted) {
+            return Ok(path);
+        }
+    }
+    Err(Missing {
+        what: format!("{wanted} is needed to run the fuzz targets"),
+        fix: Fix::Run(vec![
+            "cargo".into(),
+            "install".into(),
+            "cargo-fuzz".into(),
+            "--locked".into(),
+            "--version".into(),
+            FUZZ_VERSION.into(),
+            "--root".into(),
+            cache.display().to_string(),
+        ]),
+    })
+}
+
+/// Where a tool of our own is kept, so that every checkout and every clean build shares it.
+fn cache(tool: &str) -> PathBuf {
+    workspace::cache().join(tool)
 }
 
 #[cfg(test)]

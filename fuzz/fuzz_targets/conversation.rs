@@ -1,0 +1,6 @@
+//! The target `conversation` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| (mcpwatch_fuzz::targets::target("conversation").run)(
+    data
+));

@@ -1,0 +1,3 @@
+//! The fuzz targets of mcpwatch, for libFuzzer. `fuzz/README.md` says how they are run.
+
+pub mod targets;
