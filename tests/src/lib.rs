@@ -7,13 +7,16 @@ mod books;
 mod bpf;
 mod client;
 mod containers;
+mod daemon;
 mod deps;
+mod load;
 mod metrics;
 mod network;
 mod proc;
 mod records;
 mod scene;
 mod schema;
+mod soak;
 mod stage;
 
 pub use agent::{Agent, AgentBuilder, Outcome, Stopped};
@@ -21,12 +24,15 @@ pub use books::{check_identity, counter, counters, lost, lost_at};
 pub use bpf::{BpfObject, bpf_object_exists, bpf_objects};
 pub use client::{Client, Era, Pending, Sdk};
 pub use containers::{Crun, Podman};
+pub use daemon::{Daemon, Memory};
 pub use deps::{Deps, agent_program, deps, own_program, target, workspace};
+pub use load::{Done, Load, OpenPlan};
 pub use metrics::{Metrics, free_port, http_get};
 pub use network::{Visitor, address};
 pub use proc::{descendants, kill_descendants};
 pub use records::{Records, digest, int, severity_rank, text};
 pub use scene::{Scene, SceneBuilder};
+pub use soak::{Soaked, pipe, soak};
 pub use stage::{Bait, CANARY, request_id, said};
 
 /// Fails a test that was started without root, with a sentence.

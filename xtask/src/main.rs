@@ -76,6 +76,12 @@ const TASKS: &[Task] = &[
         act: vm::vm,
     },
     Task {
+        name: "soak",
+        arguments: "[--minutes N]",
+        about: &["steady mixed load for N minutes (60): no loss, flat memory (needs root)"],
+        act: bench::soak,
+    },
+    Task {
         name: "fuzz",
         arguments: "[--seconds N] [TARGET]",
         about: &["try every parser with bytes nobody thought of, N seconds each (60)"],

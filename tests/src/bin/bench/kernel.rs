@@ -12,6 +12,7 @@ const OBJ_GET_INFO_BY_FD: c_long = 15;
 const RAW_TRACEPOINT_OPEN: c_long = 17;
 const LINK_GET_FD_BY_ID: c_long = 30;
 const LINK_GET_NEXT_ID: c_long = 31;
+const ENABLE_STATS: c_long = 32;
 const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 const LINK_TYPE_RAW_TRACEPOINT: u32 = 1;
 
@@ -126,6 +127,20 @@ impl EmptyProgram {
             },
         )?;
         Ok(Self { _link: link, _program: program })
+    }
+}
+
+/// The kernel counts what each program takes for as long as this lives: like
+/// `kernel.bpf_stats_enabled`, but it ends with the process that asked for it.
+pub struct Statistics {
+    _fd: OwnedFd,
+}
+
+impl Statistics {
+    /// Asks for it.
+    pub fn enable() -> io::Result<Self> {
+        // `BPF_STATS_RUN_TIME`, the only type there is.
+        open(ENABLE_STATS, &mut 0_u32).map(|fd| Self { _fd: fd })
     }
 }
 

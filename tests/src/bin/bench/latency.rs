@@ -1,23 +1,17 @@
 //! Budget 5: from a system call to its alert, read by somebody; and what many alerts cost in memory.
 
-use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcpwatch_tests::{Scene, text};
+use mcpwatch_tests::{Daemon, OpenPlan, Scene, pipe, text};
 use serde_json::{Value, json};
 
 use crate::Effort;
-use crate::daemon::Daemon;
-use crate::load::Plan;
 use crate::report::{Budget, Limit, Report, digits};
 use crate::statistics::{quantile, sorted};
 use crate::throughput::{memory, memory_json};
@@ -35,7 +29,8 @@ pub fn measure(effort: Effort, report: &mut Report) {
     let folder = scene.home().join(".ssh");
     // Each its own key: an alert is raised once for each file of a call.
     let files = usize::try_from(RATE * seconds).expect("a few thousand");
-    let plan = Plan { folder: &folder, name: "id_", files, rate: RATE, seconds, processor: None };
+    let plan =
+        OpenPlan { folder: &folder, name: "id_", files, rate: RATE, seconds, processor: None };
     plan.make_files();
     let events = scene.backstage("events.pipe");
     let reader = pipe(&events);
@@ -44,7 +39,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
         let alerts = scope.spawn(|| read(reader, &done));
         let agent = Daemon::start(&scene, &events, None);
         agent.forget_peak();
-        let opens = plan.start(&scene).wait(&scene).opens;
+        let opens = plan.start(&scene).wait(&scene).made;
         thread::sleep(Duration::from_millis(500));
         let after = agent.memory();
         agent.stop();
@@ -87,19 +82,6 @@ pub fn measure(effort: Effort, report: &mut Report) {
             "memory_after": memory_json(&after),
         }),
     );
-}
-
-/// A named pipe and its reading end, which must be there before the agent opens the other.
-fn pipe(path: &Path) -> File {
-    let name = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
-    // SAFETY: mkfifo(3) reads a terminated string that outlives the call.
-    let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
-    assert!(made == 0, "mkfifo: {}", std::io::Error::last_os_error());
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .expect("a pipe can be opened to read")
 }
 
 /// Takes what the agent writes as it comes: how old each alert about a key was when it could be read, in

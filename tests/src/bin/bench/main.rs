@@ -1,7 +1,8 @@
 //! What watching costs, measured against the budgets; `docs/performance.md` tells what is measured how.
 //!
-//! `bench [--quick] [--only PART]…`: prints each part as it ends, then one table of all budgets, and writes
-//! everything to `target/bench/results.json`. The exit code tells whether it could run, not how fast.
+//! `bench [--quick] [--only PART]… [--docs]`: prints each part as it ends, then one table of all budgets, and
+//! writes everything to `target/bench/results.json`; with `--docs` the tables and plots of the document, too.
+//! The exit code tells whether it could run, not how fast.
 #![expect(
     clippy::cast_precision_loss,
     reason = "counts and times of a bench are far below 2^52, and shown with three digits"
@@ -9,10 +10,12 @@
 
 mod calls;
 mod conditions;
-mod daemon;
+mod document;
 mod kernel;
 mod latency;
-mod load;
+mod peers;
+mod plot;
+mod rates;
 mod report;
 mod statistics;
 mod throughput;
@@ -42,10 +45,14 @@ const PARTS: &[Part] = &[
     ("unwatched", unwatched::measure),
     ("throughput", throughput::measure),
     ("latency", latency::measure),
+    ("watched", rates::own_cost),
+    ("rates", rates::measure),
+    ("hooks", rates::hooks),
+    ("servers", rates::crowd),
 ];
 
 fn main() -> ExitCode {
-    let (effort, wanted) = match arguments() {
+    let Wanted { effort, parts, docs } = match arguments() {
         Ok(arguments) => arguments,
         Err(message) => {
             eprintln!("bench: {message}");
@@ -57,7 +64,7 @@ fn main() -> ExitCode {
     println!("{}\n", conditions::describe(&before));
     let mut report = Report::default();
     for (name, measure) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+        if parts.is_empty() || parts.iter().any(|word| word == name) {
             measure(effort, &mut report);
         }
     }
@@ -76,30 +83,42 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("in full: {}", path.display());
+    if docs && let Err(message) = document::write(&results, &conditions::describe(&before)) {
+        eprintln!("bench: {message}");
+        return ExitCode::FAILURE;
+    }
     ExitCode::SUCCESS
 }
 
-fn arguments() -> Result<(Effort, Vec<String>), String> {
-    let mut effort = Effort::Full;
-    let mut wanted = Vec::new();
+/// What was asked for.
+struct Wanted {
+    effort: Effort,
+    /// All when empty.
+    parts: Vec<String>,
+    docs: bool,
+}
+
+fn arguments() -> Result<Wanted, String> {
+    let mut wanted = Wanted { effort: Effort::Full, parts: Vec::new(), docs: false };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--quick" => effort = Effort::Quick,
+            "--quick" => wanted.effort = Effort::Quick,
+            "--docs" => wanted.docs = true,
             "--only" => {
                 let part = words.next().unwrap_or_default();
                 if !PARTS.iter().any(|(name, _)| *name == part) {
                     return Err(format!("`--only {part}`: there is no such part; {}", usage()));
                 }
-                wanted.push(part);
+                wanted.parts.push(part);
             }
             other => return Err(format!("`{other}` is no argument of the bench; {}", usage())),
         }
     }
-    Ok((effort, wanted))
+    Ok(wanted)
 }
 
 fn usage() -> String {
     let parts: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
-    format!("usage: cargo xtask bench [--quick] [--only {}]", parts.join("|"))
+    format!("usage: cargo xtask bench [--quick] [--docs] [--only {}]", parts.join("|"))
 }

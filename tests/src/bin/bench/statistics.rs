@@ -1,5 +1,7 @@
 //! The few numbers that many measurements come down to.
 
+use serde_json::{Value, json};
+
 /// Median and quartiles: extremes tell of the machine's neighbours more than of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
@@ -17,6 +19,11 @@ impl Spread {
         let sorted = sorted(values);
         let [low, median, high] = [0.25, 0.5, 0.75].map(|share| quantile(&sorted, share));
         Self { median, low, high }
+    }
+
+    /// For the JSON file.
+    pub fn json(self) -> Value {
+        json!({"median": self.median, "lower_quartile": self.low, "upper_quartile": self.high})
     }
 }
 

@@ -8,12 +8,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcpwatch_tests::Scene;
+use mcpwatch_tests::{Daemon, Done, Memory, OpenPlan, Scene};
 use serde_json::{Value, json};
 
 use crate::Effort;
-use crate::daemon::{Daemon, Memory};
-use crate::load::{Done, Plan};
 use crate::report::{Budget, Limit, Report, digits};
 
 /// What the budget asks for, in events a second.
@@ -47,11 +45,11 @@ struct Run {
 
 impl Run {
     fn opens_per_second(&self) -> f64 {
-        self.done.opens as f64 / self.done.seconds
+        self.done.made as f64 / self.done.seconds
     }
 
     fn is_complete(&self) -> bool {
-        self.recorded == self.done.opens && self.ring_full == 0 && self.output_lost == 0
+        self.recorded == self.done.made && self.ring_full == 0 && self.output_lost == 0
     }
 
     fn processor_time(&self) -> f64 {
@@ -60,7 +58,7 @@ impl Run {
 
     /// Microseconds of processor time for each event.
     fn cost(&self) -> f64 {
-        self.processor_time() * 1e6 / self.done.opens.max(1) as f64
+        self.processor_time() * 1e6 / self.done.made.max(1) as f64
     }
 }
 
@@ -95,7 +93,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
             "  {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>9} {:>8}  {}",
             if rate == 0 { "all".to_owned() } else { digits(rate as f64) },
             digits(run.opens_per_second()),
-            run.done.opens,
+            run.done.made,
             run.recorded,
             run.ring_full,
             run.output_lost,
@@ -136,7 +134,7 @@ fn conclude(runs: &[Run], report: &mut Report) {
         .map(|run| {
             json!({
                 "asked_per_second": run.rate,
-                "made": run.done.opens,
+                "made": run.done.made,
                 "seconds": run.done.seconds,
                 "recorded": run.recorded,
                 "ring_full": run.ring_full,
@@ -170,8 +168,14 @@ fn run(rate: u64, seconds: u64) -> Run {
         1 => (None, None),
         processors => (Some(0), Some(processors - 1)),
     };
-    let plan =
-        Plan { folder: &folder, name: "file-", files: FILES, rate, seconds, processor: servers };
+    let plan = OpenPlan {
+        folder: &folder,
+        name: "file-",
+        files: FILES,
+        rate,
+        seconds,
+        processor: servers,
+    };
     plan.make_files();
     let events = scene.backstage("events.jsonl");
     let mut agent = Daemon::start(&scene, &events, agents);
@@ -206,7 +210,7 @@ fn size(path: &Path) -> u64 {
 }
 
 /// Waits until the event file has not grown for half a second.
-fn settle(agent: &mut Daemon, events: &Path) {
+pub fn settle(agent: &mut Daemon, events: &Path) {
     let last = Cell::new((0, Instant::now()));
     agent.wait_until("everything is written", |_| {
         let (before, since) = last.get();

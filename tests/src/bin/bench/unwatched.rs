@@ -3,14 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use mcpwatch_tests::Scene;
+use mcpwatch_tests::{Daemon, OpenPlan, Scene};
 use serde_json::json;
 
 use crate::Effort;
 use crate::calls::{Bench, WORKLOADS};
-use crate::daemon::Daemon;
 use crate::kernel::{EmptyProgram, system_call_programs};
-use crate::load::Plan;
 use crate::report::{Budget, Limit, Report, digits};
 use crate::statistics::Spread;
 
@@ -118,6 +116,16 @@ pub fn measure(effort: Effort, report: &mut Report) {
             limit: Limit::AtMost(1.25),
         });
     }
+    for (number, workload) in WORKLOADS.iter().enumerate() {
+        let spread = ratios(|round| &round.watching, |round| &round.without, number);
+        report.add(Budget {
+            name: format!("something watched: {}, to no agent", workload.name),
+            measured: spread.median,
+            spread: Some(spread),
+            unit: "×",
+            limit: Limit::AtMost(workload.watched_at_most),
+        });
+    }
     report.details.insert("unwatched".into(), json!({"calls": details, "spoiled_rounds": spoiled}));
 }
 
@@ -158,8 +166,14 @@ fn with_agent(bench: &mut Bench, effort: Effort) -> Result<(Costs, Costs), Spoil
     let scene = Scene::new();
     let mut agent = Daemon::start(&scene, &scene.backstage("events.jsonl"), None);
     let idle = costs(bench, effort, 0)?;
-    let nothing =
-        Plan { folder: scene.home(), name: "", files: 0, rate: 0, seconds: 600, processor: None };
+    let nothing = OpenPlan {
+        folder: scene.home(),
+        name: "",
+        files: 0,
+        rate: 0,
+        seconds: 600,
+        processor: None,
+    };
     nothing.start(&scene);
     agent.wait_until("the server is watched", |agent| {
         agent.scrape().count("mcpwatch_servers", &[]) == 1

@@ -60,7 +60,7 @@ fn ask(call: &str, result: &str) -> io::Result<()> {
     }}))?;
     request(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
     let done = if call["tool"] == "talk" {
-        talk::talk(&call, &mut requests, &mut responses)?
+        talk::talk(&call, server.id(), &mut requests, &mut responses)?
     } else {
         let response =
             request(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {

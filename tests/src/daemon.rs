@@ -1,5 +1,5 @@
-//! The agent, unlike in the tests: nobody reads along and checks each record, because that would be most
-//! of what is measured.
+//! The agent as the bench and the soak start it: nobody reads along and checks each record, because that
+//! would be most of what is measured.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcpwatch_tests::{Metrics, Scene, agent_program, free_port, http_get};
+use crate::deps::agent_program;
+use crate::metrics::{Metrics, free_port, http_get};
+use crate::scene::Scene;
 
 /// Longest wait for the agent to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,6 +72,11 @@ impl Daemon {
             assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}\n{}", log());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// A scrape.

@@ -1,4 +1,4 @@
-//! A server at work in a scene: `src/bin/load.rs`, started and waited for.
+//! A server at work in a scene: `src/bin/load`, started and waited for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcpwatch_tests::{Scene, own_program};
 use serde_json::{Value, json};
 
-/// What the server is to open, and how often.
-pub struct Plan<'a> {
+use crate::deps::own_program;
+use crate::scene::Scene;
+
+/// What a server is to open, and how often.
+pub struct OpenPlan<'a> {
     /// Folder of the files.
     pub folder: &'a Path,
     /// Their names without the number.
@@ -25,21 +27,24 @@ pub struct Plan<'a> {
     pub processor: Option<usize>,
 }
 
-/// A server at work.
+/// A server at work, or done.
 pub struct Load {
     result: PathBuf,
     until: Instant,
 }
 
 /// What it did.
+#[derive(Clone, Debug)]
 pub struct Done {
-    /// Calls of open(2).
-    pub opens: u64,
+    /// How many of what it was asked for.
+    pub made: u64,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// Everything it says.
+    pub told: Value,
 }
 
-impl Plan<'_> {
+impl OpenPlan<'_> {
     /// Makes the files.
     pub fn make_files(&self) {
         fs::create_dir_all(self.folder).expect("mkdir");
@@ -51,8 +56,6 @@ impl Plan<'_> {
 
     /// Starts a client and the server in the scene.
     pub fn start(&self, scene: &Scene) -> Load {
-        let result = scene.backstage("load.json");
-        let _ = fs::remove_file(&result);
         let call = json!({
             "tool": "open_files",
             "folder": self.folder,
@@ -62,6 +65,16 @@ impl Plan<'_> {
             "seconds": self.seconds,
             "processor": self.processor,
         });
+        Load::start(scene, "load", &call)
+    }
+}
+
+impl Load {
+    /// Starts a client and a server in the scene that do what `call` says (see `src/bin/load`); `name` tells
+    /// its result from others'.
+    pub fn start(scene: &Scene, name: &str, call: &Value) -> Self {
+        let result = scene.backstage(&format!("{name}.json"));
+        let _ = fs::remove_file(&result);
         let program = own_program("load").display().to_string();
         // Nothing of the environment is needed, so nothing has to be installed.
         scene.start_in(
@@ -69,21 +82,27 @@ impl Plan<'_> {
             &BTreeMap::new(),
         );
         // Twice the time: the machine may be busy.
-        Load { result, until: Instant::now() + Duration::from_secs(30 + 2 * self.seconds) }
+        let seconds = call["seconds"].as_u64().unwrap_or(0);
+        Self { result, until: Instant::now() + Duration::from_secs(30 + 2 * seconds) }
     }
-}
 
-impl Load {
+    /// What it did, if it is done.
+    pub fn done(&self) -> Option<Done> {
+        let told: Value = serde_json::from_str(&fs::read_to_string(&self.result).ok()?)
+            .expect("the result is JSON");
+        assert_eq!(told["failed"], 0, "everything succeeds: {told}");
+        Some(Done {
+            made: told["made"].as_u64().expect("a number"),
+            seconds: told["seconds"].as_f64().expect("a number"),
+            told,
+        })
+    }
+
     /// Waits for the response.
     pub fn wait(self, scene: &Scene) -> Done {
         loop {
-            if let Ok(text) = fs::read_to_string(&self.result) {
-                let value: Value = serde_json::from_str(&text).expect("the result is JSON");
-                assert_eq!(value["failed"], 0, "every open succeeds: {value}");
-                return Done {
-                    opens: value["made"].as_u64().expect("a number"),
-                    seconds: value["seconds"].as_f64().expect("a number"),
-                };
+            if let Some(done) = self.done() {
+                return done;
             }
             assert!(Instant::now() < self.until, "the load does not end:\n{}", scene.log());
             thread::sleep(Duration::from_millis(20));
