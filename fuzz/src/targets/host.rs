@@ -7,6 +7,7 @@ use bytemuck::Zeroable;
 use mcpwatch::config::Config;
 use mcpwatch::discover::locations::Format;
 use mcpwatch::discover::scan::ConfigFile;
+use mcpwatch::host::containers::layouts::of_cgroup;
 use mcpwatch::host::snapshot::{ProcessSnapshot, Stdio};
 use mcpwatch::output::console::Console;
 use mcpwatch::output::escape::is_unsafe;
@@ -366,7 +367,8 @@ impl Host {
         let time = self.now;
         if input.byte() & 1 == 0 {
             let cgroup = input.text();
-            return self.input(Input::Looked { time, pid, cgroup });
+            let container = of_cgroup(&cgroup).map(Box::new);
+            return self.input(Input::Looked { time, pid, cgroup, container });
         }
         let processes = self
             .tasks
