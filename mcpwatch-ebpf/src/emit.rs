@@ -18,7 +18,7 @@ use crate::{
     bounds,
     maps::{
         CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Reported, Root, Scratch,
-        Transfer, setting,
+        Transfer, Walk, setting,
     },
     watch::Task,
 };
@@ -188,6 +188,13 @@ impl Draft {
     pub fn root(&self) -> *mut Root {
         // SAFETY: a field of the scratch buffer.
         unsafe { &raw mut (*self.scratch).root }
+    }
+
+    /// Where a path walk is.
+    #[inline(always)]
+    pub fn walk(&self) -> *mut Walk {
+        // SAFETY: a field of the scratch buffer.
+        unsafe { &raw mut (*self.scratch).walk }
     }
 
     /// Completes the header and sends header, body `T` and `tail` bytes.

@@ -60,6 +60,8 @@ pub struct Scratch {
     pub len: u64,
     /// The process's root directory; see `path`.
     pub root: Root,
+    /// Where a path walk is; see `path`.
+    pub walk: Walk,
     /// The transfer it is a part of.
     pub transfer: Transfer,
     /// The system call it reports.
@@ -92,6 +94,18 @@ pub struct Reported {
     pub result: i64,
     /// Who did it.
     pub task: Task,
+}
+
+/// Where a path walk is.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Walk {
+    /// The `struct vfsmount` it is in.
+    pub vfsmount: u64,
+    /// The `struct dentry` it comes to next.
+    pub dentry: u64,
+    /// Which byte of the event the path begins at.
+    pub start: u64,
 }
 
 /// A read or write on a channel, and how far its capture is. In the map and not in registers: the verifier

@@ -9,7 +9,7 @@ use crate::{
     bounds,
     emit::{Draft, Room},
     kread::{Address, current_task, follow, read},
-    maps::{Root, offset},
+    maps::{Root, Walk, offset},
 };
 
 /// Longest name of one component with its terminator (`NAME_MAX` + 1).
@@ -26,6 +26,12 @@ const COMPLETE: u64 = 1 << 32;
 const ROOTED: u64 = 1 << 33;
 /// [`Root::met_at`] while the process's root directory was not met.
 const NOT_MET: u64 = 0xffff;
+
+/// Results of [`mcpwatch_path_step`]: there is more; it cannot be read, or is too long; the root of the mount
+/// namespace.
+const GO_ON: u64 = 0;
+const STUCK: u64 = 1;
+const TOP: u64 = 2;
 
 /// What a walk gave.
 #[derive(Clone, Copy)]
@@ -57,68 +63,99 @@ pub fn walk(path: Address, room: Room, start: usize) -> Walked {
 #[inline(never)]
 extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
     let Some(draft) = Draft::new(Room::from_number(room)) else { return 0 };
-    let complete = climb(path, &draft, start as usize);
+    begin(path, &draft, start);
+    let mut complete = 0;
+    for _ in 0..STEPS {
+        let reached = mcpwatch_path_step(room);
+        if reached != GO_ON {
+            complete = if reached == TOP { COMPLETE } else { 0 };
+            break;
+        }
+    }
     // SAFETY: a field of the scratch buffer.
     let met = unsafe { (&raw const (*draft.root()).met_at).read_volatile() };
     let rooted = if met == NOT_MET { 0 } else { ROOTED | (met & 0x1fff) << 16 };
-    draft.len() as u64 | rooted | if complete { COMPLETE } else { 0 }
+    draft.len() as u64 | rooted | complete
 }
 
-/// Leaves the length in the draft's counter; true when the root was reached.
+/// Puts the walk's beginning into the scratch buffer.
 ///
-/// The length lives in the map, not in a register: the verifier forgets what it knew of it there. It would
-/// otherwise follow each number of components apart from every other, and give up.
+/// The state of the walk lives in the map, not in registers: the verifier forgets what it knew of it there. It
+/// would otherwise follow each number of components apart from every other, and give up.
 #[inline(always)]
-fn climb(path: Address, draft: &Draft, start: usize) -> bool {
+fn begin(path: Address, draft: &Draft, start: u64) {
     let own_root = follow(current_task(), offset!(task_fs)) + u64::from(offset!(fs_root));
     let root = Root {
         vfsmount: follow(own_root, offset!(path_mnt)),
         dentry: follow(own_root, offset!(path_dentry)),
         met_at: NOT_MET,
     };
-    let met = draft.root();
-    // SAFETY: a field of the scratch buffer; volatile, so that the verifier knows nothing of the values.
-    unsafe { met.write_volatile(root) };
-    let mut vfsmount = follow(path, offset!(path_mnt));
-    let mut dentry = follow(path, offset!(path_dentry));
+    let walk = Walk {
+        vfsmount: follow(path, offset!(path_mnt)),
+        dentry: follow(path, offset!(path_dentry)),
+        start,
+    };
+    // SAFETY: fields of the scratch buffer; volatile, so that the verifier knows nothing of the values.
+    unsafe {
+        draft.root().write_volatile(root);
+        draft.walk().write_volatile(walk);
+    }
     draft.set_len(0);
-    for _ in 0..STEPS {
-        let len = draft.len();
-        if dentry == 0 || vfsmount == 0 || len > PATH_BYTES {
-            break;
+}
+
+/// Deals with one component, or with one mount that the path crosses, of the walk in the scratch buffer.
+///
+/// A global BPF function, too: before 6.8 the verifier tells the ways through one step from those through the
+/// next, and walks a hundred times as much.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_path_step(room: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::from_number(room)) else { return STUCK };
+    step(&draft)
+}
+
+#[inline(always)]
+fn step(draft: &Draft) -> u64 {
+    // SAFETY: as in `begin`.
+    let (walk, root) = unsafe { (draft.walk().read_volatile(), draft.root().read_volatile()) };
+    let Walk { mut vfsmount, mut dentry, start } = walk;
+    let len = draft.len();
+    if dentry == 0 || vfsmount == 0 || len > PATH_BYTES {
+        return STUCK;
+    }
+    if dentry == root.dentry && vfsmount == root.vfsmount {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw mut (*draft.root()).met_at).write_volatile(len as u64) };
+    }
+    let parent = follow(dentry, offset!(dentry_parent));
+    if dentry == follow(vfsmount, offset!(vfsmount_root)) || dentry == parent {
+        // The top of this mount: go on where it is mounted. `struct mount` embeds `struct vfsmount`.
+        let mount = vfsmount - u64::from(offset!(mount_mnt));
+        let above = follow(mount, offset!(mount_parent));
+        if above == mount {
+            return TOP;
         }
-        // SAFETY: as above. One comparison instead of two: the verifier walks each branch of each step.
-        unsafe {
-            let Root { vfsmount: root_vfsmount, dentry: root_dentry, .. } = met.read_volatile();
-            if (dentry ^ root_dentry) | (vfsmount ^ root_vfsmount) == 0 {
-                (&raw mut (*met).met_at).write_volatile(len as u64);
-            }
+        if above == 0 {
+            return STUCK;
         }
-        let parent = follow(dentry, offset!(dentry_parent));
-        if dentry == follow(vfsmount, offset!(vfsmount_root)) || dentry == parent {
-            // The top of this mount: go on where it is mounted. `struct mount` embeds `struct vfsmount`.
-            let mount = vfsmount - u64::from(offset!(mount_mnt));
-            let above = follow(mount, offset!(mount_parent));
-            if above == mount || above == 0 {
-                return above == mount;
-            }
-            dentry = follow(mount, offset!(mount_mountpoint));
-            vfsmount = above + u64::from(offset!(mount_mnt));
-            continue;
-        }
+        dentry = follow(mount, offset!(mount_mountpoint));
+        vfsmount = above + u64::from(offset!(mount_mnt));
+    } else {
         let name: Address =
             read(dentry + u64::from(offset!(dentry_name)), offset!(qstr_name)).unwrap_or(0);
         // SAFETY: a masked position and one component lie within the scratch buffer; the helper writes at
         // most `COMPONENT` bytes.
         let written = unsafe {
-            let to = draft.start().add(bounds::mask::<POSITION>(start + len));
+            let to = draft.start().add(bounds::mask::<POSITION>(start as usize + len));
             bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _)
         };
         if written <= 0 {
-            break;
+            return STUCK;
         }
         draft.set_len(len + written as usize);
         dentry = parent;
     }
-    false
+    // SAFETY: as in `begin`.
+    unsafe { draft.walk().write_volatile(Walk { vfsmount, dentry, start }) };
+    GO_ON
 }
