@@ -54,7 +54,7 @@ impl Guest<'_> {
     fn command(&self) -> Command {
         let mut command_line = format!(
             // The slow paths around flaws of processors are slower still in emulation.
-            "console=ttyS0 quiet panic=-1 mitigations=off MCPWATCH_TESTS_SLOWNESS={SLOWNESS}"
+            "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off MCPWATCH_TESTS_SLOWNESS={SLOWNESS}"
         );
         if let Some(lsm) = self.kernel.lsm {
             command_line += " lsm=";

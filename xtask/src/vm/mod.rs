@@ -82,6 +82,8 @@ fn run(toolchain: &Toolchain, wanted: &[&'static Kernel]) -> Result<Vec<Row>, Fa
     let packages = Packages::open()?;
     let busybox = packages.busybox();
     let images: Vec<_> = wanted.iter().map(|kernel| (*kernel, packages.image(kernel))).collect();
+    // Another run may have the cache now.
+    drop(packages);
     let busybox = match busybox {
         Ok(busybox) => busybox,
         // Without it there is no guest at all.
