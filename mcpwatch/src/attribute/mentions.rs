@@ -394,6 +394,8 @@ mod tests {
             id: json!(1),
             method: "tools/call".into(),
             tool: None,
+            prompt: None,
+            annotations: crate::session::Annotations::default(),
             arguments: Some(arguments),
             clipped: None,
             direction: Direction::ClientToServer,

@@ -195,6 +195,8 @@ mod tests {
             id: json!(number),
             method: method.into(),
             tool: Some("t".into()),
+            prompt: None,
+            annotations: crate::session::Annotations::default(),
             arguments: Some(arguments),
             clipped: None,
             direction: Direction::ClientToServer,

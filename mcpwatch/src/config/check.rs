@@ -137,8 +137,8 @@ fn servers(config: &Config) -> Result<(), Wrong> {
                 }
             }
         }
-        let Allow { exec, read, egress } = &server.allow;
-        for (key, list) in [("exec", exec), ("read", read)] {
+        let Allow { exec, read, write, egress } = &server.allow;
+        for (key, list) in [("exec", exec), ("read", read), ("write", write)] {
             for (element, value) in list.iter().enumerate() {
                 glob(value).map_err(|message| at(&["allow", key], Some(element), message))?;
             }

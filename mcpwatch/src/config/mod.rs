@@ -264,6 +264,8 @@ pub struct Allow {
     pub exec: Vec<String>,
     /// Globs over resolved paths; `~/` stands for every home.
     pub read: Vec<String>,
+    /// Globs over resolved paths of files it may write; `~/` stands for every home.
+    pub write: Vec<String>,
     /// `HOST`, `HOST:PORT`, `*.DOMAIN`, `ADDRESS/PREFIX`.
     pub egress: Vec<String>,
 }

@@ -9,7 +9,7 @@ use super::programs;
 use crate::config::Allow;
 use crate::event::Exec;
 
-/// Most lists that are kept compiled. There are two a server named in the settings; when there are
+/// Most lists that are kept compiled. There are three a server named in the settings; when there are
 /// more, all are compiled anew.
 const COMPILED_LISTS: usize = 256;
 
@@ -33,9 +33,20 @@ impl Policy {
             && programs::names_of_file(exec).iter().any(|path| self.matches(&allow.exec, path))
     }
 
+    /// Whether the server may have this program running.
+    pub fn allows_program(&mut self, allow: &Allow, path: &str) -> bool {
+        !allow.exec.is_empty()
+            && programs::names_of_path(path).iter().any(|path| self.matches(&allow.exec, path))
+    }
+
     /// Whether the server may read this file.
     pub fn allows_read(&mut self, allow: &Allow, path: &str) -> bool {
         self.matches(&allow.read, path)
+    }
+
+    /// Whether the server may write this file.
+    pub fn allows_write(&mut self, allow: &Allow, path: &str) -> bool {
+        self.matches(&allow.write, path)
     }
 
     fn matches(&mut self, patterns: &[String], path: &str) -> bool {

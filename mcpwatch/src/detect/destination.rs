@@ -1,31 +1,82 @@
-//! Where traffic goes: what counts as leaving the machine, and patterns of destinations
-//! (`HOST`, `HOST:PORT`, `*.DOMAIN`, `ADDRESS/PREFIX`).
+//! Where traffic goes: what counts as leaving the machine or as internal, what rules about it have in
+//! common, and patterns of destinations (`HOST`, `HOST:PORT`, `*.DOMAIN`, `ADDRESS/PREFIX`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::{Effect, Given};
+use super::reason::{cause, circumstances, evidence, server};
+use super::{Effect, Finding, Given, RuleInfo};
 use crate::event::{Net, NetOperation};
+use crate::record::AlertEvidence;
 
 /// Port of name service.
 const DNS: u16 = 53;
+/// Most names of an address in an alert.
+const NAMES: usize = 4;
 
-/// Where an effect sends, or opens the way to send, something beyond this machine. `None` for
-/// everything else: other operations and families, loopback, and datagram sockets connected to port 0,
-/// by which the C library asks for its own address and which sends nothing.
+/// Where an effect sends something, or opens the way to. `None` for everything else: other operations and
+/// families, and datagram sockets connected to port 0, by which the C library asks for its own address
+/// and which sends nothing.
 #[must_use]
-pub fn beyond_host(net: &Net) -> Option<SocketAddr> {
+pub fn target(net: &Net) -> Option<SocketAddr> {
     if !matches!(net.operation, NetOperation::Connect | NetOperation::Send) {
         return None;
     }
     let endpoint = net.endpoint?;
-    let address = endpoint.ip();
-    // The kernel takes the unspecified address for loopback.
-    let stays = address.is_loopback() || address.is_unspecified();
-    let datagram = i32::from(net.socket_type) == libc::SOCK_DGRAM;
     let asks_own_address =
-        net.operation == NetOperation::Connect && datagram && endpoint.port() == 0;
-    (!stays && !asks_own_address).then_some(endpoint)
+        net.operation == NetOperation::Connect && is_datagram(net) && endpoint.port() == 0;
+    (!asks_own_address).then_some(endpoint)
+}
+
+/// The [`target`] when it lies beyond this machine.
+#[must_use]
+pub fn beyond_host(net: &Net) -> Option<SocketAddr> {
+    target(net).filter(|endpoint| !is_this_host(endpoint.ip()))
+}
+
+/// A datagram socket.
+#[must_use]
+pub fn is_datagram(net: &Net) -> bool {
+    i32::from(net.socket_type) == libc::SOCK_DGRAM
+}
+
+/// Loopback; the kernel takes the unspecified address for it.
+fn is_this_host(address: IpAddr) -> bool {
+    address.is_loopback() || address.is_unspecified()
+}
+
+/// An address nobody on the internet can reach: this machine's own, those of its link, of private networks
+/// (RFC 1918, RFC 4193) and of networks shared behind a provider's translation (RFC 6598).
+#[must_use]
+pub fn is_internal(address: IpAddr) -> bool {
+    is_this_host(address)
+        || match address {
+            IpAddr::V4(v4) => {
+                let [a, b, ..] = v4.octets();
+                v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xc0 == 64)
+            }
+            IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unique_local(),
+        }
+}
+
+/// What the rules about destinations find: `did` says what, up to how it came about; `about` is evidence
+/// beside the address and its names.
+#[must_use]
+pub fn finding(
+    info: &'static RuleInfo,
+    effect: &Effect<'_>,
+    endpoint: SocketAddr,
+    did: &str,
+    about: Vec<AlertEvidence>,
+) -> Option<Finding> {
+    let severity = info.severities.of(effect.attribution.relation)?;
+    let object = endpoint.to_string();
+    let mut found = vec![evidence("address", &object)];
+    found.extend(about);
+    found.extend(effect.names.iter().take(NAMES).map(|name| evidence("name", name)));
+    circumstances(effect, &mut found);
+    let reason = format!("Server {} {did} {}.", server(effect), cause(effect));
+    Some(Finding { rule: info.id, severity, reason, evidence: found, object })
 }
 
 /// Whether launch, configuration, settings or name service explain that the server of `effect` goes
@@ -35,13 +86,19 @@ pub fn is_explained(effect: &Effect<'_>, endpoint: SocketAddr) -> bool {
     let given = effect.given;
     effect.launching
         || (endpoint.port() == DNS && given.resolvers.contains(&endpoint.ip()))
-        || given
-            .allow
-            .egress
-            .iter()
-            .chain(&given.hosts)
-            .filter_map(|pattern| pattern.parse::<Pattern>().ok())
-            .any(|pattern| pattern.matches(endpoint, effect.names))
+        || is_given(given, endpoint, effect.names)
+}
+
+/// Whether launch, configuration or settings name `endpoint`, whose address is known by `names`.
+#[must_use]
+pub fn is_given(given: &Given, endpoint: SocketAddr, names: &[String]) -> bool {
+    given
+        .allow
+        .egress
+        .iter()
+        .chain(&given.hosts)
+        .filter_map(|pattern| pattern.parse::<Pattern>().ok())
+        .any(|pattern| pattern.matches(endpoint, names))
 }
 
 /// Whether the settings allow this very address (not just a network or a name it is in).
@@ -224,6 +281,33 @@ mod tests {
             let error = text.parse::<Pattern>().unwrap_err().to_string();
             assert!(error.contains("ADDRESS/PREFIX"), "{error}");
             assert!(error.len() < 1000);
+        }
+    }
+
+    #[test]
+    fn internal_addresses() {
+        for address in [
+            "127.0.0.1",
+            "127.8.9.10",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+        ] {
+            assert!(is_internal(address.parse().unwrap()), "{address}");
+        }
+        for address in
+            ["203.0.113.7", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2001:db8::7", "224.0.0.1"]
+        {
+            assert!(!is_internal(address.parse().unwrap()), "{address}");
         }
     }
 }

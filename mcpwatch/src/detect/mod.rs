@@ -6,6 +6,7 @@ pub mod dedupe;
 pub mod destination;
 pub mod landmarks;
 pub mod paths;
+pub mod patterns;
 pub mod programs;
 pub mod reason;
 pub mod rules;
@@ -39,6 +40,8 @@ pub struct Given {
     pub argv: Vec<String>,
     /// Directories and files named by its configuration or argument vector, absolute.
     pub paths: Vec<String>,
+    /// Folders its own arguments confine it to, absolute; empty when there are none.
+    pub roots: Vec<String>,
     /// Host names and addresses named by its configuration, argument vector or environment entries.
     pub hosts: Vec<String>,
     /// Addresses of the host's own name servers.
@@ -64,6 +67,13 @@ pub struct Effect<'a> {
     pub names: &'a [String],
     /// Why it was done.
     pub attribution: &'a Attribution,
+    /// The process that serves is not running yet: the launcher is still fetching and installing it.
+    pub installing: bool,
+    /// How long the likeliest call has been answered, in nanoseconds; 0 while it is in flight, `None` when
+    /// there is none, or it was answered so long ago that nobody remembers.
+    pub since_response: Option<u64>,
+    /// Folders the client confines the server to (`roots/list`), absolute.
+    pub roots: &'a [String],
     /// What the server was given.
     pub given: &'a Given,
 }
@@ -186,6 +196,9 @@ pub trait Rule: Send {
 
     /// Looks at one effect.
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding>;
+
+    /// Forgets a server that has ended. Rules that remember effects are bounded all the same.
+    fn forget(&mut self, _server: &str) {}
 }
 
 /// A line of [`RULES`].
@@ -284,6 +297,13 @@ impl Detector {
                 out.extend(rule.check(effect, &mut self.knowledge));
             }
         }
+    }
+}
+
+impl Detector {
+    /// Forgets a server that has ended.
+    pub fn forget(&mut self, server: &str) {
+        self.rules.iter_mut().for_each(|rule| rule.forget(server));
     }
 }
 

@@ -5,12 +5,16 @@ use std::borrow::Cow;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::paths::file_name;
+use super::paths::{file_name, is_within};
 use super::{DetectError, data};
 use crate::event::Exec;
 
 const FILE: &str = "programs.toml";
 const TEXT: &str = include_str!("../../../rules/programs.toml");
+
+/// Folders in which programs count as what their name says: only root writes there.
+const SYSTEM_FOLDERS: &[&str] =
+    &["/bin", "/sbin", "/lib", "/usr", "/opt", "/snap", "/nix/store", "/gnu/store"];
 
 /// Most arguments that are looked at: code stands near the beginning.
 const ARGUMENTS: usize = 1024;
@@ -120,11 +124,32 @@ impl Programs {
     /// this kind (a copy, or a program that is several).
     #[must_use]
     pub fn spawned<'a>(&'a self, exec: &'a Exec) -> Option<Spawn<'a>> {
-        let argv = exec.argv.get(..exec.argv.len().min(ARGUMENTS)).unwrap_or_default();
+        self.spawned_as(&exec.path, &exec.argv)
+    }
+
+    /// The same of the file at `path`, called with `argv`.
+    #[must_use]
+    pub fn spawned_as<'a>(&'a self, path: &'a str, argv: &'a [String]) -> Option<Spawn<'a>> {
+        // An interpreter with a script is a program like any other.
+        self.runs(path, argv).filter(|spawn| spawn.shell || !matches!(spawn.code, Code::Script(_)))
+    }
+
+    /// The script that a shell or an interpreter runs.
+    #[must_use]
+    pub fn script<'a>(&'a self, path: &'a str, argv: &'a [String]) -> Option<&'a str> {
+        match self.runs(path, argv)?.code {
+            Code::Script(script) => Some(script),
+            Code::Inline(_) | Code::Stdin => None,
+        }
+    }
+
+    /// What a shell or an interpreter was handed.
+    fn runs<'a>(&'a self, path: &'a str, argv: &'a [String]) -> Option<Spawn<'a>> {
+        let argv = argv.get(..argv.len().min(ARGUMENTS)).unwrap_or_default();
         let called = argv.first().map_or("", |name| file_name(name));
         let mut rest = argv.get(1..).unwrap_or_default();
-        let mut names = [file_name(&exec.path), called];
-        if self.multicall.iter().any(|name| name == family(file_name(&exec.path))) {
+        let mut names = [file_name(path), called];
+        if self.multicall.iter().any(|name| name == family(file_name(path))) {
             names = [called, called];
             if self.multicall.iter().any(|name| name == family(called)) {
                 let applet = rest.first().map_or("", |name| file_name(name));
@@ -140,7 +165,7 @@ impl Programs {
                 let program = interpreter.names.iter().find(|known| *known == name)?;
                 Some((interpreter, program))
             })?;
-            let code = interpreter.inline(rest)?;
+            let code = interpreter.code(rest)?;
             Some(Spawn { program, shell: false, code })
         })
     }
@@ -159,7 +184,7 @@ impl Programs {
 }
 
 impl Interpreter {
-    fn inline<'a>(&self, arguments: &'a [String]) -> Option<Code<'a>> {
+    fn code<'a>(&self, arguments: &'a [String]) -> Option<Code<'a>> {
         if arguments.is_empty() {
             return Some(Code::Stdin);
         }
@@ -170,8 +195,11 @@ impl Interpreter {
             }
             if !argument.starts_with('-') {
                 // A subcommand, or the script: what follows is the script's own.
-                let command = self.commands.contains(argument);
-                return command.then(|| next(&mut rest)).map(Code::Inline);
+                return Some(if self.commands.contains(argument) {
+                    Code::Inline(next(&mut rest))
+                } else {
+                    Code::Script(argument)
+                });
             }
             let (option, value) = match argument.split_once('=') {
                 Some((option, value)) => (option, Some(value)),
@@ -188,7 +216,7 @@ impl Interpreter {
             }
             if argument.starts_with("--") {
                 if argument == "--" {
-                    return None;
+                    return rest.next().map(|script| Code::Script(script));
                 }
                 continue;
             }
@@ -271,19 +299,32 @@ fn family(name: &str) -> &str {
 /// of the shell it was called as, since `/bin/sh` is a link to one.
 #[must_use]
 pub fn names_of_file(exec: &Exec) -> Vec<Cow<'_, str>> {
-    let mut names = vec![Cow::Borrowed(exec.path.as_str())];
-    match exec.path.strip_prefix("/usr") {
-        Some(short) if short.starts_with("/bin/") || short.starts_with("/sbin/") => {
-            names.push(Cow::Borrowed(short));
-        }
-        _ if exec.path.starts_with("/bin/") || exec.path.starts_with("/sbin/") => {
-            names.push(Cow::Owned(format!("/usr{}", exec.path)));
-        }
-        _ => {}
-    }
+    let mut names = names_of_path(&exec.path);
     let called_sh = exec.argv.first().is_some_and(|name| file_name(name) == "sh");
     if called_sh && matches!(file_name(&exec.path), "dash" | "bash" | "busybox" | "ash" | "ksh") {
         names.extend([Cow::Borrowed("/bin/sh"), Cow::Borrowed("/usr/bin/sh")]);
+    }
+    names
+}
+
+/// Whether a program lies in a folder of the system.
+#[must_use]
+pub fn in_system_folder(exe: &str) -> bool {
+    SYSTEM_FOLDERS.iter().any(|folder| is_within(exe, folder))
+}
+
+/// The path, and the same without `/usr`, where that is one folder.
+#[must_use]
+pub fn names_of_path(path: &str) -> Vec<Cow<'_, str>> {
+    let mut names = vec![Cow::Borrowed(path)];
+    match path.strip_prefix("/usr") {
+        Some(short) if short.starts_with("/bin/") || short.starts_with("/sbin/") => {
+            names.push(Cow::Borrowed(short));
+        }
+        _ if path.starts_with("/bin/") || path.starts_with("/sbin/") => {
+            names.push(Cow::Owned(format!("/usr{path}")));
+        }
+        _ => {}
     }
     names
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::event::{NetOperation, Operation, Place, ProcessKey};
 use crate::record::Time;
-use crate::session::Call;
+use crate::session::{Annotations, Call};
 
 /// One effect's circumstances, to be changed by a test.
 pub(crate) struct Scene {
@@ -17,6 +17,9 @@ pub(crate) struct Scene {
     pub(crate) server: Server,
     pub(crate) launching: bool,
     pub(crate) names: Vec<String>,
+    pub(crate) installing: bool,
+    pub(crate) since_response: Option<u64>,
+    pub(crate) roots: Vec<String>,
     pub(crate) attribution: Attribution,
     pub(crate) given: Given,
 }
@@ -29,6 +32,8 @@ impl Scene {
             id: json!(7),
             method: "tools/call".into(),
             tool: Some("weather".into()),
+            prompt: None,
+            annotations: Annotations::default(),
             arguments: Some(json!({"city": "Oslo"})),
             clipped: None,
             direction: crate::event::Direction::ClientToServer,
@@ -61,6 +66,9 @@ impl Scene {
             },
             launching: false,
             names: Vec::new(),
+            installing: false,
+            since_response: None,
+            roots: Vec::new(),
             attribution: Attribution {
                 relation,
                 candidates: if in_call { vec![(Arc::new(call), 1.0)] } else { Vec::new() },
@@ -79,6 +87,9 @@ impl Scene {
             server: &self.server,
             launching: self.launching,
             names: &self.names,
+            installing: self.installing,
+            since_response: self.since_response,
+            roots: &self.roots,
             attribution: &self.attribution,
             given: &self.given,
         }
@@ -250,7 +261,9 @@ fn every_rule_is_complete_and_stands_behind_what_it_yields_to() {
             );
         }
         assert!(!info.explained_by.is_empty(), "{}", info.id);
-        assert!(!info.tags.owasp_mcp.is_empty(), "{}", info.id);
+        let tags = &info.tags;
+        let tagged = [tags.attack, tags.owasp_mcp].iter().any(|ids| !ids.is_empty());
+        assert!(tagged, "{}", info.id);
         for other in info.yields_to {
             let before = &RULES[..at];
             assert!(*other == "*" || before.iter().any(|entry| entry.info.id == *other), "{other}");

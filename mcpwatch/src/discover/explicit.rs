@@ -104,6 +104,7 @@ impl Explicit {
         for row in self.rows.iter().filter(|row| row.settings.name == name) {
             allow.exec.extend_from_slice(&row.settings.allow.exec);
             allow.read.extend_from_slice(&row.settings.allow.read);
+            allow.write.extend_from_slice(&row.settings.allow.write);
             allow.egress.extend_from_slice(&row.settings.allow.egress);
         }
         allow

@@ -65,6 +65,7 @@ pub fn call_reference() -> Call {
         id: json!(3),
         method: "tools/call".to_owned(),
         tool: Some("read_file".to_owned()),
+        prompt: Some("review".to_owned()),
         session: Some("s1".to_owned()),
         confidence: Some(0.75),
         candidates: vec![

@@ -156,7 +156,11 @@ impl Pipeline {
         let launching = attribution.relation == Relation::Startup
             && launcher::recognise(&process.exe, &process.argv)
                 .is_some_and(|launch| launch.is_wrapper);
+        let installing = attribution.relation == Relation::Startup
+            && instance.programs.last().is_some_and(|program| launcher::is_wrapper(&program.argv));
+        let since_response = attribution.call().and_then(|call| serving.since(call, event.time));
         let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));
+        let roots = instance.conversation.roots();
         let effect = Effect {
             time: event.time,
             action,
@@ -164,6 +168,9 @@ impl Pipeline {
             server: &shown,
             launching,
             names: &names,
+            installing,
+            since_response,
+            roots,
             attribution,
             given: &given,
         };
@@ -264,6 +271,7 @@ fn reference(server: &str, attribution: &Attribution) -> Option<record::Call> {
         id: call.id.clone(),
         method: call.method.clone(),
         tool: call.tool.clone(),
+        prompt: call.prompt.clone(),
         session: call.session.clone(),
         confidence: Some(*confidence),
         candidates,

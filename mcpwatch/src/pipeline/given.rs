@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::config::Allow;
 use crate::detect::Given;
+use crate::detect::paths::normal;
 use crate::discover::client_config::ConfiguredServer;
+use crate::discover::launcher;
 use crate::host::names::Names;
 
 use super::instance::OwnedProgram;
@@ -41,6 +43,9 @@ pub fn collect(
         for word in config.args.iter().chain(config.env.values()).chain(&config.url) {
             add(&mut given, word, cwd);
         }
+    }
+    if let Some(first) = first {
+        given.roots = roots(&launcher::arguments(&first.argv), &first.cwd);
     }
     given.paths.sort_unstable();
     given.paths.dedup();
@@ -82,6 +87,87 @@ fn add(given: &mut Given, word: &str, cwd: &str) {
     } else if value.parse::<std::net::IpAddr>().is_ok() || is_host_name(value) {
         given.hosts.push(value.to_ascii_lowercase());
     }
+}
+
+/// Flags whose value confines a server to a folder. Others (`--log-dir`, `--cache`) name folders it uses.
+const ROOT_FLAGS: &[&str] = &[
+    "allow",
+    "allowed",
+    "allowed-dir",
+    "allowed-directories",
+    "allowed-directory",
+    "allowed-path",
+    "allowed-paths",
+    "base-dir",
+    "base-path",
+    "dir",
+    "directory",
+    "folder",
+    "path",
+    "project",
+    "project-dir",
+    "project-root",
+    "repo",
+    "repository",
+    "root",
+    "root-dir",
+    "roots",
+    "vault",
+    "vault-path",
+    "workspace",
+    "workspace-dir",
+];
+
+/// The folders among a server's own arguments: those that stand for themselves, and values of
+/// [`ROOT_FLAGS`]. The pipeline does not look at the disk: what ends like a file's name is taken for one.
+fn roots(words: &[String], cwd: &str) -> Vec<String> {
+    let mut roots = Vec::new();
+    let mut flag = None;
+    for word in words.iter().take(ENTRIES) {
+        let name = |word: &str| word.trim_start_matches('-').to_ascii_lowercase();
+        let value = match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with('-') => {
+                ROOT_FLAGS.contains(&name(flag).as_str()).then_some(value)
+            }
+            _ if word.starts_with('-') => {
+                flag = Some(name(word));
+                continue;
+            }
+            // What follows a flag may be its value.
+            _ => match flag.take() {
+                Some(flag) => ROOT_FLAGS.contains(&flag.as_str()).then_some(word.as_str()),
+                None => Some(word.as_str()),
+            },
+        };
+        flag = None;
+        let Some(path) = value.map(|value| value.strip_prefix("file://").unwrap_or(value)) else {
+            continue;
+        };
+        let relative = path == "." || path.starts_with("./") || path.starts_with("../");
+        let folder = match path.starts_with('/') {
+            true => normal(path).into_owned(),
+            false if relative => crate::event::decode::join(cwd, path),
+            false => continue,
+        };
+        if !folder.contains([':', ' ']) && !is_file_name(&folder) {
+            roots.push(folder.trim_end_matches('/').to_owned());
+        }
+    }
+    roots.sort_unstable();
+    roots.dedup();
+    roots
+}
+
+/// Ends like `notes.db`: a dot within the last component, and a few letters after it.
+fn is_file_name(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').is_some_and(|(stem, extension)| {
+        !stem.is_empty()
+            && stem != "."
+            && (1..=6).contains(&extension.len())
+            && extension.chars().all(|c| c.is_ascii_alphanumeric())
+            && extension.chars().any(|c| c.is_ascii_alphabetic())
+    })
 }
 
 /// Looks like `api.example.com`; package names and versions do not.
@@ -139,5 +225,27 @@ mod tests {
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/srv/data", "/srv/more", "/work/server.js"]);
         assert_eq!(given.hosts, ["203.0.113.9", "api.example.com", "db.internal"]);
+    }
+
+    #[test]
+    fn roots_are_the_folders_among_the_servers_own_arguments() {
+        for (line, expected) in [
+            ("npx -y @modelcontextprotocol/server-filesystem /srv/a/ /srv/b", "/srv/a /srv/b"),
+            ("node /code/server.js", ""),
+            ("node /code/server.js .", "/work"),
+            ("python3 -m mcp_server_git --repository /srv/r", "/srv/r"),
+            ("python3 -m mcp_server_git --repository=/srv/r", "/srv/r"),
+            ("uv run --directory /code server", ""),
+            ("/opt/server --log-dir /var/log/x --db /srv/x.db", ""),
+            ("/opt/server --cache=/var/cache/x -v /srv/notes.db", ""),
+            ("/opt/server --verbose --root /srv/v1.2", "/srv/v1.2"),
+            ("/opt/server serve https://example.com/a data /srv/.hidden", "/srv/.hidden"),
+            ("docker run -i -v /host:/data image /data", "/data"),
+        ] {
+            let argv: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            let program = OwnedProgram { exe: String::new(), argv, cwd: "/work".into() };
+            let given = collect(&[program], None, &Names::default(), Allow::default());
+            assert_eq!(given.roots.join(" "), expected, "{line}");
+        }
     }
 }

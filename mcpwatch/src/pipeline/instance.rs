@@ -21,6 +21,9 @@ const SUSPECTS: usize = 64;
 /// Most programs of wrappers that are kept as evidence.
 const PROGRAMS: usize = 8;
 
+/// Most calls of which the end is remembered: what a call left behind is told from what is just ending.
+const ANSWERED: usize = 256;
+
 /// A server, or what may become one.
 #[derive(Debug)]
 pub struct Instance {
@@ -90,6 +93,8 @@ pub struct Serving {
     pub calls: BTreeMap<u64, Suspect>,
     /// The same as a row, for attribution.
     pub in_flight: Vec<Suspect>,
+    /// When its last calls ended, nanoseconds of `CLOCK_BOOTTIME`, by number.
+    pub answered: BTreeMap<u64, u64>,
     /// Problems on the channel that were not published since the last one that was.
     pub problems: Flood,
 }
@@ -105,9 +110,23 @@ impl Serving {
     }
 
     /// A call ended.
-    pub fn ended(&mut self, call: &Call) {
+    pub fn ended(&mut self, call: &Call, time: u64) {
         if self.calls.remove(&call.number).is_some() {
+            self.answered.insert(call.number, time);
+            if self.answered.len() > ANSWERED {
+                self.answered.pop_first();
+            }
             self.refresh();
+        }
+    }
+
+    /// How long a call has been answered at `time`, in nanoseconds: nothing while it is in flight. `None` for
+    /// one that ended too long ago to be remembered.
+    #[must_use]
+    pub fn since(&self, call: &Call, time: u64) -> Option<u64> {
+        match self.answered.get(&call.number) {
+            Some(answered) => Some(time.saturating_sub(*answered)),
+            None => self.calls.contains_key(&call.number).then_some(0),
         }
     }
 

@@ -215,6 +215,7 @@ impl Pipeline {
             self.hand_over(elder, held.take_effects());
         }
         if let Role::Server(serving) = instance.role {
+            self.detector.forget(&serving.shown.id);
             for due in self.dedupe.close_server(&serving.shown.id) {
                 self.publish_alert(due);
             }

@@ -106,7 +106,7 @@ impl Pipeline {
         let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) else {
             return;
         };
-        serving.ended(&ended.call);
+        serving.ended(&ended.call, ended.time);
         let shown = Arc::clone(&serving.shown);
         for due in self.dedupe.close_call(&shown.id, &call_uid(&shown.id, &ended.call)) {
             self.publish_alert(due);
@@ -122,6 +122,7 @@ impl Pipeline {
             id: call.id.clone(),
             method: call.method.clone(),
             tool: call.tool.clone(),
+            prompt: call.prompt.clone(),
             session: call.session.clone(),
             confidence: None,
             candidates: Vec::new(),

@@ -108,6 +108,7 @@ impl Pipeline {
             given,
             calls: BTreeMap::new(),
             in_flight: Vec::new(),
+            answered: BTreeMap::new(),
             problems: Flood::default(),
         };
         let before = std::mem::replace(&mut instance.role, Role::Server(Box::new(serving)));

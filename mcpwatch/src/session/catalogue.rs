@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::Annotations;
 use crate::wire::{Limits, MAX_NAME_CHARS, jsonrpc, shorten};
 
 /// Definitions of tools by name, each as canonical JSON: no white space, keys sorted by code point,
@@ -13,6 +14,8 @@ use crate::wire::{Limits, MAX_NAME_CHARS, jsonrpc, shorten};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
     tools: BTreeMap<String, String>,
+    /// Those of the tools that have any.
+    annotations: BTreeMap<String, Annotations>,
     bytes: usize,
     left_out: u64,
     complete: bool,
@@ -29,6 +32,12 @@ impl Catalogue {
     #[must_use]
     pub fn definition(&self, name: &str) -> Option<&str> {
         self.tools.get(name).map(String::as_str)
+    }
+
+    /// What the server says of a tool; nothing of one it has not listed.
+    #[must_use]
+    pub fn annotations(&self, name: &str) -> Annotations {
+        self.annotations.get(name).copied().unwrap_or_default()
     }
 
     /// How many tools it holds.
@@ -101,7 +110,8 @@ impl Catalogue {
         let [name] = jsonrpc::pick(tool.get(), ["name"])?.values;
         let name = jsonrpc::string(name?)?;
         let name = shorten(&name, MAX_NAME_CHARS);
-        let definition = canonical(&serde_json::from_str(tool.get()).ok()?);
+        let value: Value = serde_json::from_str(tool.get()).ok()?;
+        let definition = canonical(&value);
         let replaced = self.tools.get(name).map(|old| name.len() + old.len());
         let bytes = self.bytes - replaced.unwrap_or(0) + name.len() + definition.len();
         if bytes > limits.catalogue_bytes
@@ -110,8 +120,22 @@ impl Catalogue {
             return None;
         }
         self.bytes = bytes;
+        match annotations(&value) {
+            said if said == Annotations::default() => self.annotations.remove(name),
+            said => self.annotations.insert(name.to_owned(), said),
+        };
         self.tools.insert(name.to_owned(), definition);
         Some(())
+    }
+}
+
+/// The hints of a definition. What is no truth value says nothing.
+fn annotations(definition: &Value) -> Annotations {
+    let hint = |name: &str| definition.get("annotations")?.get(name)?.as_bool();
+    Annotations {
+        read_only: hint("readOnlyHint"),
+        destructive: hint("destructiveHint"),
+        open_world: hint("openWorldHint"),
     }
 }
 
@@ -194,6 +218,28 @@ mod tests {
         ));
         assert_eq!(catalogue.tools().map(|(name, _)| name).collect::<Vec<_>>(), ["c"]);
         assert!(!catalogue.stale());
+    }
+
+    #[test]
+    fn hints_are_those_of_the_last_definition() {
+        let limits = Limits::default();
+        let mut catalogue = Catalogue::default();
+        let page = r#"{"tools":[
+            {"name":"a","annotations":{"readOnlyHint":true,"openWorldHint":false,"title":"A"}},
+            {"name":"b","annotations":{"readOnlyHint":"yes","destructiveHint":false}},
+            {"name":"c"}]}"#;
+        assert!(catalogue.page(page, true, false, &limits));
+        let a = catalogue.annotations("a");
+        assert_eq!((a.read_only, a.destructive, a.open_world), (Some(true), None, Some(false)));
+        let b = catalogue.annotations("b");
+        assert_eq!((b.read_only, b.destructive, b.open_world), (None, Some(false), None));
+        for name in ["c", "d"] {
+            assert_eq!(catalogue.annotations(name), Annotations::default(), "{name}");
+        }
+        assert!(catalogue.page(r#"{"tools":[{"name":"a"}]}"#, false, false, &limits));
+        assert_eq!(catalogue.annotations("a"), Annotations::default());
+        assert!(catalogue.page(r#"{"tools":[]}"#, true, false, &limits));
+        assert_eq!(catalogue.annotations("b"), Annotations::default());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Conversation {
     pub(super) sessions: Sessions,
     pub(super) flights: Flights,
     pub(super) catalogue: Catalogue,
+    /// Folders the client confines the server to, as it answered `roots/list` last.
+    pub(super) roots: Vec<String>,
     /// Number of the last call.
     pub(super) calls: u64,
     pub(super) first_request: Option<u64>,
@@ -98,6 +100,7 @@ impl Conversation {
             sessions: Sessions::default(),
             flights: Flights::default(),
             catalogue: Catalogue::default(),
+            roots: Vec::new(),
             calls: 0,
             first_request: None,
             spoke_mcp: false,
@@ -202,6 +205,12 @@ impl Conversation {
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// The folders the client confines the server to, as far as the server has asked for them.
+    #[must_use]
+    pub fn roots(&self) -> &[String] {
+        &self.roots
     }
 
     /// What was left out or given up.

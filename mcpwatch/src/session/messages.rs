@@ -70,7 +70,15 @@ impl Conversation {
             origin.problem(Fault::DuplicateId, detail, out);
         }
 
-        let tool = tool.filter(|_| name == "tools/call").and_then(jsonrpc::string);
+        let named = tool.and_then(jsonrpc::string);
+        let named = named.map(|named| shorten(&named, MAX_NAME_CHARS).to_owned());
+        let (tool, prompt) = match name.as_str() {
+            "tools/call" => (named, None),
+            "prompts/get" => (None, named),
+            _ => (None, None),
+        };
+        let annotations =
+            tool.as_deref().map(|tool| self.catalogue.annotations(tool)).unwrap_or_default();
         let arguments::Given { mut value, mut clipped } =
             arguments::read(&name, params, given, &self.limits);
         if let Some(captured) = &origin.clipped {
@@ -96,7 +104,9 @@ impl Conversation {
             number: self.calls,
             id,
             method: name,
-            tool: tool.map(|tool| shorten(&tool, MAX_NAME_CHARS).to_owned()),
+            tool,
+            prompt,
+            annotations,
             arguments: value,
             clipped,
             direction: origin.direction,
@@ -260,6 +270,9 @@ impl Conversation {
     /// What the result of a call tells of the server.
     fn learn(&mut self, call: &Call, result: &str, clipped: bool, out: &mut Vec<Said>) {
         if call.direction == Direction::ServerToClient {
+            if call.method == "roots/list" {
+                self.roots = roots(result);
+            }
             return;
         }
         // `ping` is everybody's, and any `initialize` looks alike from here.
@@ -280,6 +293,24 @@ impl Conversation {
             }
         }
     }
+}
+
+/// Most roots of one client, and the longest that is kept, in bytes.
+const ROOTS: usize = 64;
+const ROOT_BYTES: usize = 4096;
+
+/// The folders of a client's answer to `roots/list`. A root is a `file://` URI (2025-11-25, Roots).
+fn roots(result: &str) -> Vec<String> {
+    let roots = jsonrpc::pick(result, ["roots"]).and_then(|picked| picked.values[0]);
+    let roots: Vec<&RawValue> =
+        roots.and_then(|roots| serde_json::from_str(roots.get()).ok()).unwrap_or_default();
+    let path = |root: &RawValue| {
+        let uri = jsonrpc::pick(root.get(), ["uri"])?.values[0].and_then(jsonrpc::string)?;
+        let path = url::Url::parse(&uri).ok()?.to_file_path().ok()?;
+        let path = path.to_str()?.trim_end_matches('/');
+        (path.len() <= ROOT_BYTES).then(|| path.to_owned())
+    };
+    roots.into_iter().take(ROOTS).filter_map(path).collect()
 }
 
 pub(super) fn opposite(direction: Direction) -> Direction {

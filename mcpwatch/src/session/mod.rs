@@ -34,6 +34,10 @@ pub struct Call {
     pub method: String,
     /// `params.name` of `tools/call`.
     pub tool: Option<String>,
+    /// `params.name` of `prompts/get`.
+    pub prompt: Option<String>,
+    /// What the server said of the tool, as the catalogue had it when the call began.
+    pub annotations: Annotations,
     /// What it was given, not masked: `params.arguments` of `tools/call` and `prompts/get`, `params`
     /// without `_meta` of other methods. `None` when there was none or the request was cut before it;
     /// with `clipped`, the parts of it that are known.
@@ -51,6 +55,18 @@ pub struct Call {
     pub started: u64,
     /// Bytes of the request's line.
     pub request_bytes: u64,
+}
+
+/// Hints of a tool's definition (`annotations`, since 2025-03-26) by which a client may decide that nobody
+/// needs to be asked. `None` where the definition does not say: the protocol's defaults promise nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// `readOnlyHint`: the tool changes nothing around it.
+    pub read_only: Option<bool>,
+    /// `destructiveHint`: the tool may destroy something; of meaning for one that is not read-only.
+    pub destructive: Option<bool>,
+    /// `openWorldHint`: the tool deals with parties outside.
+    pub open_world: Option<bool>,
 }
 
 /// What a channel's bytes said.

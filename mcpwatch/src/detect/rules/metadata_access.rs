@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::ATLAS_VERSION;
-use crate::detect::destination::{beyond_host, is_allowed_exactly};
-use crate::detect::reason::{cause, circumstances, evidence, server};
+use crate::detect::destination::{beyond_host, finding, is_allowed_exactly};
+use crate::detect::reason::evidence;
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
@@ -100,23 +100,10 @@ impl Rule for MetadataAccess {
         {
             return None;
         }
-        let severity = INFO.severities.of(effect.attribution.relation)?;
-        let object = endpoint.to_string();
-        let mut found = vec![evidence("address", &object), evidence("provider", &service.provider)];
-        found.extend(effect.names.iter().take(4).map(|name| evidence("name", name)));
-        circumstances(effect, &mut found);
-        Some(Finding {
-            rule: INFO.id,
-            severity,
-            reason: format!(
-                "Server {} contacted {object}, where {} gives out this machine's credentials, {}.",
-                server(effect),
-                service.provider,
-                cause(effect)
-            ),
-            evidence: found,
-            object,
-        })
+        let provider = &service.provider;
+        let did =
+            format!("contacted {endpoint}, where {provider} gives out this machine's credentials,");
+        finding(&INFO, effect, endpoint, &did, vec![evidence("provider", provider)])
     }
 }
 

@@ -4,8 +4,9 @@ use globset::GlobSet;
 use serde::Deserialize;
 
 use super::ATLAS_VERSION;
-use crate::detect::landmarks::Landmarks;
 use crate::detect::paths::{self, file_name, is_broad, is_within, normal, parent, spellings};
+use crate::detect::patterns::{self, Patterns};
+use crate::detect::programs::in_system_folder;
 use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
@@ -59,10 +60,6 @@ pub static INFO: RuleInfo = RuleInfo {
 const FILE: &str = "sensitive-files.toml";
 const TEXT: &str = include_str!("../../../../rules/sensitive-files.toml");
 
-/// Folders in which programs count as what their name says: only root writes there.
-const SYSTEM_FOLDERS: &[&str] =
-    &["/bin", "/sbin", "/lib", "/usr", "/opt", "/snap", "/nix/store", "/gnu/store"];
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tables {
@@ -99,7 +96,17 @@ enum Scope {
     Project,
 }
 
-/// What one glob of the set stands for.
+impl patterns::Category for Category {
+    fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    fn except(&self) -> &[String] {
+        &self.except
+    }
+}
+
+/// What a path was found to be.
 #[derive(Clone, Copy, Debug)]
 struct Meaning {
     /// Number of the category.
@@ -111,14 +118,11 @@ struct Meaning {
 /// The rule.
 struct SensitiveFileRead {
     categories: Vec<Category>,
-    landmarks: Landmarks,
-    files: GlobSet,
-    meanings: Vec<Meaning>,
+    files: Patterns,
     /// Folders that exist for such files, and the category of each glob.
     folders: GlobSet,
     folder_categories: Vec<usize>,
-    /// Exceptions, by category.
-    except: Vec<GlobSet>,
+    /// Server packages the files are made for, by category.
     packages: Vec<GlobSet>,
 }
 
@@ -127,13 +131,7 @@ pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
     let broken =
         |error: globset::Error| DetectError::Data { file: FILE, message: error.to_string() };
     let Tables { category: categories } = data(FILE, TEXT)?;
-    if categories.is_empty() || categories.iter().any(|category| category.paths.is_empty()) {
-        let message = "no categories, or one without paths".to_owned();
-        return Err(DetectError::Data { file: FILE, message });
-    }
     let homes = &knowledge.homes;
-    let mut files = globset::GlobSetBuilder::new();
-    let mut meanings = Vec::new();
     let mut folders = globset::GlobSetBuilder::new();
     let mut folder_categories = Vec::new();
     for (number, category) in categories.iter().enumerate() {
@@ -144,31 +142,18 @@ pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
                     folder_categories.push(number);
                 }
             }
-            for glob in paths::expand(pattern, homes).map_err(broken)? {
-                files.add(glob);
-                meanings.push(Meaning {
-                    category: number,
-                    below_own_folder: below_own_folder(pattern),
-                });
-            }
         }
     }
-    let sets = |lists: fn(&Category) -> &Vec<String>| {
-        categories
-            .iter()
-            .map(|category| paths::set(lists(category).iter().map(String::as_str), homes))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(broken)
-    };
-    let all = categories.iter().flat_map(|category| &category.paths);
+    let packages = categories
+        .iter()
+        .map(|category| paths::set(category.packages.iter().map(String::as_str), homes))
+        .collect::<Result<_, _>>()
+        .map_err(broken)?;
     Ok(Box::new(SensitiveFileRead {
-        landmarks: Landmarks::of(all.map(String::as_str)),
-        files: files.build().map_err(broken)?,
-        meanings,
+        files: Patterns::new(FILE, &categories, homes)?,
         folders: folders.build().map_err(broken)?,
         folder_categories,
-        except: sets(|category| &category.except)?,
-        packages: sets(|category| &category.packages)?,
+        packages,
         categories,
     }))
 }
@@ -271,15 +256,9 @@ impl SensitiveFileRead {
 
     /// What the path is, when it is sensitive.
     fn meaning(&self, path: &str) -> Option<Meaning> {
-        // Nearly every open ends here.
-        if !self.landmarks.are_in(path) {
-            return None;
-        }
-        self.files.matches(path).into_iter().find_map(|number| {
-            let meaning = *self.meanings.get(number)?;
-            let excepted = self.except.get(meaning.category)?.is_match(path);
-            (!excepted).then_some(meaning)
-        })
+        let found = self.files.find(path)?;
+        let pattern = self.categories.get(found.category)?.paths.get(found.pattern)?;
+        Some(Meaning { category: found.category, below_own_folder: below_own_folder(pattern) })
     }
 
     fn is_explained(
@@ -341,8 +320,7 @@ fn is_own(effect: &Effect<'_>, taken: &Taken<'_>) -> bool {
 
 /// Whether the program is one the files are made for.
 fn is_owner(category: &Category, exe: &str) -> bool {
-    category.owners.iter().any(|owner| owner == file_name(exe))
-        && SYSTEM_FOLDERS.iter().any(|folder| is_within(exe, folder))
+    category.owners.iter().any(|owner| owner == file_name(exe)) && in_system_folder(exe)
 }
 
 /// Whether a project's file lies where programs look for their own: in the working directory or above,

@@ -1,8 +1,8 @@
 //! `unexpected_egress`: traffic to a destination that nothing explains.
 
 use super::ATLAS_VERSION;
-use crate::detect::destination::{beyond_host, is_explained};
-use crate::detect::reason::{cause, circumstances, evidence, quote, server};
+use crate::detect::destination::{beyond_host, finding, is_explained};
+use crate::detect::reason::quote;
 use crate::detect::{Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities};
 use crate::event::NetOperation;
 use crate::record::{Severity, Tags};
@@ -64,8 +64,6 @@ impl Rule for UnexpectedEgress {
         if is_explained(effect, endpoint) {
             return None;
         }
-        let severity = INFO.severities.of(effect.attribution.relation)?;
-        let object = endpoint.to_string();
         let verb = match net.operation {
             NetOperation::Send => "sent a datagram to",
             _ => "connected to",
@@ -74,20 +72,7 @@ impl Rule for UnexpectedEgress {
             Some(name) => format!(" ({})", quote(name)),
             None => String::new(),
         };
-        let mut found = vec![evidence("address", &object)];
-        found.extend(effect.names.iter().take(4).map(|name| evidence("name", name)));
-        circumstances(effect, &mut found);
-        Some(Finding {
-            rule: INFO.id,
-            severity,
-            reason: format!(
-                "Server {} {verb} {object}{known_as} {}.",
-                server(effect),
-                cause(effect)
-            ),
-            evidence: found,
-            object,
-        })
+        finding(&INFO, effect, endpoint, &format!("{verb} {endpoint}{known_as}"), Vec::new())
     }
 }
 

@@ -79,6 +79,39 @@ pub fn unwrap(words: &[String]) -> Option<Vec<String>> {
     (!rest.is_empty()).then_some(rest)
 }
 
+/// The words that reach the server itself: what follows the package, script or program that is launched.
+#[must_use]
+pub fn arguments(words: &[String]) -> Vec<String> {
+    arguments_within(words, 0)
+}
+
+fn arguments_within(words: &[String], depth: u8) -> Vec<String> {
+    if depth >= MAX_DEPTH {
+        return Vec::new();
+    }
+    let borrowed: Vec<&str> = words.iter().take(MAX_WORDS).map(String::as_str).collect();
+    let mut rest: Vec<&str> = without_interpreter(&borrowed).to_vec();
+    for _ in 0..MAX_DEPTH {
+        let Some(found) = find(&rest) else { break };
+        let launcher = found.launcher;
+        if launcher.names != Names::Command {
+            // `python -m MODULE`, and nothing else, names what it launches in a flag alone.
+            let named = launcher.names == Names::Script && found.flag(launcher.package).is_some();
+            return owned(found.rest.get(usize::from(!named)..));
+        }
+        if let Some(script) = found.flag(launcher.script) {
+            let command = commands(script).pop().unwrap_or_default();
+            return arguments_within(&command, depth + 1);
+        }
+        rest = without_interpreter(found.command()).to_vec();
+    }
+    owned(rest.get(1..))
+}
+
+fn owned(words: Option<&[&str]>) -> Vec<String> {
+    words.unwrap_or_default().iter().map(|&word| word.to_owned()).collect()
+}
+
 /// Drops the interpreter a `#!` line put in front: the kernel's view of `npx -y x` is
 /// `node /usr/bin/npx -y x`. Likewise `uvx x` executes itself anew as `uv tool uvx x`.
 #[must_use]
@@ -675,5 +708,30 @@ mod tests {
             let _ = unwrap(&argv);
         }
         assert_eq!(recognise("", &[]), None);
+    }
+
+    #[test]
+    fn what_follows_the_package_reaches_the_server() {
+        for (line, expected) in [
+            ("npx -y @modelcontextprotocol/server-filesystem /srv/a /srv/b", "/srv/a /srv/b"),
+            ("node /usr/bin/npx -y --cache /c pkg@1 /srv/a", "/srv/a"),
+            ("npx --package pkg server /srv/a", "/srv/a"),
+            ("uvx --directory /code mcp-server-git --repository /r", "--repository /r"),
+            ("uv run --directory /code server.py /srv/a", "/srv/a"),
+            ("python3 -m mcp_server_git --repository /r", "--repository /r"),
+            ("python3 /code/server.py /srv/a", "/srv/a"),
+            ("node --enable-source-maps /code/dist/index.js /srv/a", "/srv/a"),
+            ("env A=b node /code/index.js /srv/a", "/srv/a"),
+            ("/opt/server /srv/a", "/srv/a"),
+            ("/opt/server", ""),
+            ("", ""),
+        ] {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(arguments(&words).join(" "), expected, "{line}");
+        }
+        let script = ["sh", "-c", "cd /x && exec node /code/index.js /srv/a"].map(str::to_owned);
+        assert_eq!(arguments(&script), ["/srv/a"]);
+        let nested = ["sh", "-c", "sh -c 'sh -c x'"].map(str::to_owned);
+        assert_eq!(arguments(&nested), [""; 0]);
     }
 }

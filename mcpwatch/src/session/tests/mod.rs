@@ -215,6 +215,59 @@ fn arguments_are_what_the_method_makes_them() {
 }
 
 #[test]
+fn a_call_carries_the_name_of_its_prompt_and_what_was_said_of_its_tool_when_it_began() {
+    let mut channel = Channel::opened("2025-11-25");
+    let list = |channel: &mut Channel, id: u64, read_only: bool| {
+        channel.request(id, "tools/list", &json!({}));
+        let hints = json!({"readOnlyHint": read_only});
+        channel.answer(id, &json!({"tools": [{"name": "t", "annotations": hints}]}));
+    };
+    channel.request(1, "prompts/get", &json!({"name": "p", "arguments": {}}));
+    channel.call(2, "t", &json!({}));
+    list(&mut channel, 3, true);
+    channel.call(4, "t", &json!({}));
+    list(&mut channel, 5, false);
+    channel.call(6, "t", &json!({}));
+    let said = channel.take();
+    let calls = started(&said);
+    assert_eq!((calls[0].prompt.as_deref(), calls[0].tool.as_deref()), (Some("p"), None));
+    let hints: Vec<_> = calls
+        .iter()
+        .filter(|call| call.method == "tools/call")
+        .map(|call| (call.tool.as_deref(), call.annotations.read_only))
+        .collect();
+    assert_eq!(hints, [(Some("t"), None), (Some("t"), Some(true)), (Some("t"), Some(false))]);
+}
+
+#[test]
+fn roots_are_what_the_client_answered_last() {
+    let mut channel = Channel::opened("2025-11-25");
+    assert!(channel.conversation.roots().is_empty());
+    let ask = |channel: &mut Channel, id: u64, roots: Value| {
+        channel.server(&json!({"jsonrpc": "2.0", "id": id, "method": "roots/list"}));
+        channel.client(&json!({"jsonrpc": "2.0", "id": id, "result": {"roots": roots}}));
+    };
+    ask(
+        &mut channel,
+        1,
+        json!([
+            {"uri": "file:///srv/my%20notes/", "name": "notes"}, {"uri": "https://example.com/x"},
+            {"uri": "nonsense"}, {"name": "none"}, 7, {"uri": "file:///srv/b"},
+        ]),
+    );
+    assert_eq!(channel.conversation.roots(), ["/srv/my notes", "/srv/b"]);
+    ask(&mut channel, 2, json!([{"uri": "file:///srv/c"}]));
+    assert_eq!(channel.conversation.roots(), ["/srv/c"]);
+    // A server cannot give itself roots.
+    channel.client(&json!({"jsonrpc": "2.0", "id": 3, "method": "roots/list"}));
+    channel.answer(3, &json!({"roots": [{"uri": "file:///"}]}));
+    assert_eq!(channel.conversation.roots(), ["/srv/c"]);
+    let many: Vec<Value> = (0..1000).map(|n| json!({"uri": format!("file:///{n}")})).collect();
+    ask(&mut channel, 4, json!(many));
+    assert_eq!(channel.conversation.roots().len(), 64);
+}
+
+#[test]
 fn a_string_id_is_no_integer_id_and_directions_do_not_mix() {
     let mut channel = Channel::opened("2025-11-25");
     channel.call(1, "a", &json!({}));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::detect::landmarks::Landmarks;
 use crate::detect::tests::{Scene, change, change_of_two, failed_open, link, open};
 use crate::record::Container;
 use Relation::{Background, Covert, Requested, Startup};
