@@ -238,6 +238,7 @@ fn ids_are_the_contract() {
             "mcp_config_read",
             "mcp_config_write",
             "metadata_access",
+            "path_escape",
             "persistence_write",
             "reverse_shell",
             "sensitive_file_read",

@@ -5,6 +5,7 @@ pub mod background_activity;
 pub mod mcp_config_read;
 pub mod mcp_config_write;
 pub mod metadata_access;
+pub mod path_escape;
 pub mod persistence_write;
 pub mod reverse_shell;
 pub mod sensitive_file_read;
@@ -21,6 +22,7 @@ pub const RULES: &[RuleEntry] = &[
     RuleEntry { info: &mcp_config_read::INFO, build: mcp_config_read::build },
     RuleEntry { info: &persistence_write::INFO, build: persistence_write::build },
     RuleEntry { info: &sensitive_file_read::INFO, build: sensitive_file_read::build },
+    RuleEntry { info: &path_escape::INFO, build: path_escape::build },
     RuleEntry { info: &metadata_access::INFO, build: metadata_access::build },
     RuleEntry { info: &unexpected_egress::INFO, build: unexpected_egress::build },
     RuleEntry { info: &background_activity::INFO, build: background_activity::build },
