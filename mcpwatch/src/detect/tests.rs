@@ -234,6 +234,7 @@ fn ids_are_the_contract() {
     assert_eq!(
         ids,
         [
+            "annotation_lie",
             "background_activity",
             "mcp_config_read",
             "mcp_config_write",

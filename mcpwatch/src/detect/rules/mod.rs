@@ -1,6 +1,7 @@
 //! The table of all rules. A new detection is a file here, a line below and a section in
 //! `docs/detections.md`.
 
+pub mod annotation_lie;
 pub mod background_activity;
 pub mod mcp_config_read;
 pub mod mcp_config_write;
@@ -23,6 +24,7 @@ pub const RULES: &[RuleEntry] = &[
     RuleEntry { info: &persistence_write::INFO, build: persistence_write::build },
     RuleEntry { info: &sensitive_file_read::INFO, build: sensitive_file_read::build },
     RuleEntry { info: &path_escape::INFO, build: path_escape::build },
+    RuleEntry { info: &annotation_lie::INFO, build: annotation_lie::build },
     RuleEntry { info: &metadata_access::INFO, build: metadata_access::build },
     RuleEntry { info: &unexpected_egress::INFO, build: unexpected_egress::build },
     RuleEntry { info: &background_activity::INFO, build: background_activity::build },
