@@ -239,6 +239,7 @@ fn ids_are_the_contract() {
             "mcp_config_read",
             "mcp_config_write",
             "metadata_access",
+            "outlives_call",
             "path_escape",
             "persistence_write",
             "reverse_shell",

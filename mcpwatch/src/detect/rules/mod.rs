@@ -6,6 +6,7 @@ pub mod background_activity;
 pub mod mcp_config_read;
 pub mod mcp_config_write;
 pub mod metadata_access;
+pub mod outlives_call;
 pub mod path_escape;
 pub mod persistence_write;
 pub mod reverse_shell;
@@ -25,6 +26,7 @@ pub const RULES: &[RuleEntry] = &[
     RuleEntry { info: &sensitive_file_read::INFO, build: sensitive_file_read::build },
     RuleEntry { info: &path_escape::INFO, build: path_escape::build },
     RuleEntry { info: &annotation_lie::INFO, build: annotation_lie::build },
+    RuleEntry { info: &outlives_call::INFO, build: outlives_call::build },
     RuleEntry { info: &metadata_access::INFO, build: metadata_access::build },
     RuleEntry { info: &unexpected_egress::INFO, build: unexpected_egress::build },
     RuleEntry { info: &background_activity::INFO, build: background_activity::build },
