@@ -3,6 +3,7 @@
 
 pub mod annotation_lie;
 pub mod background_activity;
+pub mod internal_probe;
 pub mod mcp_config_read;
 pub mod mcp_config_write;
 pub mod metadata_access;
@@ -28,6 +29,7 @@ pub const RULES: &[RuleEntry] = &[
     RuleEntry { info: &annotation_lie::INFO, build: annotation_lie::build },
     RuleEntry { info: &outlives_call::INFO, build: outlives_call::build },
     RuleEntry { info: &metadata_access::INFO, build: metadata_access::build },
+    RuleEntry { info: &internal_probe::INFO, build: internal_probe::build },
     RuleEntry { info: &unexpected_egress::INFO, build: unexpected_egress::build },
     RuleEntry { info: &background_activity::INFO, build: background_activity::build },
 ];

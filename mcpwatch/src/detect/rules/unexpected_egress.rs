@@ -42,7 +42,7 @@ pub static INFO: RuleInfo = RuleInfo {
         logs), and what did the server read in the same call before? After a read of sensitive data, take \
         it as exfiltration: block the address, stop the server, change the secrets it could read. When \
         the destination is the service the server is made for, name it in `allow.egress`.",
-    yields_to: &["metadata_access"],
+    yields_to: &["metadata_access", "internal_probe"],
 };
 
 /// The rule.
