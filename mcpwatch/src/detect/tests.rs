@@ -236,6 +236,7 @@ fn ids_are_the_contract() {
         [
             "annotation_lie",
             "background_activity",
+            "download_exec",
             "internal_probe",
             "mcp_config_read",
             "mcp_config_write",

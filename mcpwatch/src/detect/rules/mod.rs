@@ -3,6 +3,7 @@
 
 pub mod annotation_lie;
 pub mod background_activity;
+pub mod download_exec;
 pub mod internal_probe;
 pub mod mcp_config_read;
 pub mod mcp_config_write;
@@ -21,6 +22,7 @@ use super::RuleEntry;
 pub const RULES: &[RuleEntry] = &[
     RuleEntry { info: &reverse_shell::INFO, build: reverse_shell::build },
     RuleEntry { info: &shell_spawn::INFO, build: shell_spawn::build },
+    RuleEntry { info: &download_exec::INFO, build: download_exec::build },
     RuleEntry { info: &mcp_config_write::INFO, build: mcp_config_write::build },
     RuleEntry { info: &mcp_config_read::INFO, build: mcp_config_read::build },
     RuleEntry { info: &persistence_write::INFO, build: persistence_write::build },

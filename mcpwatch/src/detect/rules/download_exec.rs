@@ -1,0 +1,507 @@
+//! `download_exec`: what a server wrote or fetched, or a file that exists in memory only, was executed.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use regex::Regex;
+use serde::Deserialize;
+
+use super::ATLAS_VERSION;
+use crate::detect::paths::{file_name, is_within, normal};
+use crate::detect::programs::{Code, in_system_folder};
+use crate::detect::reason::{
+    OBJECT, cause, circumstances, clip, command_line, evidence, quote, server,
+};
+use crate::detect::{
+    Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
+};
+use crate::event::{Exec, Open, decode::join};
+use crate::record::{AlertEvidence, Severity, Tags};
+
+/// What it is.
+pub static INFO: RuleInfo = RuleInfo {
+    id: "download_exec",
+    title: "Program brought by an MCP server executed",
+    severities: Severities::always(Severity::Critical),
+    tags: Tags { attack: &["T1105", "T1620"], atlas: &[], owasp_mcp: &["MCP04"], owasp_llm: &[] },
+    atlas_version: ATLAS_VERSION,
+    description: "A server that writes a program and runs it, or runs one that was never on a disk, runs \
+        what nobody has reviewed: neither its package nor the system's holds that code.",
+    trigger: "A process of the server's tree executes a file that a process of that tree had opened for \
+        writing before (curl, wget or the server itself), whatever name it has been given since, or an interpreter or shell with such a file as \
+        its script; or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
+        straight to an interpreter (`curl … | sh`). The last 8,192 files that servers wrote are remembered.",
+    explained_by: &[
+        "what a launcher (`npx`, `uvx`, …) writes and starts until the server itself runs",
+        "`allow.exec` of the server's settings, for the file or for the interpreter that runs it",
+        "files made by a linker of the system: built here, not brought here (rules/download-exec.toml)",
+        "container runtimes that start themselves anew from memory",
+    ],
+    playbook: "Keep the file, or the process's memory, before anything else: it is the evidence. See who \
+        wrote it and where from (connections of the same call), and what it did since: those records \
+        stand under the same call. Stop the server's tree and take what its user can reach as exposed. A \
+        server that is made to run what it writes names the program in `allow.exec`.",
+    yields_to: &[],
+};
+
+const FILE: &str = "download-exec.toml";
+const TEXT: &str = include_str!("../../../../rules/download-exec.toml");
+
+/// Most written files that are remembered, of all servers together; the oldest is forgotten.
+const REMEMBERED: usize = 8192;
+/// Most bytes of a writer's path that are kept.
+const WRITER: usize = 256;
+/// Bytes of a shell's code in which downloads are looked for: as much as the kernel side sends.
+const LOOKED_AT: usize = 32 * 1024;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    fetchers: Vec<String>,
+    builders: Vec<String>,
+    runtimes: Vec<String>,
+    memory: Vec<String>,
+    pipe: Vec<Pipe>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pipe {
+    name: String,
+    pattern: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the examples are for the test of the data"))]
+    examples: Vec<String>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the examples are for the test of the data"))]
+    ordinary: Vec<String>,
+}
+
+/// A file that was opened for writing.
+#[derive(Debug)]
+struct WrittenFile {
+    server: u64,
+    /// Tells this entry of [`Written::order`] from older ones of the same file.
+    number: u64,
+    time: u64,
+    writer: Box<str>,
+}
+
+/// Files that servers wrote, by server and path. The paths are kept as hashes: thousands of them would take
+/// megabytes.
+#[derive(Debug, Default)]
+struct Written {
+    files: HashMap<u64, WrittenFile>,
+    /// The oldest first. A file stands here once for each time it was written.
+    order: VecDeque<(u64, u64)>,
+    next: u64,
+}
+
+impl Written {
+    fn remember(&mut self, effect: &Effect<'_>, path: &str) {
+        let writer = clip(&effect.process.exe, WRITER).into();
+        self.insert(effect, path, effect.time, writer);
+    }
+
+    /// A file has another name, or one more.
+    fn rename(&mut self, effect: &Effect<'_>, from: &str, to: &str) {
+        if let Some(file) = self.find(effect, from) {
+            let (time, writer) = (file.time, file.writer.clone());
+            self.insert(effect, to, time, writer);
+        }
+    }
+
+    fn insert(&mut self, effect: &Effect<'_>, path: &str, time: u64, writer: Box<str>) {
+        let server = &effect.server.id;
+        let key = hash((server, path));
+        self.next += 1;
+        let file = WrittenFile { server: hash(server), number: self.next, time, writer };
+        self.files.insert(key, file);
+        self.order.push_back((key, self.next));
+        while self.order.len() > REMEMBERED {
+            let Some((key, number)) = self.order.pop_front() else { break };
+            if self.files.get(&key).is_some_and(|file| file.number == number) {
+                self.files.remove(&key);
+            }
+        }
+    }
+
+    fn find(&self, effect: &Effect<'_>, path: &str) -> Option<&WrittenFile> {
+        self.files.get(&hash((&effect.server.id, path)))
+    }
+
+    fn forget(&mut self, server: &str) {
+        let server = hash(server);
+        self.files.retain(|_, file| file.server != server);
+        let files = &self.files;
+        self.order.retain(|(key, _)| files.contains_key(key));
+    }
+}
+
+/// The same in every run: a replay must give the same records.
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The rule.
+struct DownloadExec {
+    tables: Tables,
+    pipes: Vec<(String, Regex)>,
+    written: Written,
+}
+
+/// Makes the rule.
+pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
+    let tables: Tables = data(FILE, TEXT)?;
+    let pipes = tables
+        .pipe
+        .iter()
+        .map(|pipe| Ok((pipe.name.clone(), Regex::new(&pipe.pattern)?)))
+        .collect::<Result<Vec<_>, regex::Error>>()
+        .map_err(|error| DetectError::Data { file: FILE, message: error.to_string() })?;
+    if pipes.is_empty() || tables.memory.is_empty() {
+        return Err(DetectError::Data { file: FILE, message: "no pipes or no folders".into() });
+    }
+    Ok(Box::new(DownloadExec { tables, pipes, written: Written::default() }))
+}
+
+/// What was executed that should not be there.
+struct Brought {
+    what: String,
+    path: String,
+    evidence: Vec<AlertEvidence>,
+}
+
+impl Rule for DownloadExec {
+    fn info(&self) -> &'static RuleInfo {
+        &INFO
+    }
+
+    fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
+        if effect.launching || effect.installing {
+            return None;
+        }
+        match effect.action {
+            Action::Open(open) => {
+                self.note(effect, open);
+                None
+            }
+            Action::Exec(exec) => self.check_exec(effect, exec, knowledge),
+            Action::Change(change) => {
+                if let (Some(from), Some(to), Ok(())) =
+                    (change.renamed(), &change.target, change.result)
+                {
+                    self.written.rename(effect, &from.path, &to.path);
+                }
+                None
+            }
+            Action::Net(_) => None,
+        }
+    }
+
+    fn forget(&mut self, server: &str) {
+        self.written.forget(server);
+    }
+}
+
+impl DownloadExec {
+    fn note(&mut self, effect: &Effect<'_>, open: &Open) {
+        let regular = open.mode & libc::S_IFMT == libc::S_IFREG;
+        if !open.writes() || open.result.is_err() || !regular {
+            return;
+        }
+        if !is_one_of(&self.tables.builders, &effect.process.exe) {
+            self.written.remember(effect, &open.path);
+        }
+    }
+
+    fn check_exec(
+        &self,
+        effect: &Effect<'_>,
+        exec: &Exec,
+        knowledge: &mut Knowledge,
+    ) -> Option<Finding> {
+        let brought = self.brought(effect, exec, knowledge)?;
+        let allow = &effect.given.allow;
+        if knowledge.policy.allows_exec(allow, exec)
+            || knowledge.policy.allows_program(allow, &brought.path)
+        {
+            return None;
+        }
+        let severity = INFO.severities.of(effect.attribution.relation)?;
+        let line = command_line(&exec.argv);
+        let mut found = vec![evidence("program", &exec.path), evidence("argv", &line)];
+        found.extend(brought.evidence);
+        circumstances(effect, &mut found);
+        Some(Finding {
+            rule: INFO.id,
+            severity,
+            reason: format!("Server {} {}, {}.", server(effect), brought.what, cause(effect)),
+            evidence: found,
+            object: clip(&brought.path, OBJECT).into_owned(),
+        })
+    }
+
+    fn brought(&self, effect: &Effect<'_>, exec: &Exec, knowledge: &Knowledge) -> Option<Brought> {
+        let path = exec.path.as_str();
+        // A file in memory is the root of its own tree: its path says no more than that.
+        let nameless = path == "/" || path.trim_start_matches('/').starts_with("memfd:");
+        if nameless || self.tables.memory.iter().any(|folder| is_within(path, folder)) {
+            // The runtime that starts itself anew is still the process that executes.
+            let runtime = nameless && is_one_of(&self.tables.runtimes, &effect.process.exe);
+            return (!runtime).then(|| Brought {
+                what: if nameless {
+                    "executed a file without a name, which exists in memory only".to_owned()
+                } else {
+                    format!("executed {}, a file that exists in memory only", quote(path))
+                },
+                path: path.to_owned(),
+                evidence: Vec::new(),
+            });
+        }
+        if let Some(written) = self.written.find(effect, path) {
+            return Some(self.executed(effect, "executed", path, written));
+        }
+        let programs = &knowledge.programs;
+        let script = programs.script(&exec.path, &exec.argv).map(|script| {
+            if script.starts_with('/') {
+                normal(script).into_owned()
+            } else {
+                join(&exec.cwd, script)
+            }
+        });
+        if let Some(script) = script {
+            let written = self.written.find(effect, &script)?;
+            let verb = format!("ran the script {} in {}:", quote(&script), file_name(path));
+            return Some(self.executed(effect, &verb, &script, written));
+        }
+        let code = match programs.spawned(exec)?.code {
+            Code::Inline(code) => code.get(..code.floor_char_boundary(LOOKED_AT))?,
+            _ => return None,
+        };
+        let (name, _) = self.pipes.iter().find(|(_, pattern)| pattern.is_match(code))?;
+        Some(Brought {
+            what: format!("ran a download straight from the network (`{}`)", quote(code)),
+            path: path.to_owned(),
+            evidence: vec![evidence("pattern", name)],
+        })
+    }
+
+    fn executed(
+        &self,
+        effect: &Effect<'_>,
+        verb: &str,
+        path: &str,
+        written: &WrittenFile,
+    ) -> Brought {
+        let writer = &*written.writer;
+        let did = if is_one_of(&self.tables.fetchers, writer) { "fetched" } else { "wrote" };
+        let name = file_name(writer);
+        let age = effect.time.saturating_sub(written.time) / 1_000_000;
+        Brought {
+            what: format!(
+                "{verb} {}, which {} {did} {}.{:03} s before",
+                quote(path),
+                quote(name),
+                age / 1000,
+                age % 1000
+            ),
+            path: path.to_owned(),
+            evidence: vec![evidence("path", path), evidence("written_by", writer)],
+        }
+    }
+}
+
+/// Whether a program is one of these, from a system folder.
+fn is_one_of(names: &[String], exe: &str) -> bool {
+    names.iter().any(|name| name == file_name(exe)) && in_system_folder(exe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::Detector;
+    use crate::detect::tests::{Scene, change_of_two, detector, exec, failed_open, open};
+    use crate::event::{Change, Operation};
+    use crate::record::Relation::{Background, Covert, Requested, Startup};
+
+    const ONE: [(&str, Severity); 1] = [("download_exec", Severity::Critical)];
+    const WRITE: i32 = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+
+    /// A scene whose acting process runs this program.
+    fn acting(exe: &str) -> Scene {
+        let mut scene = Scene::new(Covert);
+        scene.process.exe = exe.into();
+        scene
+    }
+
+    fn wrote(detector: &mut Detector, exe: &str, path: &str) {
+        assert_eq!(acting(exe).found_by(detector, Action::Open(&open(path, WRITE))), []);
+    }
+
+    #[test]
+    fn what_was_written_below_the_server_and_executed_fires() {
+        for relation in [Requested, Covert, Background, Startup] {
+            let mut detector = detector();
+            wrote(&mut detector, "/usr/bin/node", "/srv/data/tool");
+            let tool = exec("/srv/data/tool", &["tool"]);
+            let found = Scene::new(relation).found_by(&mut detector, Action::Exec(&tool));
+            assert_eq!(found, ONE, "{relation:?}");
+        }
+        let mut detector = detector();
+        wrote(&mut detector, "/usr/bin/curl", "/tmp/x");
+        let mut later = Scene::new(Covert);
+        later.time += 1_234_000_000;
+        let mut findings = Vec::new();
+        let x = exec("/tmp/x", &["/tmp/x", "-d"]);
+        detector.check(&later.effect(Action::Exec(&x)), &mut findings);
+        assert_eq!(
+            findings[0].reason,
+            "Server files executed /tmp/x, which curl fetched 1.234 s before, during tools/call \
+             `weather` (JSON-RPC id 7), whose arguments do not mention it."
+        );
+    }
+
+    #[test]
+    fn a_written_script_counts_by_the_interpreter_that_runs_it() {
+        let mut detector = detector();
+        wrote(&mut detector, "/usr/bin/node", "/srv/x.py");
+        for (path, argv, fires) in [
+            ("/usr/bin/python3.12", &["python3", "/srv/x.py"][..], true),
+            ("/usr/bin/python3.12", &["python3", "-I", "-W", "error", "x.py", "a"], true),
+            ("/usr/bin/python3.12", &["python3", "/srv/../srv//x.py"], true),
+            ("/usr/bin/node", &["node", "--", "/srv/x.py"], true),
+            ("/usr/bin/python3.12", &["python3", "/srv/y.py", "/srv/x.py"], false),
+            ("/usr/bin/python3.12", &["python3", "-m", "x", "/srv/x.py"], false),
+            ("/usr/bin/cat", &["cat", "/srv/x.py"], false),
+        ] {
+            let run = Exec { cwd: "/srv".into(), ..exec(path, argv) };
+            let found = Scene::new(Covert).found_by(&mut detector, Action::Exec(&run));
+            assert_eq!(found == ONE, fires, "{argv:?}: {found:?}");
+        }
+        wrote(&mut detector, "/usr/bin/node", "/srv/x.sh");
+        let script = exec("/usr/bin/dash", &["/bin/sh", "/srv/x.sh"]);
+        let found = Scene::new(Covert).found_by(&mut detector, Action::Exec(&script));
+        let expected = [("shell_spawn", Severity::High), ("download_exec", Severity::Critical)];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn files_in_memory_fire_without_having_been_seen_before() {
+        for path in ["/", "/memfd:x", "/memfd:", "/dev/shm/x", "/dev/shm/.a/b", "/run/shm/x"] {
+            let found = Scene::new(Covert).found(Action::Exec(&exec(path, &["x"])));
+            assert_eq!(found, ONE, "{path}");
+        }
+        for path in ["/", "/memfd:runc_cloned:/proc/self/exe"] {
+            let cloned = exec(path, &["runc", "init"]);
+            assert_eq!(acting("/usr/bin/runc").found(Action::Exec(&cloned)), []);
+            assert_eq!(acting("/tmp/runc").found(Action::Exec(&cloned)), ONE);
+        }
+    }
+
+    #[test]
+    fn downloads_handed_to_an_interpreter_fire() {
+        let Tables { pipe, .. } = data(FILE, TEXT).unwrap();
+        for code in pipe.iter().flat_map(|pipe| &pipe.examples) {
+            let shell = exec("/usr/bin/dash", &["sh", "-c", code]);
+            let found = Scene::new(Covert).found(Action::Exec(&shell));
+            assert!(found.contains(&ONE[0]), "{code}: {found:?}");
+        }
+        for code in pipe.iter().flat_map(|pipe| &pipe.ordinary) {
+            let shell = exec("/usr/bin/dash", &["sh", "-c", code]);
+            let found = Scene::new(Covert).found(Action::Exec(&shell));
+            assert_eq!(found, [("shell_spawn", Severity::High)], "{code}");
+        }
+        let long = format!("{}; curl x | sh", "é".repeat(1 << 20));
+        let shell = exec("/usr/bin/dash", &["sh", "-c", &long]);
+        assert_eq!(Scene::new(Covert).found(Action::Exec(&shell)).len(), 1);
+    }
+
+    #[test]
+    fn launchers_builders_and_what_is_allowed_are_silent() {
+        let tool = exec("/srv/app/tool", &["tool"]);
+        let written = open("/srv/app/tool", WRITE);
+        for early in [true, false] {
+            let mut detector = detector();
+            let mut scene = Scene::new(Startup);
+            scene.launching = early;
+            scene.installing = !early;
+            assert_eq!(scene.found_by(&mut detector, Action::Open(&written)), []);
+            assert_eq!(scene.found_by(&mut detector, Action::Exec(&tool)), []);
+            let found = Scene::new(Covert).found_by(&mut detector, Action::Exec(&tool));
+            assert_eq!(found, [], "installed at start, used in a call");
+        }
+        let mut detector = detector();
+        wrote(&mut detector, "/usr/bin/x86_64-linux-gnu-ld.bfd", "/srv/app/tool");
+        assert_eq!(Scene::new(Covert).found_by(&mut detector, Action::Exec(&tool)), []);
+        wrote(&mut detector, "/tmp/ld", "/srv/app/tool");
+        assert_eq!(Scene::new(Covert).found_by(&mut detector, Action::Exec(&tool)), ONE);
+        let mut allowed = Scene::new(Covert);
+        allowed.given.allow.exec = vec!["/srv/app/*".into()];
+        assert_eq!(allowed.found_by(&mut detector, Action::Exec(&tool)), []);
+        wrote(&mut detector, "/usr/bin/node", "/srv/app/x.py");
+        let run = exec("/usr/bin/python3.12", &["python3", "/srv/app/x.py"]);
+        for pattern in ["/usr/bin/python3*", "/srv/app/*.py"] {
+            allowed.given.allow.exec = vec![pattern.into()];
+            assert_eq!(allowed.found_by(&mut detector, Action::Exec(&run)), [], "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_was_only_read_or_not_written_by_this_server_is_silent() {
+        let mut detector = detector();
+        let scene = Scene::new(Covert);
+        let tool = exec("/srv/app/tool", &["tool"]);
+        for open in [
+            open("/srv/app/tool", libc::O_RDONLY),
+            failed_open("/srv/app/tool", WRITE, libc::EACCES),
+        ] {
+            assert!(scene.found_by(&mut detector, Action::Open(&open)).is_empty());
+            assert_eq!(scene.found_by(&mut detector, Action::Exec(&tool)), []);
+        }
+        wrote(&mut detector, "/usr/bin/node", "/srv/app/tool");
+        let mut other = Scene::new(Covert);
+        other.server.id = "server-2".into();
+        assert_eq!(other.found_by(&mut detector, Action::Exec(&tool)), []);
+        assert_eq!(scene.found_by(&mut detector, Action::Exec(&tool)), ONE);
+        detector.forget("server-2");
+        assert_eq!(scene.found_by(&mut detector, Action::Exec(&tool)), ONE);
+        detector.forget("server-1");
+        assert_eq!(scene.found_by(&mut detector, Action::Exec(&tool)), []);
+    }
+
+    #[test]
+    fn another_name_does_not_hide_what_was_written() {
+        for operation in [Operation::Rename, Operation::Link] {
+            let mut detector = detector();
+            wrote(&mut detector, "/usr/bin/curl", "/srv/x.part");
+            let renamed = change_of_two(operation, "/srv/x.part", "/srv/x");
+            let refused = Change { result: Err(libc::EACCES), ..renamed.clone() };
+            let x = exec("/srv/x", &["x"]);
+            let scene = Scene::new(Covert);
+            for (change, fires) in [(refused, false), (renamed, true)] {
+                assert_eq!(scene.found_by(&mut detector, Action::Change(&change)), []);
+                let found = scene.found_by(&mut detector, Action::Exec(&x));
+                assert_eq!(found == ONE, fires, "{change:?}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let scene = Scene::new(Covert);
+        let noop = open("/x", WRITE);
+        let effect = scene.effect(Action::Open(&noop));
+        let mut written = Written::default();
+        for number in 0..3 * REMEMBERED {
+            written.remember(&effect, &format!("/srv/{number}"));
+            written.remember(&effect, "/srv/again");
+        }
+        assert!(written.files.len() <= REMEMBERED && written.order.len() <= REMEMBERED);
+        assert!(written.find(&effect, "/srv/again").is_some());
+        assert!(written.find(&effect, &format!("/srv/{}", 3 * REMEMBERED - 1)).is_some());
+        assert!(written.find(&effect, "/srv/0").is_none());
+        written.forget("server-1");
+        assert!(written.files.is_empty() && written.order.is_empty());
+    }
+}
