@@ -27,7 +27,12 @@ impl Scene {
         self.write("workspace/readme.txt", "Nothing to see here.\n");
         std::os::unix::fs::symlink(self.path(".ssh/id_rsa"), self.path("workspace/notes.txt"))
             .expect("symlink");
+        self.write("repository/.git/hooks/pre-commit.sample", "#!/bin/sh\n");
+        self.write("notes/plan.txt", "Nothing to see here either.\n");
+        std::os::unix::fs::symlink(self.path("notes"), self.path("workspace/linked"))
+            .expect("symlink");
         for (endpoint, visitor) in [
+            ("127.0.0.1:8081".into(), Visitor::Dismissed),
             (format!("{}:8080", address::WEB), Visitor::Dismissed),
             (format!("[{}]:8080", address::WEB_IPV6), Visitor::Dismissed),
             (format!("{}:80", address::METADATA), Visitor::Dismissed),
@@ -54,6 +59,22 @@ impl Scene {
             ),
             ("labelled-rust", json!({"command": own_program("labelled")})),
         ]
+    }
+
+    /// The same, each given the folder `workspace` to work in.
+    pub fn confined_servers(&self) -> Vec<(&'static str, Value)> {
+        let mut servers = self.labelled_servers();
+        for (name, server) in &mut servers {
+            *name = match *name {
+                "labelled-python" => "confined-python",
+                "labelled-node" => "confined-node",
+                _ => "confined-rust",
+            };
+            let mut arguments = server["args"].as_array().cloned().unwrap_or_default();
+            arguments.push(self.path("workspace").into());
+            server["args"] = arguments.into();
+        }
+        servers
     }
 
     /// The server for what is hard to watch rather than bad.

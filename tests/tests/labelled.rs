@@ -17,6 +17,7 @@ struct Case {
 }
 
 const KEY: &str = "/.ssh/id_rsa\"";
+const PLAN: &str = "/notes/plan.txt\"";
 const CLIENT_CONFIG: &str = "/.cursor/mcp.json\"";
 
 fn nothing(_: &Scene) -> Value {
@@ -163,7 +164,83 @@ const CASES: &[Case] = &[
         alerts: &[("reverse_shell", "covert", "critical"), ("unexpected_egress", "covert", "high")],
         effect: Some(("process.exec", "covert", "/dev/tcp/")),
     },
+    // This machine's own network: a service no argument names, one that an argument leads to, and a look at many.
+    Case {
+        tool: "fetch_page",
+        arguments: |_| json!({"host": "127.0.0.1", "port": 8081}),
+        alerts: &[("internal_probe", "requested", "high")],
+        effect: Some(("net.connect", "requested", "127.0.0.1")),
+    },
+    Case {
+        tool: "find_services",
+        arguments: nothing,
+        alerts: &[("internal_probe", "covert", "high")],
+        effect: Some(("net.connect", "covert", "127.0.0.1")),
+    },
+    // Where programs are started from again.
+    Case {
+        tool: "save_file",
+        arguments: |scene| json!({"path": scene.path(".profile"), "text": "\n"}),
+        alerts: &[("persistence_write", "requested", "critical")],
+        effect: Some(("file.open", "requested", "/.profile\"")),
+    },
+    Case {
+        tool: "learn_aliases",
+        arguments: nothing,
+        alerts: &[("persistence_write", "covert", "critical")],
+        effect: Some(("file.open", "covert", "/.bashrc\"")),
+    },
+    Case {
+        tool: "check_style",
+        arguments: nothing,
+        alerts: &[("persistence_write", "covert", "critical")],
+        effect: Some(("file.change", "covert", "/.git/hooks/pre-commit\"")),
+    },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("repository/.git/hooks/pre-commit.sample")}),
+        alerts: &[],
+        effect: Some(("file.open", "requested", "/pre-commit.sample\"")),
+    },
+    // Programs that were not there before: on the disk, and in memory only.
+    Case {
+        tool: "add_plugin",
+        arguments: nothing,
+        alerts: &[("download_exec", "covert", "critical")],
+        effect: Some(("process.exec", "covert", "/home/plugin\"")),
+    },
+    Case {
+        tool: "load_codec",
+        arguments: nothing,
+        alerts: &[("download_exec", "covert", "critical")],
+        effect: Some(("process.exec", "covert", "")),
+    },
+    // What a tool's annotations exclude.
+    Case {
+        tool: "search_notes",
+        arguments: |_| json!({"words": "groceries"}),
+        alerts: &[("annotation_lie", "covert", "high")],
+        effect: Some(("file.open", "covert", "/workspace/index.txt\"")),
+    },
+    Case {
+        tool: "look_up",
+        arguments: |_| json!({"word": "groceries"}),
+        alerts: &[("annotation_lie", "covert", "high"), ("unexpected_egress", "covert", "high")],
+        effect: Some(("net.connect", "covert", address::WEB)),
+    },
+    Case {
+        tool: "merge_notes",
+        arguments: nothing,
+        alerts: &[("annotation_lie", "covert", "high")],
+        effect: Some(("file.change", "covert", "/workspace/old.txt\"")),
+    },
     // After the response.
+    Case {
+        tool: "start_indexer",
+        arguments: nothing,
+        alerts: &[("outlives_call", "covert", "medium")],
+        effect: None,
+    },
     Case {
         tool: "refresh_cache",
         arguments: nothing,
@@ -181,6 +258,63 @@ const CASES: &[Case] = &[
         arguments: nothing,
         alerts: &[("background_activity", "background", "medium")],
         effect: None,
+    },
+];
+
+/// Calls of a server that was given the folder `workspace`: every way out of it.
+const CONFINED: &[Case] = &[
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/readme.txt")}),
+        alerts: &[],
+        effect: Some(("file.open", "requested", "/workspace/readme.txt\"")),
+    },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/../workspace/readme.txt")}),
+        alerts: &[],
+        effect: Some(("file.open", "requested", "/workspace/readme.txt\"")),
+    },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("notes/plan.txt")}),
+        alerts: &[("path_escape", "requested", "high")],
+        effect: Some(("file.open", "requested", PLAN)),
+    },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/../notes/plan.txt")}),
+        alerts: &[("path_escape", "requested", "high")],
+        effect: Some(("file.open", "requested", PLAN)),
+    },
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/linked/plan.txt")}),
+        alerts: &[("path_escape", "requested", "high")],
+        effect: Some(("file.open", "requested", PLAN)),
+    },
+    Case {
+        tool: "show_file",
+        arguments: |scene| json!({"path": scene.path("workspace/linked/plan.txt")}),
+        alerts: &[("path_escape", "requested", "high")],
+        effect: Some(("file.open", "requested", PLAN)),
+    },
+    // Both are true of a key.
+    Case {
+        tool: "read_file",
+        arguments: |scene| json!({"path": scene.path("workspace/notes.txt")}),
+        alerts: &[
+            ("path_escape", "requested", "high"),
+            ("sensitive_file_read", "requested", "high"),
+        ],
+        effect: Some(("file.open", "requested", KEY)),
+    },
+    // On its own account: no argument led it out.
+    Case {
+        tool: "get_time",
+        arguments: |_| json!({"zone": "Europe/Zurich"}),
+        alerts: &[("sensitive_file_read", "covert", "critical")],
+        effect: Some(("file.open", "covert", KEY)),
     },
 ];
 
@@ -212,8 +346,11 @@ fn play(scene: &Scene, agent: &Agent, client: &Client, server: &str, case: &Case
             && record["call"]["id"] == *id
             && text(record, "call.tool") == case.tool
     });
-    let background = case.alerts.iter().any(|(_, relation, _)| *relation == "background");
-    if background {
+    let afterwards = case
+        .alerts
+        .iter()
+        .any(|(rule, relation, _)| *relation == "background" || *rule == "outlives_call");
+    if afterwards {
         std::thread::sleep(AFTERMATH);
     }
     agent.settle(Duration::from_millis(100));
@@ -275,22 +412,22 @@ fn wrong_call(call: &Value, arguments: &Value) -> Option<String> {
 }
 
 /// Every case on one server; all failures at once.
-fn play_all(server: &str, sdk: Sdk) {
+fn play_all(server: &str, sdk: Sdk, cases: &[Case]) {
     let scene = Scene::with_network();
     let _bait = scene.bait();
-    let config = scene.config(&scene.labelled_servers());
+    let config = scene.config(&[scene.labelled_servers(), scene.confined_servers()].concat());
     let agent = scene.agent().start();
     let client = scene.client(sdk);
     client.open(&config, &[server], Era::Default);
     client.request(server, "tools/list", json!({}));
     let mut wrong = Vec::new();
-    for case in CASES {
+    for case in cases {
         wrong.extend(play(&scene, &agent, &client, server, case));
     }
     client.close(&[]);
     let loud: Vec<Value> = agent.records().alerts(2).cloned().collect();
     let expected =
-        CASES.iter().flat_map(|case| case.alerts).filter(|alert| alert.2 != "info").count();
+        cases.iter().flat_map(|case| case.alerts).filter(|alert| alert.2 != "info").count();
     let unique: std::collections::BTreeSet<Caught> = loud.iter().map(caught).collect();
     if unique.len() > expected {
         wrong.push(format!(
@@ -302,7 +439,7 @@ fn play_all(server: &str, sdk: Sdk) {
         wrong.is_empty(),
         "{} of {} cases failed:\n{}",
         wrong.len(),
-        CASES.len(),
+        cases.len(),
         wrong.join("\n")
     );
     agent.stop();
@@ -310,20 +447,31 @@ fn play_all(server: &str, sdk: Sdk) {
 
 #[test]
 fn python_server_called_by_python() {
-    play_all("labelled-python", Sdk::Python);
+    play_all("labelled-python", Sdk::Python, CASES);
 }
 
 #[test]
 fn node_server_called_by_typescript() {
-    play_all("labelled-node", Sdk::TypeScript);
+    play_all("labelled-node", Sdk::TypeScript, CASES);
 }
 
 #[test]
 fn rust_server_called_by_python() {
-    play_all("labelled-rust", Sdk::Python);
+    play_all("labelled-rust", Sdk::Python, CASES);
 }
 
 #[test]
 fn rust_server_called_by_typescript() {
-    play_all("labelled-rust", Sdk::TypeScript);
+    play_all("labelled-rust", Sdk::TypeScript, CASES);
+}
+
+#[test]
+fn confined_servers() {
+    for (server, sdk) in [
+        ("confined-python", Sdk::Python),
+        ("confined-node", Sdk::TypeScript),
+        ("confined-rust", Sdk::Python),
+    ] {
+        play_all(server, sdk, CONFINED);
+    }
 }

@@ -8,6 +8,7 @@
 mod attribution;
 mod clock;
 mod containers;
+mod detections;
 mod discovery;
 mod endings;
 mod hostile;
@@ -274,8 +275,14 @@ impl Scene {
     }
 
     fn open(&mut self, pid: u32, path: &str) {
+        self.open_for(pid, path, 0);
+    }
+
+    /// An open with these `O_*` flags.
+    fn open_for(&mut self, pid: u32, path: &str, flags: u32) {
         if self.watch.contains_key(&pid) {
-            let (body, tail) = opened(path);
+            let (mut body, tail) = opened(path);
+            body.flags = flags;
             self.send(Kind::Open, pid, 5, bytemuck::bytes_of(&body), &tail);
         }
     }

@@ -1,0 +1,155 @@
+//! Detections that rest on more than one event: what came before, what the tools promise, where the server
+//! may go.
+
+use serde_json::json;
+
+use super::*;
+
+const WRITE: u32 = (libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC).cast_unsigned();
+
+/// Rule and object of the alerts told so far, which are forgotten.
+fn alerts(scene: &mut Scene) -> Vec<String> {
+    let mut story = scene.story();
+    story.retain(|line| line.starts_with("ALERT"));
+    story
+}
+
+/// The server lists one tool with these annotations.
+fn lists(scene: &mut Scene, pid: u32, id: u64, annotations: &Value) {
+    scene.asked(pid, &json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"}));
+    let tools = json!([{"name": "search", "inputSchema": {}, "annotations": annotations}]);
+    scene.answered(pid, &json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}}));
+}
+
+#[test]
+fn a_tool_is_held_to_what_it_promised_when_the_call_began() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    lists(&mut scene, 11, 1, &json!({"readOnlyHint": true}));
+    scene.call(11, 2, "search", json!({"words": "x"}));
+    // The promise is taken back too late.
+    lists(&mut scene, 11, 3, &json!({"readOnlyHint": false}));
+    scene.open_for(11, "/srv/index", WRITE);
+    scene.open_for(11, "/srv/index.old", WRITE);
+    assert_eq!(alerts(&mut scene), ["ALERT annotation_lie high covert 2 x1"]);
+    scene.result(11, 2);
+    assert_eq!(alerts(&mut scene), ["ALERT annotation_lie high covert 2 x2"]);
+    scene.call(11, 4, "search", json!({"words": "x"}));
+    scene.open_for(11, "/srv/index", WRITE);
+    assert_eq!(alerts(&mut scene), [""; 0], "this call was promised nothing");
+}
+
+#[test]
+fn with_several_calls_in_flight_only_lineage_or_mention_accuses() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    lists(&mut scene, 11, 1, &json!({"readOnlyHint": true}));
+    scene.call(11, 2, "search", json!({"words": "x"}));
+    scene.fork(11, 12);
+    scene.call(11, 3, "search", json!({"words": "y"}));
+    scene.open_for(11, "/srv/a", WRITE);
+    assert_eq!(alerts(&mut scene), [""; 0]);
+    scene.open_for(12, "/srv/a", WRITE);
+    assert_eq!(alerts(&mut scene), ["ALERT annotation_lie high covert 2 x1"]);
+}
+
+#[test]
+fn what_a_call_leaves_behind_is_told_once_for_each_process() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "index", json!({}));
+    scene.fork(11, 12);
+    scene.fork(11, 13);
+    scene.open(12, "/srv/during");
+    scene.result(11, 1);
+    // It may be about to end.
+    scene.open(12, "/srv/ending");
+    assert_eq!(alerts(&mut scene), [""; 0]);
+    scene.wait(SECOND);
+    for path in ["/srv/a", "/srv/b", "/usr/lib/c"] {
+        scene.open(12, path);
+        scene.open(13, path);
+    }
+    let one = "ALERT outlives_call medium covert 1 x1";
+    assert_eq!(alerts(&mut scene), [one, one]);
+    // A worker that a later call puts to work is not left over.
+    scene.call(11, 2, "read", json!({"path": "/srv/c"}));
+    scene.open(12, "/srv/c");
+    assert_eq!(alerts(&mut scene), [""; 0]);
+}
+
+#[test]
+fn a_daemon_started_before_the_first_request_is_no_leftover() {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    scene.fork(11, 12);
+    scene.initialize(11);
+    scene.call(11, 1, "index", json!({}));
+    scene.result(11, 1);
+    scene.wait(SECOND);
+    scene.open(12, "/srv/a");
+    assert_eq!(alerts(&mut scene), [""; 0]);
+}
+
+#[test]
+fn a_server_is_confined_to_its_own_arguments_and_to_its_clients_roots() {
+    let mut scene = Scene::new();
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "server.js", "/srv/work"]);
+    scene.initialize(11);
+    scene.call(11, 1, "read", json!({"path": "/srv/work/a"}));
+    scene.open(11, "/srv/work/a");
+    scene.result(11, 1);
+    assert_eq!(alerts(&mut scene), [""; 0]);
+    scene.call(11, 2, "read", json!({"path": "/srv/work/../more/a"}));
+    scene.open(11, "/srv/more/a");
+    scene.result(11, 2);
+    assert_eq!(alerts(&mut scene), ["ALERT path_escape high requested 2 x1"]);
+    // The client lets it go further.
+    scene.answered(11, &json!({"jsonrpc": "2.0", "id": "r", "method": "roots/list"}));
+    let roots = json!({"roots": [{"uri": "file:///srv/more"}]});
+    scene.asked(11, &json!({"jsonrpc": "2.0", "id": "r", "result": roots}));
+    scene.call(11, 3, "read", json!({"path": "/srv/more/a"}));
+    scene.open(11, "/srv/more/a");
+    scene.open(11, "/srv/work/a");
+    assert_eq!(alerts(&mut scene), [""; 0]);
+}
+
+#[test]
+fn what_a_server_wrote_is_known_when_it_is_executed() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "install", json!({}));
+    scene.open_for(11, "/srv/tool", WRITE);
+    scene.spawn(11, 12, TERMINAL, "/srv/tool", &["tool"]);
+    assert_eq!(alerts(&mut scene), ["ALERT download_exec critical covert 1 x1"]);
+}
+
+#[test]
+fn what_a_launcher_installs_is_part_of_the_launch() {
+    let mut scene = Scene::new();
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/node", &["npx", "-y", "@scope/mcp-server"]);
+    // A script of the package builds something and tries it.
+    scene.spawn(11, 12, TERMINAL, "/usr/bin/node", &["node", "install.js"]);
+    scene.open_for(12, "/srv/npx/bin/tool", WRITE);
+    scene.spawn(12, 13, TERMINAL, "/srv/npx/bin/tool", &["tool", "--version"]);
+    scene.spawn(11, 14, CHANNEL, "/usr/bin/node", &["node", "/srv/npx/.bin/mcp-server"]);
+    scene.initialize(14);
+    scene.call(14, 1, "build", json!({}));
+    scene.spawn(14, 15, TERMINAL, "/srv/npx/bin/tool", &["tool"]);
+    assert_eq!(alerts(&mut scene), [""; 0]);
+}
+
+#[test]
+fn a_prompt_is_named() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let params = json!({"name": "review", "arguments": {"file": "/srv/a"}});
+    let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": params});
+    scene.asked(11, &ask);
+    scene.open(11, "/srv/a");
+    scene.answered(11, &json!({"jsonrpc": "2.0", "id": 1, "result": {"messages": []}}));
+    for kind in ["file.open", "mcp.call"] {
+        assert_eq!(scene.of_type(kind)[0]["call"]["prompt"], "review", "{kind}");
+        assert_eq!(scene.of_type(kind)[0]["call"].get("tool"), None, "{kind}");
+    }
+}
