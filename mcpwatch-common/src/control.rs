@@ -1,6 +1,16 @@
 //! What the agent tells the kernel programs: settings and struct offsets, frozen at load; the watch
 //! set, changed while running; and the counters the programs keep.
 
+/// One tier is attached to system calls at most.
+pub const HANDOVER_NONE: u32 = 0;
+/// Both are: `fexit` claims the calls it deals with.
+pub const HANDOVER_BOTH: u32 = 1;
+/// The run ends: `fexit` deals with nothing any more, since detaching it takes its time.
+pub const HANDOVER_END: u32 = 2;
+
+/// Rooms for events of system calls on each processor of a preemptible kernel.
+pub const CALL_SLOTS: u32 = 4;
+
 /// Names the counters of one kind of event, per processor: `seen = sent + ring_full + too_big +
 /// filtered`, always; `truncated` is a part of `sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +40,18 @@ pub enum Probe {
     Write = 10,
     /// Destinations seen by the cgroup hooks.
     Egress = 11,
-    /// 32-bit system calls of watched processes: their numbers are others, and nobody reads them yet.
+    /// 32-bit system calls of watched processes whose arguments nobody reads.
     Compat = 12,
     /// Changes of files: renamed, linked, removed, given another mode or owner, cut, made.
     Change = 13,
+    /// System calls for which no room was left to deal with them, or that came while another thread was in the middle
+    /// of the same program on the same processor: the kernel passes them over and says how many, not whose.
+    Busy = 14,
 }
 
 impl Probe {
     /// Every probe, in the order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -53,6 +66,7 @@ impl Probe {
         Self::Egress,
         Self::Compat,
         Self::Change,
+        Self::Busy,
     ];
 
     /// The name in metrics and `loss` records.
@@ -73,6 +87,7 @@ impl Probe {
             Self::Egress => "egress",
             Self::Compat => "compat",
             Self::Change => "change",
+            Self::Busy => "busy",
         }
     }
 }
@@ -111,8 +126,8 @@ pub struct Settings {
     pub payload_limit: u32,
     /// Fill of the ring buffer in bytes from which the reader is woken at once.
     pub wake_at: u32,
-    /// Zero.
-    pub padding: u32,
+    /// 1: this kernel may give the processor to another task in the middle of a program.
+    pub preemptible: u32,
 }
 
 /// Value of the `WATCH` map, keyed by process id.

@@ -4,21 +4,22 @@
 //! ring instead would waste most of it; a variable reservation needs kernel 5.19 (`bpf_dynptr`).
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{
-        bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query,
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+        bpf_ringbuf_output, bpf_ringbuf_query,
     },
 };
 use mcpwatch_common::{
-    control::{Counters, Probe},
+    control::Probe,
     event::{EVENT_BYTES, FLAG_TRUNCATED, Header, Kind, WIRE_VERSION},
 };
 
 use crate::{
     bounds,
     maps::{
-        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Reported, Root, Scratch,
-        Transfer, Walk, setting,
+        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Reported, Root, SLOTS,
+        Scratch, TAKEN, Transfer, Walk, setting,
     },
     watch::Task,
 };
@@ -62,7 +63,7 @@ impl Notice {
 /// Which scratch buffer an event is built in: one for each kind of program that may interrupt another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// Programs on system calls.
+    /// Programs on system calls, between [`acquire`] and [`release`].
     Call,
     /// Programs on process life.
     Life,
@@ -84,32 +85,121 @@ pub struct Draft {
     scratch: *mut Scratch,
 }
 
-/// Counts something of a probe.
+/// Counts of one event, by what became of it.
+#[derive(Clone, Copy)]
+struct Became {
+    sent: u64,
+    ring_full: u64,
+    too_big: u64,
+    truncated: u64,
+    filtered: u64,
+}
+
+const NOTHING: Became = Became { sent: 0, ring_full: 0, too_big: 0, truncated: 0, filtered: 0 };
+
+/// Counts one event of a probe. Atomic, although each processor has counters of its own: a preemptible kernel
+/// may run another program in the middle of an addition.
 #[inline(always)]
-pub fn count(probe: Probe, change: impl FnOnce(&mut Counters)) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(probe as u32) {
-        // SAFETY: the map's value for this processor; programs on one processor do not interleave
-        // within these few instructions, and a lost increment would show in the identity's test.
-        change(unsafe { &mut *counters });
+fn count(probe: Probe, became: Became) {
+    let Some(counters) = COUNTERS.get_ptr_mut(probe as u32) else { return };
+    let Became { sent, ring_full, too_big, truncated, filtered } = became;
+    // SAFETY: aligned fields of a map value.
+    unsafe {
+        bounds::atomic_add(&raw mut (*counters).seen, 1);
+        for (field, value) in [
+            (&raw mut (*counters).sent, sent),
+            (&raw mut (*counters).ring_full, ring_full),
+            (&raw mut (*counters).too_big, too_big),
+            (&raw mut (*counters).truncated, truncated),
+            (&raw mut (*counters).filtered, filtered),
+        ] {
+            bounds::atomic_add(field, value);
+        }
     }
 }
 
 /// Counts an event that was looked at and is not wanted.
 #[inline(always)]
 pub fn filtered(probe: Probe) {
-    count(probe, |counters| {
-        counters.seen += 1;
-        counters.filtered += 1;
-    });
+    count(probe, Became { filtered: 1, ..NOTHING });
 }
 
 /// Counts an event that cannot be sent for its size, or because its parts cannot be read.
 #[inline(always)]
 pub fn unreadable(probe: Probe) {
-    count(probe, |counters| {
-        counters.seen += 1;
-        counters.too_big += 1;
-    });
+    count(probe, Became { too_big: 1, ..NOTHING });
+}
+
+/// The running thread, as the owner of a slot.
+#[inline(always)]
+fn owner() -> u64 {
+    // SAFETY: takes nothing and returns a number.
+    unsafe { bpf_get_current_pid_tgid() }
+}
+
+/// The slots of this processor in `CALL_SCRATCH`, on a preemptible kernel.
+#[inline(always)]
+fn slots() -> core::ops::Range<u32> {
+    // SAFETY: takes nothing and returns a number.
+    let first = unsafe { bpf_get_smp_processor_id() } as u32 * SLOTS;
+    first..first + SLOTS
+}
+
+/// Takes a slot in `CALL_SCRATCH`, for [`Room::Call`], until [`release`]; false when none is free. Which are taken
+/// stands in a map, because its insertion is atomic: kernels before 5.12 refuse objects with an instruction for
+/// that, even if it is never reached. `alone`: no other program on system calls can be in its middle.
+#[inline(always)]
+pub fn acquire(alone: bool) -> bool {
+    if setting!(preemptible) == 0 {
+        return true;
+    }
+    let owner = owner();
+    for slot in slots() {
+        let Some(scratch) = CALL_SCRATCH.get_ptr_mut(slot) else { return false };
+        if alone || TAKEN.insert(slot, 0, u64::from(BPF_NOEXIST)).is_ok() {
+            // SAFETY: a field of a map value that is this thread's from now on.
+            unsafe { (&raw mut (*scratch).owner).write_volatile(owner) };
+            return true;
+        }
+    }
+    false
+}
+
+/// Gives the slot back.
+#[inline(always)]
+pub fn release(alone: bool) {
+    if setting!(preemptible) == 0 {
+        return;
+    }
+    let owner = owner();
+    for slot in slots() {
+        let Some(scratch) = CALL_SCRATCH.get_ptr_mut(slot) else { return };
+        // SAFETY: a field of a map value; the other threads that write it never write this value.
+        unsafe {
+            let cell = &raw mut (*scratch).owner;
+            if cell.read_volatile() == owner {
+                cell.write_volatile(0);
+                if !alone {
+                    let _ = TAKEN.remove(slot);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// The slot this thread has taken.
+#[inline(always)]
+fn owned() -> Option<*mut Scratch> {
+    let owner = owner();
+    for slot in slots() {
+        let scratch = CALL_SCRATCH.get_ptr_mut(slot)?;
+        // SAFETY: as in `release`.
+        if unsafe { (&raw const (*scratch).owner).read_volatile() } == owner {
+            return Some(scratch);
+        }
+    }
+    None
 }
 
 impl Draft {
@@ -119,6 +209,7 @@ impl Draft {
         // SAFETY: takes nothing and returns a number.
         let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
         let scratch = match room {
+            Room::Call if setting!(preemptible) != 0 => owned(),
             Room::Call => CALL_SCRATCH.get_ptr_mut(cpu),
             Room::Life => LIFE_SCRATCH.get_ptr_mut(cpu),
             Room::Cgroup => CGROUP_SCRATCH.get_ptr_mut(cpu),
@@ -224,13 +315,9 @@ impl Draft {
         // SAFETY: the buffer is larger than a header and aligned.
         unsafe { self.start().cast::<Header>().write(header) };
         let sent = output(self.start(), size, wake);
-        count(probe, |counters| {
-            // Sums instead of branches: the verifier walks each branch of each step of a loop.
-            counters.seen += 1;
-            counters.sent += sent;
-            counters.truncated += sent & u64::from(flags & FLAG_TRUNCATED);
-            counters.ring_full += 1 - sent;
-        });
+        // Sums instead of branches: the verifier walks each branch of each step of a loop.
+        let truncated = sent & u64::from(flags & FLAG_TRUNCATED);
+        count(probe, Became { sent, truncated, ring_full: 1 - sent, ..NOTHING });
     }
 }
 

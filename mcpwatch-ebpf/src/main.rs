@@ -23,6 +23,7 @@
 mod bounds;
 mod emit;
 mod file;
+mod handover;
 mod kread;
 mod maps;
 mod network;
@@ -69,7 +70,7 @@ fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 }
 
 /// Tier `tracepoint`: the exit of every system call of the host, attached only while there is
-/// something to watch.
+/// something to watch. The programs of tier `fexit` stand in `syscall`, one a row of its table.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if let Some(task) = watch::current() {

@@ -33,13 +33,27 @@ pub static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]
 pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4_096, 0);
 
+/// One of `control::HANDOVER_*`; see `handover`.
+#[map]
+pub static HANDOVER: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Threads between the `fexit` program of a system call and its `sys_exit`, while both are attached. Full: the
+/// call is left to `sys_exit`.
+#[map]
+pub static CLAIMED: HashMap<u32, u8> = HashMap::with_max_entries(8_192, 0);
+
+/// Threads that were in a system call when the `fexit` programs were attached, with their processes. The agent
+/// keeps `sys_exit` attached until it is empty. Full: for good.
+#[map]
+pub static IN_FLIGHT: HashMap<u32, u32> = HashMap::with_max_entries(4_096, 0);
+
 /// What each probe did.
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> =
     PerCpuArray::with_max_entries(Probe::ALL.len() as u32, 0);
 
-/// Room to build an event of a system call in: one for each processor (set by the agent). A per-CPU
-/// map would not do: its values are limited to 32 KiB.
+/// Room to build an event of a system call in: for each processor one, or [`SLOTS`] where the kernel is
+/// preemptible (set by the agent). A per-CPU map would not do: its values are limited to 32 KiB.
 #[map]
 pub static CALL_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 
@@ -50,6 +64,14 @@ pub static LIFE_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 /// The same for cgroup hooks, which on preemptible kernels give way to the others in their middle.
 #[map]
 pub static CGROUP_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// How many programs on system calls may be in their middle on one processor of a preemptible kernel: there,
+/// those of tier `fexit` give way to other tasks, which run others of them.
+pub use mcpwatch_common::control::CALL_SLOTS as SLOTS;
+
+/// Which slots of [`CALL_SCRATCH`] a thread has taken, on a preemptible kernel. As many entries as slots.
+#[map]
+pub static TAKEN: HashMap<u32, u8> = HashMap::with_max_entries(1, 0);
 
 /// An event in the making.
 #[repr(C, align(8))]
@@ -66,9 +88,11 @@ pub struct Scratch {
     pub transfer: Transfer,
     /// The system call it reports.
     pub reported: Reported,
+    /// On a preemptible kernel, the thread that is at it; 0: none.
+    pub owner: u64,
 }
 
-/// Where a path walk looks for the process's own root directory.
+/// A path walk: the process's own root directory, which it looks for, and where it is.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Root {
@@ -158,7 +182,7 @@ pub struct Pending {
 /// Frozen at load by the agent.
 #[unsafe(no_mangle)]
 pub static SETTINGS: Settings =
-    Settings { agent_pid: 0, scoped: 0, sniff: 0, payload_limit: 0, wake_at: 0, padding: 0 };
+    Settings { agent_pid: 0, scoped: 0, sniff: 0, payload_limit: 0, wake_at: 0, preemptible: 0 };
 
 /// Frozen at load by the agent.
 #[unsafe(no_mangle)]

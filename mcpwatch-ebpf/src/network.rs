@@ -150,6 +150,12 @@ pub fn flush(task: &Task, room: Room) {
     }
 }
 
+/// `io_uring_enter(2)`: the destinations of what it submitted have no result.
+#[inline(never)]
+pub fn on_io_uring_enter(task: &Task, _call: &Call) {
+    flush(task, Room::Call);
+}
+
 #[inline(always)]
 fn apply(body: &mut Net, pending: &Pending) {
     // SAFETY: sixteen bytes either way.
@@ -169,7 +175,7 @@ fn send(probe: Probe, kind: Kind, task: &Task, result: i64, body: Net) {
 }
 
 /// connect(2).
-#[inline(always)]
+#[inline(never)]
 pub fn on_connect(task: &Task, call: &Call) {
     let [fd, address, len, ..] = call.args;
     let (probe, kind) = (Probe::Connect, Kind::Connect);
@@ -177,7 +183,7 @@ pub fn on_connect(task: &Task, call: &Call) {
 }
 
 /// sendto(2).
-#[inline(always)]
+#[inline(never)]
 pub fn on_sendto(task: &Task, call: &Call) {
     let [fd, _, _, _, address, len] = call.args;
     let (probe, kind) = (Probe::Send, Kind::Send);
@@ -185,7 +191,7 @@ pub fn on_sendto(task: &Task, call: &Call) {
 }
 
 /// sendmsg(2), and the first message of sendmmsg(2): both begin with the address and its length.
-#[inline(always)]
+#[inline(never)]
 pub fn on_sendmsg(task: &Task, call: &Call) {
     let [fd, message, ..] = call.args;
     let address = read_user::<u64>(message).unwrap_or(0);
@@ -195,7 +201,7 @@ pub fn on_sendmsg(task: &Task, call: &Call) {
 }
 
 /// bind(2).
-#[inline(always)]
+#[inline(never)]
 pub fn on_bind(task: &Task, call: &Call) {
     let [fd, address, len, ..] = call.args;
     let (probe, kind) = (Probe::Bind, Kind::Bind);

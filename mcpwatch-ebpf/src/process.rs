@@ -146,7 +146,7 @@ pub fn on_exit(current: Address) {
         instance: 0,
     });
     watch::forget(pid);
-    let Some(draft) = Draft::new(Room::Call) else { return };
+    let Some(draft) = Draft::new(Room::Life) else { return };
     draft.body(Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 });
     draft.send::<Exit>(&task, Notice::of_call(Probe::Exit, Kind::Exit, 0), 0);
 }

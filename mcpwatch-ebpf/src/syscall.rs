@@ -1,19 +1,20 @@
-//! System calls at their exit: `(number, arguments, result)` to the handler of the number. Both tiers
-//! feed the same handlers; this one is fed by the `sys_exit` tracepoint, where the registers still hold
-//! the arguments.
+//! System calls at their exit: `(number, arguments, result)` to the handler of the number. Both tiers feed the
+//! same handlers: `sys_exit`, through which all calls of the host go, and a program of its own on each call's
+//! wrapper, of which the constant number leaves nothing but its own handler.
 
+use aya_ebpf::{EbpfContext, macros::fexit, programs::FExitContext};
 use mcpwatch_common::{
     control::Probe,
     event::{DIRECTION_IN, DIRECTION_OUT, Operation},
 };
 
 use crate::{
-    emit::{Room, filtered, unreadable},
-    file,
+    emit::{Room, acquire, filtered, release, unreadable},
+    file, handover,
     kread::read,
     network, payload,
     report::{self, Form},
-    watch::Task,
+    watch::{self, Task},
 };
 
 /// A system call that has returned.
@@ -25,60 +26,188 @@ pub struct Call {
     pub result: i64,
 }
 
+/// The number of a call an architecture never had.
+const NONE: u64 = u64::MAX;
+/// Stands for the number of a 32-bit call that nobody watches.
+const UNWATCHED: u64 = u64::MAX - 1;
+
+/// One row a system call of `mcpwatch_common::syscalls`: how it moves bytes of a channel, if it can, and what it does
+/// beside: a handler in parentheses, or in brackets what it is reported as. Makes of each the constant number, the arm of the dispatch,
+/// and the program for tier `fexit`.
+macro_rules! system_calls {
+    ($($name:ident $transfer:tt $effect:tt;)*) => {
+        #[expect(non_upper_case_globals, reason = "named like the kernel's functions")]
+        mod number {
+            use super::NONE;
+            $(pub const $name: u64 = {
+                let call = mcpwatch_common::syscalls::named(stringify!($name));
+                let number = if cfg!(bpf_target_arch = "aarch64") { call.aarch64 } else { call.x86_64 };
+                if let Some(number) = number { number as u64 } else { NONE }
+            };)*
+        }
+
+        /// How the call moves bytes of a channel.
+        #[inline(always)]
+        fn transfer(number: u64) -> Option<(payload::Form, u32)> {
+            $(if number::$name != NONE && number == number::$name { return form!($transfer); })*
+            None
+        }
+
+        /// What the call does beside.
+        #[inline(always)]
+        fn effect(number: u64, task: &Task, call: &Call) {
+            $(if number::$name != NONE && number == number::$name {
+                effect!($effect, task, call);
+                return;
+            })*
+        }
+
+        /// What the call is reported as that is told by its arguments alone.
+        #[inline(always)]
+        fn reported_as(number: u64) -> Form {
+            $(if number::$name != NONE && number == number::$name { return report!($effect); })*
+            Form::NOTHING
+        }
+
+        $(
+            /// Tier `fexit`: the wrapper of this system call returns.
+            #[fexit]
+            fn $name(ctx: FExitContext) -> i32 {
+                on_return(number::$name, &ctx);
+                0
+            }
+        )*
+    };
+}
+
+macro_rules! form {
+    (-) => {
+        None
+    };
+    ((in $form:ident)) => {
+        Some((payload::Form::$form, DIRECTION_IN))
+    };
+    ((out $form:ident)) => {
+        Some((payload::Form::$form, DIRECTION_OUT))
+    };
+}
+
+macro_rules! report {
+    ([$operation:ident $(.$place:ident($($position:literal),*))*]) => {
+        const { Form::of(Operation::$operation)$(.$place($($position),*))* }
+    };
+    ($other:tt) => {
+        Form::NOTHING
+    };
+}
+
+macro_rules! effect {
+    ([$($report:tt)*], $task:ident, $call:ident) => {};
+    (-, $task:ident, $call:ident) => {};
+    (($handler:path $(, $form:expr)?), $task:ident, $call:ident) => {
+        $handler($task, $call $(, $form)?)
+    };
+}
+
+#[rustfmt::skip]
+system_calls! {
+    sys_read           (in Buffer)   -;
+    sys_write          (out Buffer)  -;
+    sys_open           -             (file::on_open, file::Form::Open);
+    sys_readv          (in Row)      -;
+    sys_writev         (out Row)     -;
+    sys_connect        -             (network::on_connect);
+    sys_accept         -             (network::on_accept);
+    sys_sendto         (out Buffer)  (network::on_sendto);
+    sys_recvfrom       (in Buffer)   -;
+    sys_sendmsg        (out Message) (network::on_sendmsg);
+    sys_recvmsg        (in Message)  -;
+    sys_bind           -             (network::on_bind);
+    sys_listen         -             (network::on_listen);
+    sys_creat          -             (file::on_open, file::Form::Creat);
+    sys_openat         -             (file::on_open, file::Form::Openat);
+    sys_accept4        -             (network::on_accept);
+    sys_sendmmsg       -             (network::on_sendmsg);
+    sys_preadv2        (in Row)      -;
+    sys_pwritev2       (out Row)     -;
+    sys_io_uring_enter -             (network::on_io_uring_enter);
+    sys_openat2        -             (file::on_open, file::Form::Openat2);
+    sys_rename         -             [Rename.path(0).to_path(1)];
+    sys_renameat       -             [Rename.at(0, 1).to_at(2, 3)];
+    sys_renameat2      -             [Rename.at(0, 1).to_at(2, 3).values(4)];
+    sys_link           -             [Link.path(0).to_path(1)];
+    sys_linkat         -             [Link.at(0, 1).to_at(2, 3).values(4)];
+    sys_symlink        -             [Symlink.text(0).to_path(1)];
+    sys_symlinkat      -             [Symlink.text(0).to_at(1, 2)];
+    sys_unlink         -             [Unlink.path(0)];
+    sys_unlinkat       -             [Unlink.at(0, 1).values(2)];
+    sys_rmdir          -             [RemoveDirectory.path(0)];
+    sys_chmod          -             [Chmod.path(0).values(1)];
+    sys_fchmod         -             [Chmod.descriptor(0).values(1)];
+    sys_fchmodat       -             [Chmod.at(0, 1).values(2)];
+    sys_fchmodat2      -             [Chmod.at(0, 1).values(2)];
+    sys_chown          -             [Chown.path(0).values(1)];
+    sys_lchown         -             [Chown.path(0).values(1)];
+    sys_fchown         -             [Chown.descriptor(0).values(1)];
+    sys_fchownat       -             [Chown.at(0, 1).values(2)];
+    sys_truncate       -             [Truncate.path(0).values(1)];
+    sys_ftruncate      -             [Truncate.descriptor(0).values(1)];
+    sys_mkdir          -             [MakeDirectory.path(0).values(1)];
+    sys_mkdirat        -             [MakeDirectory.at(0, 1).values(2)];
+    sys_mknod          -             [MakeNode.path(0).values(1)];
+    sys_mknodat        -             [MakeNode.at(0, 1).values(2)];
+    sys_memfd_create   -             [MemfdCreate.text(0).values(1)];
+}
+
+/// One row a 32-bit system call of `mcpwatch_common::syscalls`. Makes of each the arm that finds the call it is like,
+/// and the program for tier `fexit`.
+macro_rules! compat_calls {
+    ($($name:ident)*) => {
+        /// The number of the 64-bit call that a 32-bit one is like; [`NONE`] when it is counted only.
+        #[inline(always)]
+        fn like(number: u64) -> u64 {
+            $(if number == const { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 } {
+                return const {
+                    match mcpwatch_common::syscalls::compat_named(stringify!($name)).like {
+                        Some(name) => match mcpwatch_common::syscalls::named(name).x86_64 {
+                            Some(number) => number as u64,
+                            None => NONE,
+                        },
+                        None => NONE,
+                    }
+                };
+            })*
+            UNWATCHED
+        }
+
+        $(
+            /// Tier `fexit`: the wrapper of this 32-bit system call returns.
+            #[cfg(not(bpf_target_arch = "aarch64"))]
+            #[fexit]
+            fn $name(ctx: FExitContext) -> i32 {
+                on_compat_return(
+                    const { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 },
+                    &ctx,
+                );
+                0
+            }
+        )*
+    };
+}
+
+compat_calls! {
+    ia32_read ia32_write ia32_open ia32_creat ia32_link ia32_unlink ia32_mknod ia32_chmod ia32_rename ia32_mkdir
+    ia32_rmdir ia32_symlink ia32_truncate ia32_ftruncate ia32_fchmod ia32_socketcall ia32_readv ia32_writev
+    ia32_lchown ia32_fchown ia32_chown ia32_openat ia32_mkdirat ia32_mknodat ia32_fchownat ia32_unlinkat
+    ia32_renameat ia32_linkat ia32_symlinkat ia32_fchmodat ia32_sendmmsg ia32_renameat2 ia32_memfd_create ia32_bind
+    ia32_connect ia32_listen ia32_accept4 ia32_sendto ia32_sendmsg ia32_recvfrom ia32_recvmsg ia32_preadv2
+    ia32_pwritev2 ia32_io_uring_enter ia32_openat2 ia32_fchmodat2
+}
+
 #[cfg(not(bpf_target_arch = "aarch64"))]
 mod arch {
     use super::read;
     use crate::{kread::current_task, maps::offset};
-
-    /// From `arch/x86/entry/syscalls/syscall_64.tbl`.
-    pub mod number {
-        pub const READ: u64 = 0;
-        pub const WRITE: u64 = 1;
-        pub const OPEN: u64 = 2;
-        pub const READV: u64 = 19;
-        pub const WRITEV: u64 = 20;
-        pub const CONNECT: u64 = 42;
-        pub const ACCEPT: u64 = 43;
-        pub const SENDTO: u64 = 44;
-        pub const RECVFROM: u64 = 45;
-        pub const SENDMSG: u64 = 46;
-        pub const RECVMSG: u64 = 47;
-        pub const BIND: u64 = 49;
-        pub const LISTEN: u64 = 50;
-        pub const CREAT: u64 = 85;
-        pub const OPENAT: u64 = 257;
-        pub const ACCEPT4: u64 = 288;
-        pub const SENDMMSG: u64 = 307;
-        pub const PREADV2: u64 = 327;
-        pub const PWRITEV2: u64 = 328;
-        pub const IO_URING_ENTER: u64 = 426;
-        pub const OPENAT2: u64 = 437;
-        pub const TRUNCATE: u64 = 76;
-        pub const FTRUNCATE: u64 = 77;
-        pub const RENAME: u64 = 82;
-        pub const MKDIR: u64 = 83;
-        pub const RMDIR: u64 = 84;
-        pub const LINK: u64 = 86;
-        pub const UNLINK: u64 = 87;
-        pub const SYMLINK: u64 = 88;
-        pub const CHMOD: u64 = 90;
-        pub const FCHMOD: u64 = 91;
-        pub const CHOWN: u64 = 92;
-        pub const FCHOWN: u64 = 93;
-        pub const LCHOWN: u64 = 94;
-        pub const MKNOD: u64 = 133;
-        pub const MKDIRAT: u64 = 258;
-        pub const MKNODAT: u64 = 259;
-        pub const FCHOWNAT: u64 = 260;
-        pub const UNLINKAT: u64 = 263;
-        pub const RENAMEAT: u64 = 264;
-        pub const LINKAT: u64 = 265;
-        pub const SYMLINKAT: u64 = 266;
-        pub const FCHMODAT: u64 = 268;
-        pub const RENAMEAT2: u64 = 316;
-        pub const MEMFD_CREATE: u64 = 319;
-        pub const FCHMODAT2: u64 = 452;
-    }
 
     /// `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`: a 32-bit system call, until it returns.
     const COMPAT: u32 = 2;
@@ -97,66 +226,31 @@ mod arch {
         let [r10, r9, r8, _ax, _cx, dx, si, di, number] = read::<[u64; 9]>(regs, 56)?;
         Some((number, [di, si, dx, r10, r8, r9]))
     }
+
+    /// The same of a 32-bit call: `bx cx dx si di bp`, of each the lower half.
+    #[inline(always)]
+    pub fn compat_registers(regs: u64) -> Option<(u64, [u64; 6])> {
+        let [bp, bx] = read::<[u64; 2]>(regs, 32)?;
+        let [cx, dx, si, di, number] = read::<[u64; 5]>(regs, 88)?;
+        let lower = |register: u64| register & 0xffff_ffff;
+        Some((lower(number), [lower(bx), lower(cx), lower(dx), lower(si), lower(di), lower(bp)]))
+    }
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
 mod arch {
     use super::read;
 
-    /// From `include/uapi/asm-generic/unistd.h`; calls this architecture never had are out of range.
-    pub mod number {
-        pub const READ: u64 = 63;
-        pub const WRITE: u64 = 64;
-        pub const OPEN: u64 = 0x1_0000;
-        pub const READV: u64 = 65;
-        pub const WRITEV: u64 = 66;
-        pub const CONNECT: u64 = 203;
-        pub const ACCEPT: u64 = 202;
-        pub const SENDTO: u64 = 206;
-        pub const RECVFROM: u64 = 207;
-        pub const SENDMSG: u64 = 211;
-        pub const RECVMSG: u64 = 212;
-        pub const BIND: u64 = 200;
-        pub const LISTEN: u64 = 201;
-        pub const CREAT: u64 = 0x1_0001;
-        pub const OPENAT: u64 = 56;
-        pub const ACCEPT4: u64 = 242;
-        pub const SENDMMSG: u64 = 269;
-        pub const PREADV2: u64 = 286;
-        pub const PWRITEV2: u64 = 287;
-        pub const IO_URING_ENTER: u64 = 426;
-        pub const OPENAT2: u64 = 437;
-        pub const MKNODAT: u64 = 33;
-        pub const MKDIRAT: u64 = 34;
-        pub const UNLINKAT: u64 = 35;
-        pub const SYMLINKAT: u64 = 36;
-        pub const LINKAT: u64 = 37;
-        pub const RENAMEAT: u64 = 38;
-        pub const TRUNCATE: u64 = 45;
-        pub const FTRUNCATE: u64 = 46;
-        pub const FCHMOD: u64 = 52;
-        pub const FCHMODAT: u64 = 53;
-        pub const FCHOWNAT: u64 = 54;
-        pub const FCHOWN: u64 = 55;
-        pub const RENAMEAT2: u64 = 276;
-        pub const MEMFD_CREATE: u64 = 279;
-        pub const FCHMODAT2: u64 = 452;
-        pub const RENAME: u64 = 0x1_0002;
-        pub const MKDIR: u64 = 0x1_0003;
-        pub const RMDIR: u64 = 0x1_0004;
-        pub const LINK: u64 = 0x1_0005;
-        pub const UNLINK: u64 = 0x1_0006;
-        pub const SYMLINK: u64 = 0x1_0007;
-        pub const CHMOD: u64 = 0x1_0008;
-        pub const CHOWN: u64 = 0x1_0009;
-        pub const LCHOWN: u64 = 0x1_000a;
-        pub const MKNOD: u64 = 0x1_000b;
-    }
-
     /// The call was a 32-bit one: `PSR_MODE32_BIT` of the saved program status.
     #[inline(always)]
     pub fn is_compat(regs: u64) -> bool {
         read::<u64>(regs, 264).unwrap_or(0) & 0x10 != 0
+    }
+
+    /// Of 32-bit calls, whose numbers are those of ARM, nothing is read.
+    #[inline(always)]
+    pub fn compat_registers(_regs: u64) -> Option<(u64, [u64; 6])> {
+        Some((super::NONE, [0; 6]))
     }
 
     /// Number and arguments from `struct pt_regs` (`arch/arm64/include/asm/ptrace.h`): the result has
@@ -170,87 +264,117 @@ mod arch {
     }
 }
 
-use arch::number;
-
 /// `MSG_OOB`, `MSG_PEEK` and `MSG_ERRQUEUE` of recv(2): the bytes of the stream stay where they are.
 const NOT_TAKEN: u64 = 0x1 | 0x2 | 0x2000;
 
-/// A system call of a watched process returned.
+/// Tier `tracepoint`: some system call of a watched process returned.
 #[inline(always)]
 pub fn on_exit(task: &Task, regs: u64, result: i64) {
-    if arch::is_compat(regs) {
-        network::flush(task, Room::Call);
-        unreadable(Probe::Compat);
+    if handover::was_claimed(task) {
         return;
     }
-    let Some((number, args)) = arch::registers(regs) else { return };
-    let call = Call { args, result };
-    let transfer = match number {
-        // What is only peeked at is read again later.
-        number::RECVFROM if call.args[3] & NOT_TAKEN != 0 => return filtered(Probe::Read),
-        number::RECVMSG if call.args[2] & NOT_TAKEN != 0 => return filtered(Probe::Read),
-        number::READ | number::RECVFROM => Some((payload::Form::Buffer, DIRECTION_IN)),
-        number::READV | number::PREADV2 => Some((payload::Form::Row, DIRECTION_IN)),
-        number::RECVMSG => Some((payload::Form::Message, DIRECTION_IN)),
-        number::WRITE | number::SENDTO => Some((payload::Form::Buffer, DIRECTION_OUT)),
-        number::WRITEV | number::PWRITEV2 => Some((payload::Form::Row, DIRECTION_OUT)),
-        number::SENDMSG => Some((payload::Form::Message, DIRECTION_OUT)),
-        _ => None,
-    };
-    if let Some((form, direction)) = transfer {
-        payload::on_transfer(task, &call, form, direction);
-    }
-    match number {
-        number::OPEN => file::on_open(task, &call, file::Form::Open),
-        number::CREAT => file::on_open(task, &call, file::Form::Creat),
-        number::OPENAT => file::on_open(task, &call, file::Form::Openat),
-        number::OPENAT2 => file::on_open(task, &call, file::Form::Openat2),
-        number::CONNECT => network::on_connect(task, &call),
-        number::SENDTO => network::on_sendto(task, &call),
-        number::SENDMSG | number::SENDMMSG => network::on_sendmsg(task, &call),
-        number::BIND => network::on_bind(task, &call),
-        number::LISTEN => network::on_listen(task, &call),
-        number::ACCEPT | number::ACCEPT4 => network::on_accept(task, &call),
-        number::IO_URING_ENTER => network::flush(task, Room::Call),
-        _ => {
-            let form = reported_as(number);
-            if form != Form::NOTHING {
-                report::on_call(task, &call, form);
-            }
-        }
+    let mut call = Call { args: [0; 6], result };
+    let number = decode(regs, &mut call);
+    // Programs on raw tracepoints are not interrupted by others of their kind.
+    let alone = !handover::both_attached();
+    if number == NONE {
+        count_compat(task, alone);
+    } else if number != UNWATCHED {
+        handle(number, task, &call, alone);
     }
 }
 
-/// What a system call is reported as that is told by its arguments alone.
+/// The number of the call and, in `call`, its arguments. Apart from its caller for the sake of the stack, which is
+/// shared with whatever else the caller calls.
+#[inline(never)]
+fn decode(regs: u64, call: &mut Call) -> u64 {
+    let is_compat = arch::is_compat(regs);
+    let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
+    let Some((number, args)) = registers else { return UNWATCHED };
+    call.args = args;
+    if is_compat && number != NONE { like(number) } else { number }
+}
+
+/// The only argument of a wrapper, `struct pt_regs *`, and what it returned. Read like foreign memory: the verifier
+/// refuses to load an argument whose type is declared only where the function stands (`struct pt_regs` in the
+/// BTF of `net/socket.c`, on 5.10).
 #[inline(always)]
-fn reported_as(number: u64) -> Form {
-    const fn of(operation: Operation) -> Form {
-        Form::of(operation)
+fn of_wrapper(ctx: &FExitContext) -> Option<(u64, i64)> {
+    let [regs, result] = read::<[u64; 2]>(ctx.as_ptr() as u64, 0)?;
+    Some((regs, result as i64))
+}
+
+/// Tier `fexit`: the system call of this number returned, of whatever process.
+#[inline(always)]
+fn on_return(number: u64, ctx: &FExitContext) {
+    let Some(task) = watch::current() else { return };
+    let Some((regs, result)) = of_wrapper(ctx) else { return };
+    // On arm64, 32-bit calls go through the same wrappers.
+    if cfg!(bpf_target_arch = "aarch64") && arch::is_compat(regs) {
+        if handover::claim(&task) {
+            count_compat(&task, false);
+        }
+        return;
     }
-    match number {
-        number::RENAME => of(Operation::Rename).path(0).to_path(1),
-        number::RENAMEAT => of(Operation::Rename).at(0, 1).to_at(2, 3),
-        number::RENAMEAT2 => of(Operation::Rename).at(0, 1).to_at(2, 3).values(4),
-        number::LINK => of(Operation::Link).path(0).to_path(1),
-        number::LINKAT => of(Operation::Link).at(0, 1).to_at(2, 3).values(4),
-        number::SYMLINK => of(Operation::Symlink).text(0).to_path(1),
-        number::SYMLINKAT => of(Operation::Symlink).text(0).to_at(1, 2),
-        number::UNLINK => of(Operation::Unlink).path(0),
-        number::UNLINKAT => of(Operation::Unlink).at(0, 1).values(2),
-        number::RMDIR => of(Operation::RemoveDirectory).path(0),
-        number::CHMOD => of(Operation::Chmod).path(0).values(1),
-        number::FCHMOD => of(Operation::Chmod).descriptor(0).values(1),
-        number::FCHMODAT | number::FCHMODAT2 => of(Operation::Chmod).at(0, 1).values(2),
-        number::CHOWN | number::LCHOWN => of(Operation::Chown).path(0).values(1),
-        number::FCHOWN => of(Operation::Chown).descriptor(0).values(1),
-        number::FCHOWNAT => of(Operation::Chown).at(0, 1).values(2),
-        number::TRUNCATE => of(Operation::Truncate).path(0).values(1),
-        number::FTRUNCATE => of(Operation::Truncate).descriptor(0).values(1),
-        number::MKDIR => of(Operation::MakeDirectory).path(0).values(1),
-        number::MKDIRAT => of(Operation::MakeDirectory).at(0, 1).values(2),
-        number::MKNOD => of(Operation::MakeNode).path(0).values(1),
-        number::MKNODAT => of(Operation::MakeNode).at(0, 1).values(2),
-        number::MEMFD_CREATE => of(Operation::MemfdCreate).text(0).values(1),
-        _ => Form::NOTHING,
+    let Some((_, args)) = arch::registers(regs) else { return };
+    if handover::claim(&task) {
+        handle(number, &task, &Call { args, result }, false);
     }
+}
+
+/// Tier `fexit`: the 32-bit system call of this number returned, of whatever process.
+#[cfg(not(bpf_target_arch = "aarch64"))]
+#[inline(always)]
+fn on_compat_return(number: u64, ctx: &FExitContext) {
+    let Some(task) = watch::current() else { return };
+    let Some((regs, result)) = of_wrapper(ctx) else { return };
+    let Some((_, args)) = arch::compat_registers(regs) else { return };
+    if !handover::claim(&task) {
+        return;
+    }
+    let number = like(number);
+    if number == NONE {
+        count_compat(&task, false);
+    } else {
+        handle(number, &task, &Call { args, result }, false);
+    }
+}
+
+/// A 32-bit system call whose arguments are read by nobody; but a destination must not wait for it.
+#[inline(never)]
+fn count_compat(task: &Task, alone: bool) {
+    unreadable(Probe::Compat);
+    if acquire(alone) {
+        network::flush(task, Room::Call);
+        release(alone);
+    }
+}
+
+/// The one dispatch of both tiers.
+#[inline(always)]
+fn handle(number: u64, task: &Task, call: &Call, alone: bool) {
+    // What is only peeked at is read again later.
+    if !acquire(alone) {
+        return unreadable(Probe::Busy);
+    }
+    let flags = if number == number::sys_recvfrom {
+        call.args[3]
+    } else if number == number::sys_recvmsg {
+        call.args[2]
+    } else {
+        0
+    };
+    if flags & NOT_TAKEN != 0 {
+        filtered(Probe::Read);
+    } else {
+        if let Some((form, direction)) = transfer(number) {
+            payload::on_transfer(task, call, form, direction);
+        }
+        effect(number, task, call);
+        let form = reported_as(number);
+        if form != Form::NOTHING {
+            report::on_call(task, call, form);
+        }
+    }
+    release(alone);
 }

@@ -624,7 +624,7 @@ pub struct Loss {
 /// What mcpwatch can see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// `started`, `attached`, `detached`, `degraded`, `warning`, `stopped`.
+    /// `started`, `attached`, `settled`, `detached`, `degraded`, `warning`, `stopped`.
     pub state: &'static str,
     /// What happened, in a sentence.
     pub message: String,
@@ -645,7 +645,7 @@ pub struct Hook {
     pub tier: &'static str,
     /// `attached`, `ready` (attached when there is something to watch) or `missing`.
     pub state: &'static str,
-    /// What is lost without it, and why it is missing.
+    /// Why it is missing and what is lost without it, or why a better tier does not serve it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mcpwatch_tests::{
     AgentBuilder, Era, Outcome, Scene, Sdk, address, check_identity, request_id, text,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -85,6 +85,49 @@ fn without_cgroup_v2_connections_are_seen_all_the_same() {
     agent.stop();
 }
 
+/// What `mcpwatch doctor` says of a hook in a tier: nothing when it works.
+fn refusal(hook: &str, tier: &str) -> Option<String> {
+    let output = std::process::Command::new(mcpwatch_tests::agent_program())
+        .args(["doctor", "--json"])
+        .output()
+        .expect("the agent can be started");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let find = |list: &Value, key: &str, wanted: &str| {
+        let list = list.as_array().expect("a list");
+        list.iter().find(|one| one[key] == wanted).cloned().expect("an entry")
+    };
+    let way = find(&find(&report["hooks"], "name", hook)["tiers"], "tier", tier);
+    assert_eq!(way["works"], way["reason"].is_null(), "{way}");
+    way["reason"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_tier_that_does_not_work_here() {
+    let scene = Scene::new();
+    let Some(reason) = refusal("sys_openat", "fexit") else {
+        // Then it can be forced.
+        scene.agent().arguments(&["--tier", "fexit"]).start().stop();
+        return;
+    };
+    let forced = scene.agent().arguments(&["--tier", "fexit"]).run(PATIENCE);
+    check(&forced, 3, &["tier `fexit` was asked for", &reason, "mcpwatch doctor"]);
+    let forced = scene.agent().settings("[kernel]\ntier = \"fexit\"\n").run(PATIENCE);
+    check(&forced, 3, &["tier `fexit` was asked for", &reason]);
+    // Left to itself it takes the other, and says why.
+    let agent = scene.agent().start();
+    agent.find("the hook in the tier that works, with the reason", |record| {
+        record["status"]["hooks"].as_array().is_some_and(|hooks| {
+            hooks.iter().any(|hook| {
+                hook["name"] == "sys_openat"
+                    && hook["tier"] == "tracepoint"
+                    && hook["state"] != "missing"
+                    && text(hook, "reason").contains(&reason)
+            })
+        })
+    });
+    agent.stop();
+}
+
 #[test]
 fn mistakes_in_the_settings() {
     for (settings, parts) in [
@@ -103,6 +146,7 @@ fn mistakes_in_the_settings() {
 fn mistakes_on_the_command_line() {
     for (arguments, parts) in [
         (&["--sniff", "sometimes"][..], &["sometimes", "auto"][..]),
+        (&["--tier", "best"], &["best", "fexit"]),
         (&["--config", "/nonexistent/mcpwatch.toml"], &["/nonexistent/mcpwatch.toml"]),
         (&["--frobnicate"], &["--frobnicate"]),
         (&["--metrics", "here"], &["here"]),

@@ -3,11 +3,14 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::config::TierChoice;
 use crate::kernel::capabilities;
-use crate::kernel::object::{Object, Options};
+use crate::kernel::hooks::{HOOKS, Tier};
+use crate::kernel::object::{Object, Options, Step};
 use crate::kernel::offsets;
 use crate::record::Hook;
 
@@ -25,8 +28,11 @@ struct Report {
     kernel: String,
     architecture: &'static str,
     checks: Vec<Check>,
-    hooks: Vec<Hook>,
+    hooks: Vec<Examined>,
     programs: Vec<LoadedProgram>,
+    /// The tier that serves system calls, and how long it took to attach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_calls: Option<Chosen>,
 }
 
 /// A program as the kernel took it.
@@ -36,6 +42,30 @@ struct LoadedProgram {
     /// What the verifier walked; absent before kernel 5.16, which does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_instructions: Option<u32>,
+}
+
+/// A hook as it would be used, and every way to attach it.
+#[derive(Debug, Serialize)]
+struct Examined {
+    #[serde(flatten)]
+    hook: Hook,
+    tiers: Vec<Tried>,
+}
+
+/// One way to attach a hook.
+#[derive(Debug, Serialize)]
+struct Tried {
+    tier: &'static str,
+    works: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Chosen {
+    tier: &'static str,
+    attached_in_ms: u128,
 }
 
 /// One thing that was looked at.
@@ -91,13 +121,18 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
         payload_limit: 4 << 10,
         sniff: false,
         scope: Some(vec![std::process::id()]),
+        tier: TierChoice::Auto,
     };
-    let (hooks, costs, error) = match Object::open(&options) {
+    let (hooks, costs, system_calls, error) = match Object::open(&options) {
         Ok((mut object, _ring)) => {
+            let begun = Instant::now();
             let attached = object.set_watching(true);
-            (object.hooks(), object.verifier_cost(), attached.err())
+            while object.step() == Step::Working {}
+            let attached_in_ms = begun.elapsed().as_millis();
+            let chosen = Chosen { tier: object.tier().name(), attached_in_ms };
+            (examined(&object), object.verifier_cost(), Some(chosen), attached.err())
         }
-        Err(error) => (Vec::new(), Vec::new(), Some(error)),
+        Err(error) => (Vec::new(), Vec::new(), None, Some(error)),
     };
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -109,6 +144,7 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
             .into_iter()
             .map(|(name, verified_instructions)| LoadedProgram { name, verified_instructions })
             .collect(),
+        system_calls,
     };
     (report, error)
 }
@@ -123,28 +159,78 @@ fn write_text(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "{} {}: {}", mark(check.ok), check.name, check.detail)?;
     }
     writeln!(out)?;
-    for hook in &report.hooks {
-        let reason = hook.reason.as_deref().unwrap_or("");
-        let works = hook.state != "missing";
-        let colon = if reason.is_empty() { "" } else { ": " };
+    write_hooks(&report.hooks, out)?;
+    if let Some(Chosen { tier, attached_in_ms }) = &report.system_calls {
+        let cost = if *tier == Tier::Fexit.name() {
+            "of all calls of this host, those above alone pay for it"
+        } else {
+            "every call of this host pays for one map lookup"
+        };
         writeln!(
             out,
-            "{} {:<20} {:<10} {}{colon}{reason}",
-            mark(works),
-            hook.name,
-            hook.tier,
-            hook.state
-        )?;
-    }
-    if report.hooks.iter().any(|hook| hook.tier == "tracepoint" && hook.name == "sys_exit") {
-        writeln!(
-            out,
-            "\nThe tier in use is `tracepoint`: while a server is watched, every system call of this host \
-             pays for one map lookup ({}).",
+            "\nSystem calls are watched by tier `{tier}`, attached in {attached_in_ms} ms. While a server is \
+             watched, {cost} ({}).",
             Path::new("docs/performance.md").display()
         )?;
     }
     Ok(())
+}
+
+/// A line a hook, a column a tier, and below them the reasons, each once.
+fn write_hooks(hooks: &[Examined], out: &mut impl Write) -> std::io::Result<()> {
+    let mut reasons: Vec<&str> = Vec::new();
+    write!(out, "     {:<20}", "hook")?;
+    for tier in Tier::ALL {
+        write!(out, " {:<10}", tier.name())?;
+    }
+    writeln!(out, " used")?;
+    for Examined { hook, tiers } in hooks {
+        write!(out, "{} {:<20}", mark(hook.state != "missing"), hook.name)?;
+        for tier in Tier::ALL {
+            let cell = match tiers.iter().find(|tried| tried.tier == tier.name()) {
+                None => "-".into(),
+                Some(Tried { reason: Some(reason), .. }) => {
+                    format!("no [{}]", number_of(reason, &mut reasons))
+                }
+                Some(_) => "yes".into(),
+            };
+            write!(out, " {cell:<10}")?;
+        }
+        match &hook.reason {
+            Some(reason) if hook.state == "missing" => {
+                writeln!(out, " missing [{}]", number_of(reason, &mut reasons))?;
+            }
+            _ => writeln!(out, " {}", hook.tier)?,
+        }
+    }
+    for (index, reason) in reasons.iter().enumerate() {
+        writeln!(out, "[{}] {reason}", index + 1)?;
+    }
+    Ok(())
+}
+
+/// The number of a reason below the table.
+fn number_of<'a>(reason: &'a str, reasons: &mut Vec<&'a str>) -> usize {
+    let known = reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {
+        reasons.push(reason);
+        reasons.len() - 1
+    });
+    known + 1
+}
+
+fn examined(object: &Object) -> Vec<Examined> {
+    HOOKS
+        .iter()
+        .zip(object.hooks())
+        .map(|(row, hook)| {
+            let tiers = object.ways(row).into_iter().map(|(way, missing)| Tried {
+                tier: way.tier.name(),
+                works: missing.is_none(),
+                reason: missing.map(str::to_owned),
+            });
+            Examined { hook, tiers: tiers.collect() }
+        })
+        .collect()
 }
 
 fn mark(ok: bool) -> &'static str {

@@ -22,6 +22,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// `[capture]`.
     pub capture: Capture,
+    /// `[kernel]`.
+    pub kernel: Kernel,
     /// `[events]`.
     pub events: Events,
     /// `[metrics]`.
@@ -98,6 +100,50 @@ impl Default for Capture {
     fn default() -> Self {
         Self { ring_bytes: 8 << 20, payload_limit: 1 << 20, detach_delay_ms: 10_000 }
     }
+}
+
+/// Which tier is to serve system calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TierChoice {
+    /// `fexit` where it works, else `tracepoint`.
+    #[default]
+    Auto,
+    /// `fexit`, or no start.
+    Fexit,
+    /// `tracepoint`, even where `fexit` works.
+    Tracepoint,
+}
+
+impl TierChoice {
+    /// The word in the settings and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fexit => "fexit",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+impl std::str::FromStr for TierChoice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        [Self::Auto, Self::Fexit, Self::Tracepoint]
+            .into_iter()
+            .find(|choice| choice.name() == word)
+            .ok_or_else(|| "expected one of auto, fexit, tracepoint".into())
+    }
+}
+
+/// How the kernel side is attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kernel {
+    /// See [`TierChoice`].
+    pub tier: TierChoice,
 }
 
 /// The event stream.
@@ -353,7 +399,7 @@ mod tests {
         ("[captur]\n", "/etc/m.toml:1:2: captur: unknown key, did you mean `capture`?"),
         (
             "zzz = 1\n",
-            "/etc/m.toml:1:1: zzz: unknown key, expected one of `capture`, `events`, `metrics`, `discovery`, `server`, `rules`, `redact`",
+            "/etc/m.toml:1:1: zzz: unknown key, expected one of `capture`, `kernel`, `events`, `metrics`, `discovery`, `server`, `rules`, `redact`",
         ),
         (
             "[capture]\nring_bytes = \"8M\"",
@@ -386,6 +432,10 @@ mod tests {
         (
             "[discovery]\nsniff = \"on\"",
             "/etc/m.toml:2:9: discovery.sniff: expected one of `auto`, `always`, `off`, found `on`",
+        ),
+        (
+            "[kernel]\ntier = \"fast\"",
+            "/etc/m.toml:2:8: kernel.tier: expected one of `auto`, `fexit`, `tracepoint`, found `fast`",
         ),
         (
             "[metrics]\nlisten = \"9464\"",

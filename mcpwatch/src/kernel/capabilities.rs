@@ -70,6 +70,48 @@ fn lockdown(text: &str) -> Result<(), KernelError> {
     }
 }
 
+/// The kernel may give the processor to another task while a program runs. Whether it does may be chosen at boot
+/// (`PREEMPT_DYNAMIC`), so only a kernel that never can is taken for one that does not. Before 5.11, programs run
+/// with that forbidden; 5.11 itself is not among the kernels that are cared for.
+#[must_use]
+pub fn preemptible() -> bool {
+    version(&release()).is_none_or(|version| version >= (5, 12))
+        && std::fs::read_to_string("/proc/sys/kernel/version")
+            .is_ok_and(|text| text.contains("PREEMPT"))
+}
+
+/// Programs at the return of functions that sleep can be detached without harm.
+///
+/// Until 5.12 the code around a function was freed while a thread slept in it, which then returned into nothing
+/// (repaired by e21aa341785c "bpf: Fix fexit trampoline", which older kernels may have, too). The repair brought
+/// the function that is looked for.
+pub fn trampolines() -> Result<(), String> {
+    trampolines_are_safe(&release(), kernel_symbols)
+}
+
+fn trampolines_are_safe(release: &str, symbols: impl FnOnce() -> String) -> Result<(), String> {
+    if version(release).is_some_and(|version| version >= (5, 12))
+        || has_symbol(&symbols(), "__bpf_tramp_image_put_rcu")
+    {
+        return Ok(());
+    }
+    Err("this kernel lacks the repair of Linux 5.12 that makes programs on sleeping functions safe (\"bpf: Fix \
+         fexit trampoline\")"
+        .into())
+}
+
+/// The kernel's own list of its functions.
+#[must_use]
+pub fn kernel_symbols() -> String {
+    std::fs::read_to_string("/proc/kallsyms").unwrap_or_default()
+}
+
+/// A line of `/proc/kallsyms`, `address type name`, has this name.
+#[must_use]
+pub fn has_symbol(symbols: &str, name: &str) -> bool {
+    symbols.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(name))
+}
+
 /// Where cgroup v2 is mounted, from a `/proc/self/mounts` table.
 #[must_use]
 pub fn cgroup2_root(mounts: &str) -> Option<&Path> {
@@ -96,6 +138,15 @@ mod tests {
         ] {
             assert_eq!(release_is_supported(release).is_ok(), supported, "{release}");
         }
+    }
+
+    #[test]
+    fn unrepaired_trampolines_are_refused() {
+        let repaired = || "0000000000000000 t __bpf_tramp_image_put_rcu\n".to_owned();
+        let unrepaired = || "0000000000000000 t __bpf_tramp_image_put_rcu_tasks\n".to_owned();
+        assert!(trampolines_are_safe("5.10.0-46-cloud-amd64", repaired).is_ok());
+        assert!(trampolines_are_safe("5.10.4", unrepaired).is_err());
+        assert!(trampolines_are_safe("6.1.0", String::new).is_ok());
     }
 
     #[test]

@@ -1,5 +1,42 @@
-//! The table of hooks: program, where it is attached, when, and what is lost without it. `doctor`, the
-//! `status` record and the metrics are made from it.
+//! The table of hooks: what each is for, the ways it can be attached from the best to the cheapest to have,
+//! and what is lost without it. `doctor`, the `status` record, the metrics and `docs/kernel-support.md` are made
+//! from it.
+
+use std::sync::LazyLock;
+
+use mcpwatch_common::syscalls::{COMPAT_CALLS, SYSTEM_CALLS, SystemCall};
+
+/// How a hook is attached, as records and metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// At the return of a single kernel function; other functions cost nothing.
+    Fexit,
+    /// A raw tracepoint.
+    Tracepoint,
+    /// The root of the cgroup v2 hierarchy.
+    Cgroup,
+}
+
+impl Tier {
+    /// Every tier.
+    pub const ALL: [Self; 3] = [Self::Fexit, Self::Tracepoint, Self::Cgroup];
+
+    /// The tier of a word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.name() == word)
+    }
+
+    /// The word in records and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fexit => "fexit",
+            Self::Tracepoint => "tracepoint",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}
 
 /// Where a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +45,23 @@ pub enum Point {
     RawTracepoint(&'static str),
     /// The root of the cgroup v2 hierarchy.
     Cgroup,
+    /// The return of the wrapper of this system call (`sys_read`): `__x64_sys_read`, `__arm64_sys_read`.
+    Wrapper(&'static str),
+    /// The return of this kernel function.
+    Function(&'static str),
+}
+
+impl Point {
+    /// The kernel function whose return it is, on this architecture.
+    #[must_use]
+    pub fn function(self) -> Option<String> {
+        match self {
+            Self::Wrapper(name) if cfg!(target_arch = "aarch64") => Some(format!("__arm64_{name}")),
+            Self::Wrapper(name) => Some(format!("__x64_{name}")),
+            Self::Function(name) => Some(name.to_owned()),
+            Self::RawTracepoint(_) | Self::Cgroup => None,
+        }
+    }
 }
 
 /// When a program is attached.
@@ -19,95 +73,203 @@ pub enum When {
     Watching,
 }
 
-/// One hook.
+/// One way to attach a hook.
 #[derive(Clone, Copy, Debug)]
-pub struct Hook {
-    /// Its name in records and metrics, and the program's name in the object.
-    pub name: &'static str,
-    /// The tier it works in.
-    pub tier: &'static str,
+pub struct Way {
+    /// The tier it belongs to.
+    pub tier: Tier,
+    /// Name of the program in the object. Several hooks may share one.
+    pub program: &'static str,
     /// Where.
     pub point: Point,
+    /// The kernel it works from, on x86-64 and on arm64.
+    pub since: [&'static str; 2],
+}
+
+/// One hook.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Its name in records and metrics.
+    pub name: &'static str,
+    /// From the best to the one that works nearly everywhere.
+    pub ways: Vec<Way>,
     /// When.
     pub when: When,
     /// Without it mcpwatch does not start.
     pub required: bool,
-    /// What is lost without it.
+    /// What goes unseen without it.
     pub lost: &'static str,
 }
 
-/// Every hook.
-pub const HOOKS: &[Hook] = &[
+impl Hook {
+    /// The way of a tier.
+    #[must_use]
+    pub fn way(&self, tier: Tier) -> Option<&Way> {
+        self.ways.iter().find(|way| way.tier == tier)
+    }
+}
+
+/// The oldest kernel there is support for, on both architectures.
+const ALWAYS: [&str; 2] = ["5.10", "5.10"];
+/// Programs at the return of functions that sleep: on x86-64 since 5.12, and in kernels that have the repair of
+/// that version (see `capabilities::trampolines`); on arm64 since `ftrace` can call programs directly.
+const FEXIT: [&str; 2] = ["5.10", "6.4"];
+
+/// The program that serves all system calls in tier `tracepoint`.
+pub const SYS_EXIT: &str = "sys_exit";
+
+const fn raw_tracepoint(name: &'static str) -> Way {
+    Way { tier: Tier::Tracepoint, program: name, point: Point::RawTracepoint(name), since: ALWAYS }
+}
+
+fn one_way(name: &'static str, way: Way, when: When, required: bool, lost: &'static str) -> Hook {
+    Hook { name, ways: vec![way], when, required, lost }
+}
+
+fn process_life(name: &'static str, lost: &'static str) -> Hook {
+    one_way(name, raw_tracepoint(name), When::Always, true, lost)
+}
+
+fn egress(name: &'static str, lost: &'static str) -> Hook {
+    let way = Way { tier: Tier::Cgroup, program: name, point: Point::Cgroup, since: ALWAYS };
+    one_way(name, way, When::Always, false, lost)
+}
+
+fn system_call(name: &'static str, point: Point, lost: &'static str) -> Hook {
+    // 32-bit calls of arm64 have no functions of their own.
+    let since = if matches!(point, Point::Function(_)) { ALWAYS } else { FEXIT };
+    let fexit = Way { tier: Tier::Fexit, program: name, point, since };
     Hook {
-        name: "sched_process_fork",
-        tier: "tracepoint",
-        point: Point::RawTracepoint("sched_process_fork"),
-        when: When::Always,
-        required: true,
-        lost: "children of servers are not followed",
-    },
-    Hook {
-        name: "sched_process_exec",
-        tier: "tracepoint",
-        point: Point::RawTracepoint("sched_process_exec"),
-        when: When::Always,
-        required: true,
-        lost: "no server is found and no executed program is seen",
-    },
-    Hook {
-        name: "sched_process_exit",
-        tier: "tracepoint",
-        point: Point::RawTracepoint("sched_process_exit"),
-        when: When::Always,
-        required: true,
-        lost: "ended processes stay in the watch set",
-    },
-    Hook {
-        name: "inet_sock_set_state",
-        tier: "tracepoint",
-        point: Point::RawTracepoint("inet_sock_set_state"),
-        when: When::Always,
-        required: false,
-        lost: "a process that listens is not taken for a candidate",
-    },
-    Hook {
-        name: "sys_exit",
-        tier: "tracepoint",
-        point: Point::RawTracepoint("sys_exit"),
+        name,
+        ways: vec![fexit, raw_tracepoint(SYS_EXIT)],
         when: When::Watching,
-        required: true,
-        lost: "neither opened files nor the protocol are seen",
-    },
-    Hook {
-        name: "connect4",
-        tier: "cgroup",
-        point: Point::Cgroup,
-        when: When::Always,
         required: false,
-        lost: "IPv4 connections made through io_uring go unseen",
-    },
-    Hook {
-        name: "connect6",
-        tier: "cgroup",
-        point: Point::Cgroup,
-        when: When::Always,
-        required: false,
-        lost: "IPv6 connections made through io_uring go unseen",
-    },
-    Hook {
-        name: "sendmsg4",
-        tier: "cgroup",
-        point: Point::Cgroup,
-        when: When::Always,
-        required: false,
-        lost: "all but the first IPv4 destination of one sendmmsg(2), and datagrams sent through io_uring, go unseen",
-    },
-    Hook {
-        name: "sendmsg6",
-        tier: "cgroup",
-        point: Point::Cgroup,
-        when: When::Always,
-        required: false,
-        lost: "all but the first IPv6 destination of one sendmmsg(2), and datagrams sent through io_uring, go unseen",
-    },
-];
+        lost,
+    }
+}
+
+/// Every hook of this architecture.
+pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
+    let mut hooks = vec![
+        process_life("sched_process_fork", "children of servers"),
+        process_life("sched_process_exec", "servers, and executed programs"),
+        process_life("sched_process_exit", "that processes have ended: they stay in the watch set"),
+        one_way(
+            "inet_sock_set_state",
+            raw_tracepoint("inet_sock_set_state"),
+            When::Always,
+            false,
+            "candidates that listen instead of having a channel",
+        ),
+        one_way(
+            SYS_EXIT,
+            raw_tracepoint(SYS_EXIT),
+            When::Watching,
+            true,
+            "system calls of all kinds, but for those tier `fexit` serves; with it, calls that began before the \
+             watching",
+        ),
+        egress("connect4", "IPv4 connections made through io_uring"),
+        egress("connect6", "IPv6 connections made through io_uring"),
+        egress(
+            "sendmsg4",
+            "all but the first IPv4 destination of one sendmmsg(2), and datagrams sent through io_uring",
+        ),
+        egress(
+            "sendmsg6",
+            "all but the first IPv6 destination of one sendmmsg(2), and datagrams sent through io_uring",
+        ),
+    ];
+    let calls = SYSTEM_CALLS.iter().filter(|call| number(call).is_some());
+    hooks.extend(calls.map(|call| system_call(call.name, Point::Wrapper(call.name), call.lost)));
+    if cfg!(target_arch = "x86_64") {
+        hooks.extend(COMPAT_CALLS.iter().map(|call| {
+            let lost = match call.like {
+                Some(_) => "the same, by a 32-bit call",
+                None => "that there was such a 32-bit call: it is counted, not read",
+            };
+            system_call(call.name, Point::Function(call.function), lost)
+        }));
+    }
+    hooks
+});
+
+/// The number of a system call on this architecture.
+#[must_use]
+pub const fn number(call: &SystemCall) -> Option<u32> {
+    if cfg!(target_arch = "aarch64") { call.aarch64 } else { call.x86_64 }
+}
+
+/// The hooks of single system calls.
+pub fn system_calls() -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(|hook| hook.way(Tier::Fexit).is_some())
+}
+
+/// Names of all programs, each once.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    let repeated = |program: &str| program == SYS_EXIT;
+    let own = HOOKS.iter().flat_map(|hook| &hook.ways).map(|way| way.program);
+    own.filter(move |program| !repeated(program)).chain(std::iter::once(SYS_EXIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The table as it stands in `docs/kernel-support.md`.
+    fn table() -> String {
+        let mut text = String::from("| Hook |");
+        for tier in Tier::ALL {
+            text.push_str(&format!(" `{}` |", tier.name()));
+        }
+        text.push_str(" Unseen without it |\n|---|---|---|---|---|\n");
+        for hook in HOOKS.iter() {
+            text.push_str(&format!("| `{}` |", hook.name));
+            for tier in Tier::ALL {
+                let cell = match hook.way(tier).map(|way| way.since) {
+                    None => "–".to_owned(),
+                    Some([x86_64, aarch64]) if x86_64 == aarch64 => x86_64.to_owned(),
+                    Some([x86_64, aarch64]) => format!("{x86_64}, arm64 {aarch64}"),
+                };
+                text.push_str(&format!(" {cell} |"));
+            }
+            text.push_str(&format!(" {} |\n", hook.lost));
+        }
+        text
+    }
+
+    #[test]
+    fn the_documentation_has_the_table() {
+        if !cfg!(target_arch = "x86_64") {
+            eprintln!("skipped: the documented table is that of x86-64");
+            return;
+        }
+        let text = include_str!("../../../docs/kernel-support.md");
+        let (_, rest) = text.split_once("<!-- hooks -->\n").unwrap();
+        let (shown, _) = rest.split_once("<!-- end of hooks -->").unwrap();
+        assert_eq!(shown.trim(), table().trim(), "docs/kernel-support.md should say:\n{}", table());
+    }
+
+    #[test]
+    fn the_object_has_the_programs_of_the_table_and_no_others() {
+        let object = aya_obj::Object::parse(super::super::object::OBJECT).unwrap();
+        let found: BTreeSet<&str> = object.programs.keys().map(String::as_str).collect();
+        let mut wanted: BTreeSet<&str> = programs().collect();
+        // Some calls exist on one architecture only; the object has a program for each.
+        wanted.extend(COMPAT_CALLS.iter().map(|call| call.name));
+        wanted.extend(SYSTEM_CALLS.iter().map(|call| call.name));
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn names_are_unique_and_the_best_way_comes_first() {
+        let names: BTreeSet<&str> = HOOKS.iter().map(|hook| hook.name).collect();
+        assert_eq!(names.len(), HOOKS.len());
+        for hook in HOOKS.iter() {
+            let tiers: Vec<Tier> = hook.ways.iter().map(|way| way.tier).collect();
+            assert!(!tiers.is_empty() && tiers.iter().skip(1).all(|tier| *tier != Tier::Fexit));
+        }
+    }
+}

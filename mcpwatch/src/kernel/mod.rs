@@ -5,6 +5,7 @@ pub mod hooks;
 pub mod object;
 pub mod offsets;
 pub mod ring;
+mod system_calls;
 
 use std::path::PathBuf;
 
@@ -74,8 +75,20 @@ pub enum KernelError {
         /// The error with all its causes.
         reason: String,
     },
+    /// The tier that was asked for does not work here.
+    #[error(
+        "tier `fexit` was asked for, but this kernel does not take it: {hook}: {reason}. Leave the choice to \
+         mcpwatch (`tier = \"auto\"` in [kernel], or no --tier), or ask for `tracepoint`; `mcpwatch doctor` shows \
+         what each hook can do"
+    )]
+    Tier {
+        /// The first hook that fails.
+        hook: &'static str,
+        /// The error with all its causes.
+        reason: String,
+    },
     /// A hook nothing works without could not be attached.
-    #[error("the hook {hook} cannot be attached: {reason}. Without it {lost}")]
+    #[error("the hook {hook} cannot be attached: {reason}. Without it these go unseen: {lost}")]
     Attach {
         /// The hook.
         hook: &'static str,
@@ -94,6 +107,23 @@ pub enum KernelError {
     },
 }
 
+/// Takes a map out of the object.
+pub(crate) fn take<T>(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<T, KernelError>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| absent(name))?;
+    T::try_from(map).map_err(|error| map_error(name, &error))
+}
+
+pub(crate) fn absent(map: &'static str) -> KernelError {
+    KernelError::Map { map, reason: "the kernel object does not have it".into() }
+}
+
+pub(crate) fn map_error(map: &'static str, error: &aya::maps::MapError) -> KernelError {
+    KernelError::Map { map, reason: with_causes(error) }
+}
+
 /// An error with all its causes in one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -106,5 +136,6 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    // The verifier says nothing when it was not asked.
+    text.trim_end().trim_end_matches(". Verifier output:").to_owned()
 }

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
-use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{CgroupAttachMode, Program};
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use mcpwatch_common::control::{Counters, Instance, Probe, Settings, Watch};
+use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
+use mcpwatch_common::control::{CALL_SLOTS, Counters, Instance, Probe, Settings, Watch};
 
-use super::hooks::{HOOKS, Hook, Point, When};
+use super::hooks::{self, HOOKS, Hook, Point, SYS_EXIT, Tier, Way, When};
 use super::ring::Ring;
-use super::{KernelError, capabilities, offsets, with_causes};
+pub use super::system_calls::Step;
+use super::system_calls::SystemCalls;
+use super::{KernelError, absent, capabilities, map_error, offsets, take, with_causes};
+use crate::config::TierChoice;
 use crate::record;
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mcpwatch"));
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mcpwatch"));
 
 /// What the kernel side is started with.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Options {
     pub sniff: bool,
     /// Only these processes and their descendants, when given.
     pub scope: Option<Vec<u32>>,
+    /// Which tier is to serve system calls.
+    pub tier: TierChoice,
 }
 
 /// The kernel side, from load to drop: dropping it detaches everything.
@@ -37,8 +41,7 @@ pub struct Object {
     counters: PerCpuArray<MapData, [u64; 6]>,
     states: BTreeMap<&'static str, State>,
     cgroup: Option<File>,
-    /// Links of hooks that come and go.
-    watching: Vec<(&'static str, RawTracePointLinkId)>,
+    system_calls: SystemCalls,
 }
 
 /// State of one hook.
@@ -55,24 +58,29 @@ impl Object {
         capabilities::check()?;
         raise_memory_limit();
         let offsets = offsets::of_running_kernel()?;
+        let preemptible = capabilities::preemptible();
         let settings = Settings {
             agent_pid: std::process::id(),
             scoped: u32::from(options.scope.is_some()),
             sniff: u32::from(options.sniff),
             payload_limit: options.payload_limit,
             wake_at: options.ring_bytes / 4,
-            padding: 0,
+            preemptible: u32::from(preemptible),
         };
         let cpus =
             u32::try_from(aya::util::nr_cpus().map_err(|(what, error)| KernelError::Load {
                 reason: format!("{what}: {error}"),
             })?)
             .unwrap_or(u32::MAX);
+        let call_scratches = if preemptible { cpus.saturating_mul(CALL_SLOTS) } else { cpus };
+        let btf = Btf::from_sys_fs().ok();
         let mut ebpf = EbpfLoader::new()
+            .btf(btf.as_ref())
             .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .map_max_entries("EVENTS", options.ring_bytes)
-            .map_max_entries("CALL_SCRATCH", cpus)
+            .map_max_entries("CALL_SCRATCH", call_scratches)
+            .map_max_entries("TAKEN", call_scratches)
             .map_max_entries("LIFE_SCRATCH", cpus)
             .map_max_entries("CGROUP_SCRATCH", cpus)
             .load(OBJECT)
@@ -84,15 +92,17 @@ impl Object {
             counters: take(&mut ebpf, "COUNTERS")?,
             states: BTreeMap::new(),
             cgroup: cgroup2_root(),
-            watching: Vec::new(),
+            system_calls: SystemCalls::new(&mut ebpf)?,
             ebpf,
         };
         if let Some(scope) = &options.scope {
             object.extend_scope(scope)?;
         }
-        for hook in HOOKS {
+        for hook in HOOKS.iter() {
             object.prepare(hook)?;
         }
+        object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
+        drop(btf);
         give_back_memory();
         Ok((object, ring))
     }
@@ -108,10 +118,14 @@ impl Object {
         Ok(())
     }
 
-    /// Loads a hook's program, and attaches it if it always is.
+    /// Loads a hook's program, and attaches it if it always is. Programs of tier `fexit` are not dealt with here.
     fn prepare(&mut self, hook: &'static Hook) -> Result<(), KernelError> {
-        let state = match self.load(hook) {
-            Ok(()) if hook.when == When::Always => self.attach(hook).map(|()| State::Attached),
+        let Some(way) = hook.ways.iter().find(|way| way.tier != Tier::Fexit) else { return Ok(()) };
+        if hook.name != way.program {
+            return Ok(());
+        }
+        let state = match self.load(way.program) {
+            Ok(()) if hook.when == When::Always => self.attach(way).map(|()| State::Attached),
             Ok(()) => Ok(State::Ready),
             Err(reason) => Err(reason),
         };
@@ -126,8 +140,8 @@ impl Object {
         Ok(())
     }
 
-    fn load(&mut self, hook: &Hook) -> Result<(), String> {
-        match self.ebpf.program_mut(hook.name) {
+    fn load(&mut self, program: &str) -> Result<(), String> {
+        match self.ebpf.program_mut(program) {
             Some(Program::RawTracePoint(program)) => {
                 program.load().map_err(|error| with_causes(&error))
             }
@@ -138,13 +152,10 @@ impl Object {
         }
     }
 
-    fn attach(&mut self, hook: &'static Hook) -> Result<(), String> {
-        match (hook.point, self.ebpf.program_mut(hook.name)) {
+    fn attach(&mut self, way: &Way) -> Result<(), String> {
+        match (way.point, self.ebpf.program_mut(way.program)) {
             (Point::RawTracepoint(name), Some(Program::RawTracePoint(program))) => {
-                let link = program.attach(name).map_err(|error| with_causes(&error))?;
-                if hook.when == When::Watching {
-                    self.watching.push((hook.name, link));
-                }
+                program.attach(name).map_err(|error| with_causes(&error))?;
                 Ok(())
             }
             (Point::Cgroup, Some(Program::CgroupSockAddr(program))) => {
@@ -166,43 +177,32 @@ impl Object {
         }
     }
 
-    /// Attaches or detaches the hooks that are attached only while there is something to watch.
+    /// Begins or ends the watching of system calls. What takes longer is done by [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
-        for hook in HOOKS.iter().filter(|hook| hook.when == When::Watching) {
-            let attached = self.states.get(hook.name) == Some(&State::Attached);
-            if watching && !attached {
-                self.attach(hook).map_err(|reason| KernelError::Attach {
-                    hook: hook.name,
-                    reason,
-                    lost: hook.lost,
-                })?;
-                self.states.insert(hook.name, State::Attached);
-            } else if !watching && attached {
-                self.detach(hook.name);
-                self.states.insert(hook.name, State::Ready);
-            }
+        if watching {
+            self.system_calls.begin(&mut self.ebpf).map_err(sys_exit_missing)
+        } else {
+            self.system_calls.end(&mut self.ebpf);
+            Ok(())
         }
-        Ok(())
     }
 
-    fn detach(&mut self, name: &'static str) {
-        let links = std::mem::take(&mut self.watching);
-        for (of, link) in links {
-            if of != name {
-                self.watching.push((of, link));
-                continue;
-            }
-            if let Some(Program::RawTracePoint(program)) = self.ebpf.program_mut(name) {
-                // The only error is an unknown link: then it is detached.
-                let _ = program.detach(link);
-            }
-        }
+    /// Does the next thing that [`Self::set_watching`] left to do.
+    pub fn step(&mut self) -> Step {
+        let watch = &self.watch;
+        self.system_calls.step(&mut self.ebpf, || watch.keys().filter_map(Result::ok).collect())
+    }
+
+    /// The tier that serves system calls.
+    #[must_use]
+    pub const fn tier(&self) -> Tier {
+        self.system_calls.tier()
     }
 
     /// Detaches everything; the counters can still be read.
     pub fn close(&mut self) {
-        let names: Vec<&'static str> = HOOKS.iter().map(|hook| hook.name).collect();
-        for name in names {
+        self.system_calls.close(&mut self.ebpf);
+        for name in hooks::programs() {
             // A program that is unloaded takes its links with it; one that was never loaded has none.
             let _ = match self.ebpf.program_mut(name) {
                 Some(Program::RawTracePoint(program)) => program.unload(),
@@ -213,24 +213,52 @@ impl Object {
                 *state = State::Ready;
             }
         }
-        self.watching.clear();
     }
 
     /// State of every hook, for `status` records and metrics.
     #[must_use]
     pub fn hooks(&self) -> Vec<record::Hook> {
-        HOOKS
+        HOOKS.iter().map(|hook| self.state_of(hook)).collect()
+    }
+
+    fn state_of(&self, hook: &Hook) -> record::Hook {
+        let watching = |attached| if attached { "attached" } else { "ready" };
+        let calls = &self.system_calls;
+        if hook.way(Tier::Fexit).is_some() {
+            return record::Hook {
+                name: hook.name,
+                tier: calls.tier().name(),
+                state: watching(calls.serving()),
+                reason: calls.reason(hook),
+            };
+        }
+        let tier = hook.ways.first().map_or("", |way| way.tier.name());
+        let (state, reason) = match self.states.get(hook.name) {
+            Some(State::Ready) if hook.name == SYS_EXIT => {
+                (watching(calls.sys_exit_attached()), None)
+            }
+            Some(State::Attached) => ("attached", None),
+            Some(State::Ready) => ("ready", None),
+            Some(State::Missing(reason)) => {
+                ("missing", Some(format!("{reason}; without it these go unseen: {}", hook.lost)))
+            }
+            None => ("missing", None),
+        };
+        record::Hook { name: hook.name, tier, state, reason }
+    }
+
+    /// Each way of a hook, and why it does not work here, if it does not.
+    #[must_use]
+    pub fn ways<'a>(&'a self, hook: &'a Hook) -> Vec<(&'a Way, Option<&'a str>)> {
+        hook.ways
             .iter()
-            .map(|hook| {
-                let (state, reason) = match self.states.get(hook.name) {
-                    Some(State::Attached) => ("attached", None),
-                    Some(State::Ready) => ("ready", None),
-                    Some(State::Missing(reason)) => {
-                        ("missing", Some(format!("{}: {reason}", hook.lost)))
-                    }
-                    None => ("missing", None),
+            .map(|way| {
+                let missing = match self.states.get(way.program) {
+                    Some(State::Missing(reason)) => Some(reason.as_str()),
+                    _ if way.tier == Tier::Fexit => self.system_calls.refused(hook),
+                    _ => None,
                 };
-                record::Hook { name: hook.name, tier: hook.tier, state, reason }
+                (way, missing)
             })
             .collect()
     }
@@ -246,7 +274,8 @@ impl Object {
     pub fn watch(&mut self, pid: u32, watch: Watch) -> Result<(), KernelError> {
         self.watch
             .insert(pid, bytemuck::cast::<Watch, [u64; 2]>(watch), 0)
-            .map_err(|error| map_error("WATCH", &error))
+            .map_err(|error| map_error("WATCH", &error))?;
+        self.system_calls.joined(&mut self.ebpf, pid).map_err(sys_exit_missing)
     }
 
     /// Stops watching a process.
@@ -291,6 +320,11 @@ impl Object {
                     sum.truncated += one.truncated;
                     sum.filtered += one.filtered;
                 }
+                if probe == Probe::Busy {
+                    let passed_over = self.system_calls.passed_over(&self.ebpf);
+                    sum.seen += passed_over;
+                    sum.too_big += passed_over;
+                }
                 Ok((probe, sum))
             })
             .collect()
@@ -299,11 +333,10 @@ impl Object {
     /// Runs and nanoseconds of each program; zero unless `kernel.bpf_stats_enabled` is on.
     #[must_use]
     pub fn program_runs(&self) -> Vec<(&'static str, u64, u64)> {
-        HOOKS
-            .iter()
-            .filter_map(|hook| {
-                let info = self.ebpf.program(hook.name)?.info().ok()?;
-                Some((hook.name, info.run_count(), u64::try_from(info.run_time().as_nanos()).ok()?))
+        hooks::programs()
+            .filter_map(|name| {
+                let info = self.ebpf.program(name)?.info().ok()?;
+                Some((name, info.run_count(), u64::try_from(info.run_time().as_nanos()).ok()?))
             })
             .collect()
     }
@@ -311,11 +344,10 @@ impl Object {
     /// Instructions the verifier walked for each program; absent before kernel 5.16.
     #[must_use]
     pub fn verifier_cost(&self) -> Vec<(&'static str, Option<u32>)> {
-        HOOKS
-            .iter()
-            .filter_map(|hook| {
-                let info = self.ebpf.program(hook.name)?.info().ok()?;
-                Some((hook.name, info.verified_instruction_count()))
+        hooks::programs()
+            .filter_map(|name| {
+                let info = self.ebpf.program(name)?.info().ok()?;
+                Some((name, info.verified_instruction_count()))
             })
             .collect()
     }
@@ -330,20 +362,9 @@ impl Object {
     }
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
-where
-    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
-{
-    let map = ebpf.take_map(name).ok_or_else(|| absent(name))?;
-    T::try_from(map).map_err(|error| map_error(name, &error))
-}
-
-fn absent(map: &'static str) -> KernelError {
-    KernelError::Map { map, reason: "the kernel object does not have it".into() }
-}
-
-fn map_error(map: &'static str, error: &aya::maps::MapError) -> KernelError {
-    KernelError::Map { map, reason: with_causes(error) }
+fn sys_exit_missing(reason: String) -> KernelError {
+    let lost = HOOKS.iter().find(|hook| hook.name == SYS_EXIT).map_or("", |hook| hook.lost);
+    KernelError::Attach { hook: SYS_EXIT, reason, lost }
 }
 
 fn cgroup2_root() -> Option<File> {

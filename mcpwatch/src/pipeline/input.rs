@@ -79,7 +79,7 @@ pub enum Input {
     Hooks {
         /// When.
         time: u64,
-        /// `started`, `attached`, `detached`, `degraded`.
+        /// `started`, `attached`, `settled`, `detached`.
         state: String,
         /// Hook by hook.
         hooks: Vec<HookState>,

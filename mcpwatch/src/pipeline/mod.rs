@@ -35,6 +35,7 @@ use crate::host::containers::cgroups::Cgroups;
 use crate::host::containers::known::Containers;
 use crate::host::names::Names;
 use crate::host::processes::Processes;
+use crate::kernel::hooks::{HOOKS, Tier};
 use crate::record::{self, Host, ProbeCounters, Record, RecordType, Status};
 use crate::redact::Redactor;
 use crate::wire;
@@ -348,6 +349,7 @@ impl Pipeline {
         let state = match state {
             "attached" => "attached",
             "detached" => "detached",
+            "settled" => "settled",
             _ if missing.is_empty() => "started",
             _ => "degraded",
         };
@@ -359,7 +361,7 @@ impl Pipeline {
             }
         }
         record.status = Some(Status {
-            message: self.describe(state, time, &missing),
+            message: self.describe(state, time, &hooks, &missing),
             state,
             hooks,
             counters: Vec::new(),
@@ -375,7 +377,7 @@ impl Pipeline {
         self.records.push(record);
     }
 
-    fn describe(&self, state: &str, time: u64, missing: &[&str]) -> String {
+    fn describe(&self, state: &str, time: u64, hooks: &[record::Hook], missing: &[&str]) -> String {
         match state {
             // The gap between the exec of the first candidate and the attaching: blind, not quiet.
             "attached" => match self.instances.values().map(|one| one.born).min() {
@@ -386,6 +388,7 @@ impl Pipeline {
                 ),
                 _ => "system calls are watched from now on".into(),
             },
+            "settled" => settled(hooks),
             "detached" => "there is nothing to watch: system calls are not looked at".into(),
             "degraded" => format!("some hooks are missing: {}", missing.join(", ")),
             _ => "mcpwatch is watching".into(),
@@ -444,11 +447,23 @@ impl Pipeline {
     }
 }
 
+/// Which programs serve system calls, now that all that were to be attached are.
+fn settled(hooks: &[record::Hook]) -> String {
+    if hooks.iter().any(|hook| hook.tier == Tier::Fexit.name()) {
+        "system calls are served by tier `fexit`: no other calls pay for it".into()
+    } else {
+        let reason = hooks.iter().find_map(|hook| hook.reason.as_deref()).unwrap_or("unknown");
+        format!(
+            "system calls stay with tier `tracepoint`, for which every call of the host pays: {reason}"
+        )
+    }
+}
+
 fn hook_of(state: input::HookState) -> Option<record::Hook> {
-    let hook = crate::kernel::hooks::HOOKS.iter().find(|hook| hook.name == state.name)?;
+    let hook = HOOKS.iter().find(|hook| hook.name == state.name)?;
     Some(record::Hook {
         name: hook.name,
-        tier: hook.tier,
+        tier: Tier::named(&state.tier)?.name(),
         state: match state.state.as_str() {
             "attached" => "attached",
             "ready" => "ready",

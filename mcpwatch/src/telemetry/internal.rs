@@ -2,6 +2,7 @@
 //! so that the two always agree.
 
 use super::Metrics;
+use crate::kernel::hooks::Tier;
 use crate::record::{Hook, Loss, Status};
 
 /// A happening that is logged and counted.
@@ -38,6 +39,11 @@ impl InternalEvent for StatusChanged<'_> {
         let Self(status) = self;
         for Hook { name, tier, state, .. } in &status.hooks {
             let works = *state != "missing";
+            // A hook may have changed its tier.
+            for other in Tier::ALL.iter().filter(|other| other.name() != *tier) {
+                // The only error is that there was none.
+                let _ = metrics.probe_attached.remove_label_values(&[*name, other.name()]);
+            }
             metrics.probe_attached.with_label_values(&[*name, *tier]).set(i64::from(works));
         }
         metrics.probes(&status.counters);

@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::{FINISH, Look, LookFor, Message};
 use crate::event::decode;
 use crate::host::snapshot::{self, ProcessSnapshot};
-use crate::kernel::object::Object;
+use crate::kernel::object::{Object, Step};
 use crate::output::Fanout;
 use crate::pipeline::input::HookState;
 use crate::pipeline::{Action, Input, Pipeline};
@@ -70,17 +70,20 @@ impl Core {
     ) -> anyhow::Result<()> {
         self.begin(processes)?;
         let mut accounted = Instant::now();
+        let mut wait = TICK;
         loop {
-            match inbox.recv_timeout(TICK) {
+            match inbox.recv_timeout(wait) {
                 Ok(Message::Events(batch)) => self.events(&batch)?,
                 Ok(Message::Input(input)) => self.input(*input)?,
                 Ok(Message::Stop(reason)) => return self.end(inbox, beat, &reason),
                 Ok(Message::Reopen) => self.fanout.reopen(),
                 Ok(Message::Drained) => bail!("the reader of the ring buffer has ended by itself"),
+                Err(RecvTimeoutError::Timeout) if wait.is_zero() => {}
                 Err(RecvTimeoutError::Timeout) => self.input(Input::Tick { time: boot_time() })?,
                 Err(RecvTimeoutError::Disconnected) => bail!("the agent's threads are gone"),
             }
             beat.touch();
+            wait = self.step()?;
             if accounted.elapsed() >= ACCOUNT {
                 accounted = Instant::now();
                 self.account()?;
@@ -89,6 +92,16 @@ impl Core {
                 bail!(failure.message);
             }
         }
+    }
+
+    /// Takes the watching of system calls one step further; gives how long the next may wait.
+    fn step(&mut self) -> anyhow::Result<Duration> {
+        match self.object.step() {
+            Step::Working => return Ok(Duration::ZERO),
+            Step::Resting => {}
+            Step::Settled => self.hooks("settled")?,
+        }
+        Ok(TICK)
     }
 
     /// What was there before the start: processes, then the word that all is attached.

@@ -18,7 +18,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::UsageError;
-use crate::config::{Config, Sniff};
+use crate::config::{Config, Sniff, TierChoice};
 use crate::host::snapshot;
 use crate::kernel::object::{Object, Options};
 use crate::output::{Colour, DEFAULT_QUEUE_BYTES, Destination, Fanout, Format, Output};
@@ -54,6 +54,9 @@ pub struct Args {
     /// What becomes of processes that may be servers: auto, always or off
     #[arg(long)]
     pub sniff: Option<Sniff>,
+    /// How system calls are watched: auto, fexit or tracepoint
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<TierChoice>,
 }
 
 /// An address, or none.
@@ -94,6 +97,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(sniff) = args.sniff {
         config.discovery.sniff = sniff;
     }
+    if let Some(tier) = args.tier {
+        config.kernel.tier = tier;
+    }
     let processes = snapshot::read_all(args.descendants_of);
     if let Some(pid) = args.descendants_of
         && !processes.iter().any(|process| process.pid == pid)
@@ -114,6 +120,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         payload_limit: config.capture.payload_limit,
         sniff: config.discovery.sniff != Sniff::Off,
         scope: args.descendants_of.map(|_| processes.iter().map(|process| process.pid).collect()),
+        tier: config.kernel.tier,
     };
     let recording = match &args.record {
         Some(path) => {

@@ -232,6 +232,30 @@ fn hooks_that_are_missing_are_named() {
 }
 
 #[test]
+fn the_tier_that_serves_in_the_end_is_told() {
+    for (tier, reason, expected) in [
+        ("fexit", None, "tier `fexit`"),
+        ("tracepoint", Some("fexit: not permitted"), "tier `tracepoint`, for which every call"),
+    ] {
+        let mut scene = Scene::new();
+        scene.candidate(11);
+        let hook = HookState {
+            name: "sys_openat".into(),
+            tier: tier.into(),
+            state: "attached".into(),
+            reason: reason.map(str::to_owned),
+        };
+        let state = "settled".into();
+        scene.input(Input::Hooks { time: scene.now, state, hooks: vec![hook] });
+        let status = &scene.of_type("status")[0]["status"];
+        assert_eq!(status["state"], "settled");
+        assert_eq!(status["hooks"][0]["tier"], tier);
+        let message = status["message"].as_str().unwrap();
+        assert!(message.contains(expected) && message.contains(reason.unwrap_or("")), "{message}");
+    }
+}
+
+#[test]
 fn the_gap_before_the_attaching_is_told() {
     let mut scene = Scene::new();
     scene.candidate(11);

@@ -1,0 +1,198 @@
+//! The system calls that are watched: what both sides know of each.
+
+/// A system call that is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemCall {
+    /// Its function in the kernel, without the architecture's prefix: `sys_read` of `__x64_sys_read`. Also the
+    /// name of its `fexit` program and of its hook.
+    pub name: &'static str,
+    /// Its number on x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
+    pub x86_64: Option<u32>,
+    /// Its number on arm64 (`include/uapi/asm-generic/unistd.h`).
+    pub aarch64: Option<u32>,
+    /// What goes unseen without it.
+    pub lost: &'static str,
+}
+
+/// Every system call that is watched. Its handler stands in the kernel side's `syscall.rs`.
+#[rustfmt::skip]
+pub const SYSTEM_CALLS: &[SystemCall] = &[
+    call("sys_read",             0,    63, "requests that are read with read(2)"),
+    call("sys_write",            1,    64, "responses that are written with write(2)"),
+    call("sys_open",             2, NEVER, "files opened with open(2)"),
+    call("sys_readv",           19,    65, "requests that are read with readv(2)"),
+    call("sys_writev",          20,    66, "responses that are written with writev(2)"),
+    call("sys_connect",         42,   203, "results of connections, and connections to unix sockets"),
+    call("sys_accept",          43,   202, "connections taken with accept(2)"),
+    call("sys_sendto",          44,   206, "results of datagrams, and responses sent with sendto(2)"),
+    call("sys_recvfrom",        45,   207, "requests that are read with recvfrom(2)"),
+    call("sys_sendmsg",         46,   211, "results of datagrams, and responses sent with sendmsg(2)"),
+    call("sys_recvmsg",         47,   212, "requests that are read with recvmsg(2)"),
+    call("sys_bind",            49,   200, "addresses that are bound"),
+    call("sys_listen",          50,   201, "sockets that begin to listen"),
+    call("sys_creat",           85, NEVER, "files made with creat(2)"),
+    call("sys_openat",         257,    56, "files opened with openat(2)"),
+    call("sys_accept4",        288,   242, "connections taken with accept4(2)"),
+    call("sys_sendmmsg",       307,   269, "results of datagrams sent with sendmmsg(2)"),
+    call("sys_preadv2",        327,   286, "requests that are read with preadv2(2)"),
+    call("sys_pwritev2",       328,   287, "responses that are written with pwritev2(2)"),
+    call("sys_io_uring_enter", 426,   426, "the end of a call that made connections through io_uring: they are told late"),
+    call("sys_openat2",        437,   437, "files opened with openat2(2)"),
+    call("sys_rename",          82, NEVER, "files renamed with rename(2)"),
+    call("sys_renameat",       264,    38, "files renamed with renameat(2)"),
+    call("sys_renameat2",      316,   276, "files renamed with renameat2(2)"),
+    call("sys_link",            86, NEVER, "hard links made with link(2)"),
+    call("sys_linkat",         265,    37, "hard links made with linkat(2)"),
+    call("sys_symlink",         88, NEVER, "symbolic links made with symlink(2)"),
+    call("sys_symlinkat",      266,    36, "symbolic links made with symlinkat(2)"),
+    call("sys_unlink",          87, NEVER, "files removed with unlink(2)"),
+    call("sys_unlinkat",       263,    35, "files removed with unlinkat(2)"),
+    call("sys_rmdir",           84, NEVER, "directories removed with rmdir(2)"),
+    call("sys_chmod",           90, NEVER, "modes changed with chmod(2)"),
+    call("sys_fchmod",          91,    52, "modes changed with fchmod(2)"),
+    call("sys_fchmodat",       268,    53, "modes changed with fchmodat(2)"),
+    call("sys_fchmodat2",      452,   452, "modes changed with fchmodat2(2)"),
+    call("sys_chown",           92, NEVER, "owners changed with chown(2)"),
+    call("sys_lchown",          94, NEVER, "owners changed with lchown(2)"),
+    call("sys_fchown",          93,    55, "owners changed with fchown(2)"),
+    call("sys_fchownat",       260,    54, "owners changed with fchownat(2)"),
+    call("sys_truncate",        76,    45, "files cut with truncate(2)"),
+    call("sys_ftruncate",       77,    46, "files cut with ftruncate(2)"),
+    call("sys_mkdir",           83, NEVER, "directories made with mkdir(2)"),
+    call("sys_mkdirat",        258,    34, "directories made with mkdirat(2)"),
+    call("sys_mknod",          133, NEVER, "nodes made with mknod(2)"),
+    call("sys_mknodat",        259,    33, "nodes made with mknodat(2)"),
+    call("sys_memfd_create",   319,   279, "files made in memory with memfd_create(2)"),
+];
+
+/// A system call of the 32-bit interface of x86-64, which every process can use (`int 0x80`).
+#[derive(Clone, Copy, Debug)]
+pub struct CompatCall {
+    /// The name of its `fexit` program and of its hook.
+    pub name: &'static str,
+    /// Its function in the kernel.
+    pub function: &'static str,
+    /// Its number (`arch/x86/entry/syscalls/syscall_32.tbl`).
+    pub number: u32,
+    /// It is dealt with like this one of [`SYSTEM_CALLS`]. Calls whose arguments are laid out otherwise in memory
+    /// (`struct iovec`, `struct msghdr`) are counted only.
+    pub like: Option<&'static str>,
+}
+
+/// Every 32-bit system call that is watched.
+#[rustfmt::skip]
+pub const COMPAT_CALLS: &[CompatCall] = &[
+    compat("ia32_read",           "__ia32_sys_read",                  3, Some("sys_read")),
+    compat("ia32_write",          "__ia32_sys_write",                 4, Some("sys_write")),
+    compat("ia32_open",           "__ia32_compat_sys_open",           5, Some("sys_open")),
+    compat("ia32_creat",          "__ia32_sys_creat",                 8, Some("sys_creat")),
+    compat("ia32_link",           "__ia32_sys_link",                  9, Some("sys_link")),
+    compat("ia32_unlink",         "__ia32_sys_unlink",               10, Some("sys_unlink")),
+    compat("ia32_mknod",          "__ia32_sys_mknod",                14, Some("sys_mknod")),
+    compat("ia32_chmod",          "__ia32_sys_chmod",                15, Some("sys_chmod")),
+    compat("ia32_rename",         "__ia32_sys_rename",               38, Some("sys_rename")),
+    compat("ia32_mkdir",          "__ia32_sys_mkdir",                39, Some("sys_mkdir")),
+    compat("ia32_rmdir",          "__ia32_sys_rmdir",                40, Some("sys_rmdir")),
+    compat("ia32_symlink",        "__ia32_sys_symlink",              83, Some("sys_symlink")),
+    compat("ia32_truncate",       "__ia32_compat_sys_truncate",      92, Some("sys_truncate")),
+    compat("ia32_ftruncate",      "__ia32_compat_sys_ftruncate",     93, Some("sys_ftruncate")),
+    compat("ia32_fchmod",         "__ia32_sys_fchmod",               94, Some("sys_fchmod")),
+    compat("ia32_socketcall",     "__ia32_compat_sys_socketcall",   102, None),
+    compat("ia32_readv",          "__ia32_sys_readv",               145, None),
+    compat("ia32_writev",         "__ia32_sys_writev",              146, None),
+    compat("ia32_lchown",         "__ia32_sys_lchown",              198, Some("sys_lchown")),
+    compat("ia32_fchown",         "__ia32_sys_fchown",              207, Some("sys_fchown")),
+    compat("ia32_chown",          "__ia32_sys_chown",               212, Some("sys_chown")),
+    compat("ia32_openat",         "__ia32_compat_sys_openat",       295, Some("sys_openat")),
+    compat("ia32_mkdirat",        "__ia32_sys_mkdirat",             296, Some("sys_mkdirat")),
+    compat("ia32_mknodat",        "__ia32_sys_mknodat",             297, Some("sys_mknodat")),
+    compat("ia32_fchownat",       "__ia32_sys_fchownat",            298, Some("sys_fchownat")),
+    compat("ia32_unlinkat",       "__ia32_sys_unlinkat",            301, Some("sys_unlinkat")),
+    compat("ia32_renameat",       "__ia32_sys_renameat",            302, Some("sys_renameat")),
+    compat("ia32_linkat",         "__ia32_sys_linkat",              303, Some("sys_linkat")),
+    compat("ia32_symlinkat",      "__ia32_sys_symlinkat",           304, Some("sys_symlinkat")),
+    compat("ia32_fchmodat",       "__ia32_sys_fchmodat",            306, Some("sys_fchmodat")),
+    compat("ia32_sendmmsg",       "__ia32_compat_sys_sendmmsg",     345, None),
+    compat("ia32_renameat2",      "__ia32_sys_renameat2",           353, Some("sys_renameat2")),
+    compat("ia32_memfd_create",   "__ia32_sys_memfd_create",        356, Some("sys_memfd_create")),
+    compat("ia32_bind",           "__ia32_sys_bind",                361, Some("sys_bind")),
+    compat("ia32_connect",        "__ia32_sys_connect",             362, Some("sys_connect")),
+    compat("ia32_listen",         "__ia32_sys_listen",              363, Some("sys_listen")),
+    compat("ia32_accept4",        "__ia32_sys_accept4",             364, Some("sys_accept4")),
+    compat("ia32_sendto",         "__ia32_sys_sendto",              369, Some("sys_sendto")),
+    compat("ia32_sendmsg",        "__ia32_compat_sys_sendmsg",      370, None),
+    compat("ia32_recvfrom",       "__ia32_compat_sys_recvfrom",     371, Some("sys_recvfrom")),
+    compat("ia32_recvmsg",        "__ia32_compat_sys_recvmsg",      372, None),
+    compat("ia32_preadv2",        "__ia32_compat_sys_preadv2",      378, None),
+    compat("ia32_pwritev2",       "__ia32_compat_sys_pwritev2",     379, None),
+    compat("ia32_io_uring_enter", "__ia32_sys_io_uring_enter",      426, Some("sys_io_uring_enter")),
+    compat("ia32_openat2",        "__ia32_sys_openat2",             437, Some("sys_openat2")),
+    compat("ia32_fchmodat2",      "__ia32_sys_fchmodat2",           452, Some("sys_fchmodat2")),
+];
+
+const fn compat(
+    name: &'static str,
+    function: &'static str,
+    number: u32,
+    like: Option<&'static str>,
+) -> CompatCall {
+    CompatCall { name, function, number, like }
+}
+
+/// Stands for the number of a call an architecture never had.
+const NEVER: u32 = u32::MAX;
+
+const fn call(name: &'static str, x86_64: u32, aarch64: u32, lost: &'static str) -> SystemCall {
+    SystemCall { name, x86_64: number(x86_64), aarch64: number(aarch64), lost }
+}
+
+const fn number(number: u32) -> Option<u32> {
+    if number == NEVER { None } else { Some(number) }
+}
+
+/// The call of a name, for use at compile time.
+///
+/// # Panics
+/// When there is none: at compile time.
+#[must_use]
+#[expect(clippy::panic, reason = "stops the compilation of the kernel side")]
+pub const fn named(name: &str) -> SystemCall {
+    let mut calls = SYSTEM_CALLS;
+    while let Some((call, rest)) = calls.split_first() {
+        if same(call.name.as_bytes(), name.as_bytes()) {
+            return *call;
+        }
+        calls = rest;
+    }
+    panic!("no such system call in SYSTEM_CALLS")
+}
+
+/// The 32-bit call of a name, for use at compile time.
+///
+/// # Panics
+/// When there is none: at compile time.
+#[must_use]
+#[expect(clippy::panic, reason = "stops the compilation of the kernel side")]
+pub const fn compat_named(name: &str) -> CompatCall {
+    let mut calls = COMPAT_CALLS;
+    while let Some((call, rest)) = calls.split_first() {
+        if same(call.name.as_bytes(), name.as_bytes()) {
+            return *call;
+        }
+        calls = rest;
+    }
+    panic!("no such system call in COMPAT_CALLS")
+}
+
+const fn same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let (Some((first, rest)), Some((other_first, other_rest))) =
+        (one.split_first(), other.split_first())
+    {
+        if *first != *other_first {
+            return false;
+        }
+        one = rest;
+        other = other_rest;
+    }
+    one.is_empty() && other.is_empty()
+}

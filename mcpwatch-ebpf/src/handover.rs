@@ -1,0 +1,46 @@
+//! While both tiers are attached, each system call is dealt with once.
+//!
+//! `sys_exit` is attached in a moment and sees calls that began before it; attaching the `fexit` programs takes
+//! longer, and a call that was entered before its program was attached passes it by: a server that waits in
+//! read(2) for its next request, above all. So `sys_exit` begins, and stays until the last call that `fexit`
+//! cannot see has returned. Meanwhile `fexit`, which comes first, claims the calls it deals with.
+
+use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_NONE};
+
+use crate::{
+    maps::{CLAIMED, HANDOVER, IN_FLIGHT},
+    watch::Task,
+};
+
+/// `control::HANDOVER_*`.
+#[inline(always)]
+fn state() -> u32 {
+    // SAFETY: a value of four bytes that the agent writes as one.
+    HANDOVER.get_ptr(0).map_or(HANDOVER_NONE, |state| unsafe { state.read_volatile() })
+}
+
+/// Programs of both tiers may run.
+#[inline(always)]
+pub fn both_attached() -> bool {
+    state() != HANDOVER_NONE
+}
+
+/// In a `fexit` program: the call is this tier's to deal with.
+#[inline(always)]
+pub fn claim(task: &Task) -> bool {
+    match state() {
+        HANDOVER_NONE => true,
+        HANDOVER_BOTH => CLAIMED.insert(task.tid, 0, 0).is_ok(),
+        _ => false,
+    }
+}
+
+/// In `sys_exit`: the `fexit` program of this call has dealt with it.
+#[inline(always)]
+pub fn was_claimed(task: &Task) -> bool {
+    if !both_attached() {
+        return false;
+    }
+    let _ = IN_FLIGHT.remove(task.tid);
+    CLAIMED.remove(task.tid).is_ok()
+}

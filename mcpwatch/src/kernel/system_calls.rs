@@ -1,0 +1,446 @@
+//! Which tier serves the system calls, and the passage from one to the other.
+//!
+//! Watching begins with `sys_exit` in either tier: attaching it takes a moment, and it sees calls that began
+//! before it. In tier `fexit` the programs on single calls follow, one a step, since each takes the kernel far
+//! longer. When all are attached, `sys_exit` stays until no watched thread is left in a call that began before
+//! its program was there: that call passes the program by. Which of the two deals with a call meanwhile, is
+//! settled in the kernel (`handover.rs` there).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use aya::maps::{Array, HashMap, MapData};
+use aya::programs::fexit::FExitLinkId;
+use aya::programs::raw_trace_point::RawTracePointLinkId;
+use aya::programs::{Program, ProgramError};
+use aya::{Btf, Ebpf};
+use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE};
+use mcpwatch_common::syscalls::SYSTEM_CALLS;
+
+use super::hooks::{self, Hook, SYS_EXIT, Tier};
+use super::{KernelError, capabilities, take, with_causes};
+use crate::config::TierChoice;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One thing of several: the next may follow at once.
+    Working,
+    /// Nothing, until a thread returns from a call; or there is nothing to do at all.
+    Resting,
+    /// The last thing: another set of programs serves now.
+    Settled,
+}
+
+/// The system-call programs.
+pub struct SystemCalls {
+    /// The tier in use.
+    tier: Tier,
+    /// Something is to be watched.
+    wanted: bool,
+    sys_exit: Option<RawTracePointLinkId>,
+    /// Hooks of tier `fexit` that are loaded.
+    loaded: Vec<&'static Hook>,
+    /// Those that are attached, in the order of `loaded`.
+    links: Vec<FExitLinkId>,
+    /// Detaches those of the last watch.
+    detaching: Option<JoinHandle<()>>,
+    /// While programs are attached: the kernel's type information, if it is needed.
+    btf: Option<Btf>,
+    /// When threads that are in a call were last looked at, since the last program was attached.
+    looked: Option<Instant>,
+    /// Why a hook is not in tier `fexit`.
+    reasons: BTreeMap<&'static str, String>,
+    handover: Array<MapData, u32>,
+    claimed: HashMap<MapData, u32, u8>,
+    in_flight: HashMap<MapData, u32, u32>,
+}
+
+impl SystemCalls {
+    /// Takes the maps; no program is loaded yet.
+    pub fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        Ok(Self {
+            tier: Tier::Tracepoint,
+            wanted: false,
+            sys_exit: None,
+            loaded: Vec::new(),
+            links: Vec::new(),
+            detaching: None,
+            btf: None,
+            looked: None,
+            reasons: BTreeMap::new(),
+            handover: take(ebpf, "HANDOVER")?,
+            claimed: take(ebpf, "CLAIMED")?,
+            in_flight: take(ebpf, "IN_FLIGHT")?,
+        })
+    }
+
+    /// Loads the programs of tier `fexit` and takes it if all of them work: a call it could not serve would need
+    /// `sys_exit`, for which all calls of the host pay, so that the other programs would save nothing.
+    pub fn choose(
+        &mut self,
+        ebpf: &mut Ebpf,
+        btf: Option<&Btf>,
+        choice: TierChoice,
+    ) -> Result<(), KernelError> {
+        if choice == TierChoice::Tracepoint {
+            self.refuse_all("the settings ask for tier `tracepoint`");
+            return Ok(());
+        }
+        match (capabilities::trampolines(), btf) {
+            (Err(reason), _) => self.refuse_all(&reason),
+            (Ok(()), None) => self.refuse_all("the kernel's type information cannot be read"),
+            (Ok(()), Some(btf)) => self.load(ebpf, btf),
+        }
+        if self.reasons.is_empty() {
+            self.tier = Tier::Fexit;
+            if let Err((hook, reason)) = self.try_out(ebpf) {
+                self.fall_back(ebpf, hook, reason);
+            }
+        }
+        if self.tier == Tier::Fexit {
+            return Ok(());
+        }
+        self.unload(ebpf);
+        match self.reasons.iter().next() {
+            Some((hook, reason)) if choice == TierChoice::Fexit => {
+                Err(KernelError::Tier { hook, reason: reason.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_all(&mut self, reason: &str) {
+        self.reasons = hooks::system_calls().map(|hook| (hook.name, reason.to_owned())).collect();
+    }
+
+    fn load(&mut self, ebpf: &mut Ebpf, btf: &Btf) {
+        let mut symbols = None;
+        for hook in hooks::system_calls() {
+            let Some(way) = hook.way(Tier::Fexit) else { continue };
+            let Some(function) = way.point.function() else { continue };
+            let Some(Program::FExit(program)) = ebpf.program_mut(way.program) else {
+                self.reasons.insert(hook.name, "the kernel object has no such program".into());
+                continue;
+            };
+            match program.load(&function, btf) {
+                Ok(()) => self.loaded.push(hook),
+                Err(error) => {
+                    // A kernel built without a system call loses nothing when it is not watched.
+                    let symbols = symbols.get_or_insert_with(capabilities::kernel_symbols);
+                    if capabilities::has_symbol(symbols, &function) {
+                        self.reasons.insert(hook.name, with_causes(&error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Attaches one program for a moment: the kernel may load what it then does not attach.
+    fn try_out(&mut self, ebpf: &mut Ebpf) -> Result<(), (&'static str, String)> {
+        let Some(hook) = self.loaded.last().copied() else {
+            return Err((SYS_EXIT, "this kernel has none of the functions".into()));
+        };
+        let link = attach_fexit(ebpf, hook, &mut None).map_err(|reason| (hook.name, reason))?;
+        detach_fexit(ebpf, hook, link);
+        Ok(())
+    }
+
+    /// Tier `fexit` turned out not to work: what it has is detached, and `sys_exit` goes on alone.
+    fn fall_back(&mut self, ebpf: &mut Ebpf, hook: &'static str, reason: String) {
+        self.tier = Tier::Tracepoint;
+        self.reasons.insert(hook, reason);
+        // The kernel goes on looking for claims, so that none is dealt with twice.
+        self.unload(ebpf);
+    }
+
+    fn unload(&mut self, ebpf: &mut Ebpf) {
+        self.links.clear();
+        for hook in self.loaded.drain(..) {
+            if let Some(Program::FExit(program)) = ebpf.program_mut(hook.name) {
+                // Takes its links with it.
+                let _ = program.unload();
+            }
+        }
+    }
+
+    /// The tier in use.
+    #[must_use]
+    pub const fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Why a hook cannot be in tier `fexit`.
+    #[must_use]
+    pub fn refused(&self, hook: &Hook) -> Option<&str> {
+        self.reasons.get(hook.name).map(String::as_str)
+    }
+
+    /// Why a hook is not in tier `fexit`: its own reason, or another's.
+    #[must_use]
+    pub fn reason(&self, hook: &Hook) -> Option<String> {
+        let own = self.reasons.get(hook.name).map(|reason| format!("fexit: {reason}"));
+        own.or_else(|| {
+            let (first, reason) = self.reasons.iter().next()?;
+            Some(format!("fexit: only together with {first}, which has none: {reason}"))
+        })
+    }
+
+    /// The programs that serve are attached, whichever they are.
+    #[must_use]
+    pub const fn serving(&self) -> bool {
+        self.sys_exit.is_some() || (self.wanted && !self.loaded.is_empty())
+    }
+
+    /// `sys_exit` is attached.
+    #[must_use]
+    pub const fn sys_exit_attached(&self) -> bool {
+        self.sys_exit.is_some()
+    }
+
+    /// There is something to watch: attaches `sys_exit` at once. The rest is done by [`Self::step`].
+    pub fn begin(&mut self, ebpf: &mut Ebpf) -> Result<(), String> {
+        self.wanted = true;
+        self.looked = None;
+        self.attach_sys_exit(ebpf)
+    }
+
+    fn attach_sys_exit(&mut self, ebpf: &mut Ebpf) -> Result<(), String> {
+        if self.sys_exit.is_some() {
+            return Ok(());
+        }
+        if self.tier == Tier::Fexit {
+            self.handover.set(0, HANDOVER_BOTH, 0).map_err(|error| with_causes(&error))?;
+        }
+        let Some(Program::RawTracePoint(program)) = ebpf.program_mut(SYS_EXIT) else {
+            return Err("the kernel object has no such program".into());
+        };
+        self.sys_exit = Some(program.attach(SYS_EXIT).map_err(|error| with_causes(&error))?);
+        Ok(())
+    }
+
+    fn detach_sys_exit(&mut self, ebpf: &mut Ebpf) {
+        let (Some(link), Some(Program::RawTracePoint(program))) =
+            (self.sys_exit.take(), ebpf.program_mut(SYS_EXIT))
+        else {
+            return;
+        };
+        // The only error is an unknown link: then it is detached.
+        let _ = program.detach(link);
+        let _ = self.handover.set(0, HANDOVER_NONE, 0);
+        // Claims of calls that returned after the detaching.
+        let claims: Vec<u32> = self.claimed.keys().filter_map(Result::ok).collect();
+        for thread in claims {
+            let _ = self.claimed.remove(&thread);
+        }
+    }
+
+    /// There is nothing to watch any more: everything is detached. For each program of tier `fexit` the kernel waits
+    /// until nobody can be in the code around its function any more, tens of milliseconds: a thread does that, so
+    /// that the next server finds the agent ready.
+    pub fn end(&mut self, ebpf: &mut Ebpf) {
+        self.wanted = false;
+        self.detach_sys_exit(ebpf);
+        let mut links = Vec::new();
+        for (hook, id) in self.loaded.iter().zip(self.links.drain(..)) {
+            if let Some(Program::FExit(program)) = ebpf.program_mut(hook.name) {
+                // The only error is an unknown link: then it is detached.
+                links.extend(program.take_link(id));
+            }
+        }
+        if !links.is_empty() {
+            // Without a thread the links are dropped here and now.
+            let thread = std::thread::Builder::new().name("detach".into());
+            self.detaching = thread.spawn(move || drop(links)).ok();
+        }
+    }
+
+    /// A process is watched from now on that may be in a call already.
+    pub fn joined(&mut self, ebpf: &mut Ebpf, pid: u32) -> Result<(), String> {
+        if self.tier == Tier::Tracepoint || !self.wanted || self.looked.is_none() {
+            return Ok(());
+        }
+        if self.note_calls_of(pid) { self.attach_sys_exit(ebpf) } else { Ok(()) }
+    }
+
+    /// Does the next thing that is left to do. `watched` gives the watched processes.
+    pub fn step(&mut self, ebpf: &mut Ebpf, watched: impl FnOnce() -> Vec<u32>) -> Step {
+        if !self.wanted || self.tier == Tier::Tracepoint {
+            return Step::Resting;
+        }
+        // A program cannot be attached again before its last link is gone.
+        if self.detaching.take_if(|thread| thread.is_finished()).is_none()
+            && self.detaching.is_some()
+        {
+            return Step::Resting;
+        }
+        if let Some(hook) = self.loaded.get(self.links.len()) {
+            match attach_fexit(ebpf, hook, &mut self.btf) {
+                Ok(link) => self.links.push(link),
+                Err(reason) => {
+                    self.fall_back(ebpf, hook.name, reason);
+                    return Step::Settled;
+                }
+            }
+            return Step::Working;
+        }
+        self.btf = None;
+        if self.sys_exit.is_none() {
+            return Step::Resting;
+        }
+        match self.looked {
+            Some(last) if last.elapsed() < LOOK => return Step::Resting,
+            Some(_) => {}
+            None => {
+                for pid in watched() {
+                    self.note_calls_of(pid);
+                }
+            }
+        }
+        self.looked = Some(Instant::now());
+        if self.calls_in_flight() {
+            return Step::Resting;
+        }
+        self.detach_sys_exit(ebpf);
+        Step::Settled
+    }
+
+    /// Takes down the threads of a process that are in a system call, or may be; true when there are any.
+    fn note_calls_of(&mut self, pid: u32) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+        let mut noted = false;
+        for thread in threads.flatten() {
+            let Some(tid) = thread.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
+            let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+            if may_be_in_a_watched_call(&call) {
+                // A full map counts as a thread that never returns: `sys_exit` stays.
+                let _ = self.in_flight.insert(tid, pid, 0);
+                noted = true;
+            }
+        }
+        noted
+    }
+
+    /// A thread that was taken down has not returned yet.
+    fn calls_in_flight(&mut self) -> bool {
+        let noted: Vec<(u32, u32)> = self.in_flight.iter().filter_map(Result::ok).collect();
+        let full = noted.len() >= IN_FLIGHT;
+        let mut left = false;
+        for (tid, pid) in noted {
+            if fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok() {
+                left = true;
+            } else {
+                let _ = self.in_flight.remove(&tid);
+            }
+        }
+        left || full
+    }
+
+    /// Detaches `sys_exit` and mutes the programs of tier `fexit`: they are detached when the object is dropped, which
+    /// takes longer than the end of a run may.
+    pub fn close(&mut self, ebpf: &mut Ebpf) {
+        self.wanted = false;
+        self.detach_sys_exit(ebpf);
+        let _ = self.handover.set(0, HANDOVER_END, 0);
+    }
+
+    /// How often the kernel passed over programs of tier `fexit` because they ran on the same processor already.
+    #[must_use]
+    pub fn passed_over(&self, ebpf: &Ebpf) -> u64 {
+        let misses = |hook: &&Hook| {
+            let Some(Program::FExit(program)) = ebpf.program(hook.name) else { return None };
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            recursion_misses(&fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?)
+        };
+        self.loaded.iter().filter_map(misses).sum()
+    }
+}
+
+/// How often threads in calls are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// Entries of the map `IN_FLIGHT`.
+const IN_FLIGHT: usize = 4_096;
+
+/// Attaches a program. `btf` keeps the kernel's type information between calls, once it was needed.
+fn attach_fexit(
+    ebpf: &mut Ebpf,
+    hook: &Hook,
+    btf: &mut Option<Btf>,
+) -> Result<FExitLinkId, String> {
+    let (Some(Program::FExit(program)), Some(function)) =
+        (ebpf.program_mut(hook.name), hook.way(Tier::Fexit).and_then(|way| way.point.function()))
+    else {
+        return Err("the kernel object has no such program".into());
+    };
+    let text = |error: ProgramError| with_causes(&error);
+    match program.attach() {
+        // Before 5.13 (f3a95075549e), a program that was attached before is to be loaded again.
+        Err(ProgramError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            program.unload().map_err(text)?;
+            let types = match btf.take() {
+                Some(types) => types,
+                None => Btf::from_sys_fs().map_err(|error| with_causes(&error))?,
+            };
+            program.load(&function, btf.insert(types)).map_err(text)?;
+            program.attach().map_err(text)
+        }
+        result => result.map_err(text),
+    }
+}
+
+fn detach_fexit(ebpf: &mut Ebpf, hook: &Hook, link: FExitLinkId) {
+    if let Some(Program::FExit(program)) = ebpf.program_mut(hook.name) {
+        // The only error is an unknown link: then it is detached.
+        let _ = program.detach(link);
+    }
+}
+
+/// From the description of a program in `/proc/PID/fdinfo`, which has the number since 5.12.
+fn recursion_misses(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}
+
+/// From a line of `/proc/PID/task/TID/syscall`: `running`, or the number of the call and its arguments, or -1 when
+/// the thread waits elsewhere.
+fn may_be_in_a_watched_call(line: &str) -> bool {
+    let Some(first) = line.split_ascii_whitespace().next() else { return false };
+    let Ok(number) = first.parse::<i64>() else { return first == "running" };
+    let mut numbers = SYSTEM_CALLS.iter().filter_map(hooks::number);
+    numbers.any(|watched| i64::from(watched) == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_passed_over_is_read() {
+        let text = "prog_type:\t26\nprog_jited:\t1\nrun_cnt:\t0\nrecursion_misses:\t17\n";
+        assert_eq!(recursion_misses(text), Some(17));
+        assert_eq!(recursion_misses("prog_type:\t26\n"), None);
+    }
+
+    #[test]
+    fn only_watched_calls_are_waited_for() {
+        let read = SYSTEM_CALLS.iter().find(|call| call.name == "sys_read").and_then(hooks::number);
+        let read = format!("{} 0x0 0x7f00 0x2000 0x0 0x0 0x0 0x7ffd 0x7f01\n", read.unwrap());
+        for (line, expected) in [
+            (read.as_str(), true),
+            ("running\n", true),
+            ("-1 0x7ffd 0x7f01\n", false),
+            // No call has this number.
+            ("9999 0x0 0x0 0x0 0x0 0x0 0x0 0x7ffd 0x7f01\n", false),
+            ("", false),
+        ] {
+            assert_eq!(may_be_in_a_watched_call(line), expected, "{line}");
+        }
+    }
+}
