@@ -14,10 +14,15 @@ pub struct Tier {
     pub name: &'static str,
     /// What the settings say to have it.
     pub settings: &'static str,
+    /// Other programs serve in the end than in the beginning: a `settled` record says when.
+    pub settles: bool,
 }
 
 /// Every tier. The first one is what the host plays in.
-pub const TIERS: &[Tier] = &[Tier { name: "tracepoint", settings: "" }];
+pub const TIERS: &[Tier] = &[
+    Tier { name: "tracepoint", settings: "[kernel]\ntier = \"tracepoint\"\n", settles: false },
+    Tier { name: "fexit", settings: "[kernel]\ntier = \"fexit\"\n", settles: true },
+];
 
 /// What the host's agent wrote, put there by `cargo xtask vm`.
 const EXPECTED: &str = "/expected.jsonl";
