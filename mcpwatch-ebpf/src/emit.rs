@@ -11,7 +11,7 @@ use aya_ebpf::{
     },
 };
 use mcpwatch_common::{
-    control::Probe,
+    control::{Counters, Probe},
     event::{EVENT_BYTES, FLAG_TRUNCATED, Header, Kind, WIRE_VERSION},
 };
 
@@ -85,34 +85,18 @@ pub struct Draft {
     scratch: *mut Scratch,
 }
 
-/// Counts of one event, by what became of it.
-#[derive(Clone, Copy)]
-struct Became {
-    sent: u64,
-    ring_full: u64,
-    too_big: u64,
-    truncated: u64,
-    filtered: u64,
-}
-
-const NOTHING: Became = Became { sent: 0, ring_full: 0, too_big: 0, truncated: 0, filtered: 0 };
-
-/// Counts one event of a probe. Atomic, although each processor has counters of its own: a preemptible kernel
-/// may run another program in the middle of an addition.
+/// Counts one event of a probe, and what became of it. Atomic, although each processor has counters of its own:
+/// a preemptible kernel may run another program in the middle of an addition.
 #[inline(always)]
-fn count(probe: Probe, became: Became) {
+fn count<const FIELDS: usize>(
+    probe: Probe,
+    became: impl FnOnce(*mut Counters) -> [(*mut u64, u64); FIELDS],
+) {
     let Some(counters) = COUNTERS.get_ptr_mut(probe as u32) else { return };
-    let Became { sent, ring_full, too_big, truncated, filtered } = became;
     // SAFETY: aligned fields of a map value.
     unsafe {
         bounds::atomic_add(&raw mut (*counters).seen, 1);
-        for (field, value) in [
-            (&raw mut (*counters).sent, sent),
-            (&raw mut (*counters).ring_full, ring_full),
-            (&raw mut (*counters).too_big, too_big),
-            (&raw mut (*counters).truncated, truncated),
-            (&raw mut (*counters).filtered, filtered),
-        ] {
+        for (field, value) in became(counters) {
             bounds::atomic_add(field, value);
         }
     }
@@ -121,13 +105,15 @@ fn count(probe: Probe, became: Became) {
 /// Counts an event that was looked at and is not wanted.
 #[inline(always)]
 pub fn filtered(probe: Probe) {
-    count(probe, Became { filtered: 1, ..NOTHING });
+    // SAFETY: a field of a map value.
+    count(probe, |counters| unsafe { [(&raw mut (*counters).filtered, 1)] });
 }
 
 /// Counts an event that cannot be sent for its size, or because its parts cannot be read.
 #[inline(always)]
 pub fn unreadable(probe: Probe) {
-    count(probe, Became { too_big: 1, ..NOTHING });
+    // SAFETY: as above.
+    count(probe, |counters| unsafe { [(&raw mut (*counters).too_big, 1)] });
 }
 
 /// The running thread, as the owner of a slot.
@@ -317,7 +303,14 @@ impl Draft {
         let sent = output(self.start(), size, wake);
         // Sums instead of branches: the verifier walks each branch of each step of a loop.
         let truncated = sent & u64::from(flags & FLAG_TRUNCATED);
-        count(probe, Became { sent, truncated, ring_full: 1 - sent, ..NOTHING });
+        // SAFETY: as in `filtered`.
+        count(probe, |counters| unsafe {
+            [
+                (&raw mut (*counters).sent, sent),
+                (&raw mut (*counters).truncated, truncated),
+                (&raw mut (*counters).ring_full, 1 - sent),
+            ]
+        });
     }
 }
 

@@ -97,8 +97,9 @@ pub fn on_call(task: &Task, call: &Call, form: Form) {
     // calls have 512 bytes in all. The rest of the arguments is zero from the beginning.
     // SAFETY: fields of the scratch buffer.
     unsafe {
+        let args = (&raw mut (*to).args).cast::<u64>();
         for (position, argument) in call.args.iter().enumerate() {
-            (&raw mut (*to).args[position]).write_volatile(*argument);
+            args.add(position).write_volatile(*argument);
         }
         (&raw mut (*to).len).write_volatile(0);
         (&raw mut (*to).result).write_volatile(call.result);
