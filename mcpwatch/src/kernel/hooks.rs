@@ -215,6 +215,7 @@ pub fn programs() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fmt::Write as _;
 
     use super::*;
 
@@ -222,20 +223,20 @@ mod tests {
     fn table() -> String {
         let mut text = String::from("| Hook |");
         for tier in Tier::ALL {
-            text.push_str(&format!(" `{}` |", tier.name()));
+            let _ = write!(text, " `{}` |", tier.name());
         }
         text.push_str(" Unseen without it |\n|---|---|---|---|---|\n");
         for hook in HOOKS.iter() {
-            text.push_str(&format!("| `{}` |", hook.name));
+            let _ = write!(text, "| `{}` |", hook.name);
             for tier in Tier::ALL {
                 let cell = match hook.way(tier).map(|way| way.since) {
                     None => "–".to_owned(),
                     Some([x86_64, aarch64]) if x86_64 == aarch64 => x86_64.to_owned(),
                     Some([x86_64, aarch64]) => format!("{x86_64}, arm64 {aarch64}"),
                 };
-                text.push_str(&format!(" {cell} |"));
+                let _ = write!(text, " {cell} |");
             }
-            text.push_str(&format!(" {} |\n", hook.lost));
+            let _ = writeln!(text, " {} |", hook.lost);
         }
         text
     }

@@ -18,7 +18,7 @@ const EARLIER: &str = "earlier";
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
 /// Attaching some ninety programs takes long under emulation.
-const SETTLED: Duration = Duration::from_secs(120);
+const SETTLED: Duration = Duration::from_mins(2);
 
 /// A call, and whether it leaves something behind that happens after its response.
 type Call = (&'static str, fn(&Scene) -> Value, bool);
