@@ -47,8 +47,10 @@ fn check(records: &Records, name: &str, results: &[Value; 3], runtime: &str) {
         assert_eq!(&call["call"]["id"], request_id(result), "{tool}");
         assert_eq!(text(call, "call.status"), "ok", "{tool}");
     }
-    let sessions = records.of("mcp.session").count();
-    assert_eq!(sessions, 1, "the handshake is told once");
+    let answered = records.of("mcp.session").filter(|one| one["mcp"].get("server_info").is_some());
+    assert_eq!(answered.count(), 1, "the handshake is told once");
+    let greetings = records.of("mcp.call").filter(|one| text(one, "call.method") == "initialize");
+    assert_eq!(greetings.count(), 1, "and so is its call");
     let effects = [
         ("file.open", "file.path", "/root/notes.txt", "requested", 0),
         ("file.open", "file.path", KEY, "covert", 1),

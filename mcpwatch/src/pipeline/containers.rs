@@ -7,6 +7,7 @@ use crate::event::ProcessKey;
 use crate::host::containers::{Container, layouts};
 
 use super::input::Cgroup;
+use super::instance::Instance;
 use super::{Action, Pipeline};
 
 /// How groups end that systemd makes for what is no container, unless a layout says otherwise.
@@ -64,7 +65,7 @@ impl Pipeline {
         let here: Vec<u64> = self
             .instances
             .values()
-            .filter(|instance| instance.cgroup == cgroup)
+            .filter(|instance| self.cgroup_of(instance) == cgroup)
             .map(|instance| instance.id)
             .collect();
         for id in here {
@@ -74,6 +75,12 @@ impl Pipeline {
             // What runs in it already was not asked about one by one.
             self.actions.push(Action::LookAgain);
         }
+    }
+
+    /// The cgroup of an instance's founder.
+    pub(super) fn cgroup_of<'a>(&'a self, instance: &'a Instance) -> &'a str {
+        let of_founder = self.processes.get(instance.founder).map(|entry| &*entry.cgroup);
+        of_founder.filter(|cgroup| !cgroup.is_empty()).unwrap_or(&instance.cgroup)
     }
 
     /// A process was found in a cgroup.

@@ -12,11 +12,8 @@ use crate::record::{
 };
 use crate::session::Call;
 
-use super::Pipeline;
 use super::change::change_detail;
-
-/// Programs that start what runs in a container, in the process that will be it.
-const RUNTIMES: &[&str] = &["crun", "runc", "youki", "systemd-nspawn", "lxc-start"];
+use super::{Pipeline, relay};
 
 /// Most calls that are named beside the likeliest.
 const CANDIDATES: usize = 8;
@@ -86,7 +83,8 @@ impl Pipeline {
         // The exec that founded the server is its client's doing; the one that enters a container, the runtime's.
         let founds = exec.candidate
             && self.instances.get(&owner).is_some_and(|one| one.founder == event.process);
-        let enters = acting.container.is_none() && shown.container.is_some() && is_runtime(acting);
+        let enters =
+            acting.container.is_none() && shown.container.is_some() && relay::is_runtime(acting);
         let own_launch = founds || enters;
         if !own_launch {
             self.detect(event, owner, acting, Action::Exec(exec), &attribution);
@@ -153,9 +151,16 @@ impl Pipeline {
             _ => Vec::new(),
         };
         // What a launcher does belongs to the launch; what the launched program itself does, does not.
-        let launching = attribution.relation == Relation::Startup
-            && launcher::recognise(&process.exe, &process.argv)
-                .is_some_and(|launch| launch.is_wrapper);
+        let launches = launcher::recognise(&process.exe, &process.argv)
+            .is_some_and(|launch| launch.is_wrapper);
+        // Clearing away a container is the end of launching it.
+        let clears_away =
+            instance.voice.is_some() && process.container.is_none() && relay::is_runtime(process);
+        let launching = match attribution.relation {
+            Relation::Startup => launches,
+            Relation::Background => clears_away,
+            _ => false,
+        };
         let installing = attribution.relation == Relation::Startup
             && instance.programs.last().is_some_and(|program| launcher::is_wrapper(&program.argv));
         let since_response = attribution.call().and_then(|call| serving.since(call, event.time));
@@ -288,12 +293,6 @@ const OPEN_FLAGS: &[(i32, &str)] = &[
     (libc::O_DIRECTORY, "O_DIRECTORY"),
     (libc::O_NOFOLLOW, "O_NOFOLLOW"),
 ];
-
-fn is_runtime(process: &Process) -> bool {
-    // They run out of an unnamed copy of themselves, so that a container cannot change them.
-    let names = process.argv.first().into_iter().chain([&process.exe]);
-    names.filter_map(|path| path.rsplit('/').next()).any(|name| RUNTIMES.contains(&name))
-}
 
 fn file_detail(open: &Open) -> FileDetail {
     let flags = open.flags.cast_signed();

@@ -98,7 +98,7 @@ impl Pipeline {
     /// The server that everything in a cgroup belongs to, when the settings name it by that place.
     fn server_in(&self, cgroup: &str) -> Option<u64> {
         let named = self.instances.values().find(|instance| {
-            instance.cgroup == cgroup
+            self.cgroup_of(instance) == cgroup
                 && matches!(instance.role, Role::Server(_))
                 && self.explicit_of(instance).is_some_and(ServerSettings::is_of_place)
         });

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::event::{Direction, EventKind, Payload};
+use crate::record::Process;
 use crate::session::Conversation;
 
 use super::Pipeline;
@@ -23,6 +24,8 @@ use super::verdict::LOOKING;
 
 /// Programs whose stdin and stdout are those of something in a container.
 const RUNTIME_CLIENTS: &[&str] = &["docker", "podman", "nerdctl", "ctr", "crictl", "kubectl"];
+/// What runs on the way from one of those to the process inside.
+const RUNTIMES: &[&str] = &["conmon", "crun", "runc", "youki", "systemd-nspawn", "lxc-start"];
 /// How long a message may take from the runtime's client to the server, in nanoseconds. Starting a container is
 /// part of that.
 const UNDER_WAY: u64 = 60_000_000_000;
@@ -40,6 +43,16 @@ pub fn is_runtime_client(program: &OwnedProgram) -> bool {
     let named = program.argv.first().map(|word| name(word)).unwrap_or_default();
     let executed = name(&program.exe);
     RUNTIME_CLIENTS.iter().any(|client| *client == named || *client == executed)
+}
+
+/// The process belongs to a container runtime.
+#[must_use]
+pub fn is_runtime(process: &Process) -> bool {
+    // Some run out of an unnamed copy of themselves, so that a container cannot change them.
+    let names = process.argv.first().into_iter().chain([&process.exe]);
+    names
+        .filter_map(|path| path.rsplit('/').next())
+        .any(|name| RUNTIMES.contains(&name) || RUNTIME_CLIENTS.contains(&name))
 }
 
 /// The last messages that were heard on a channel, as far as needed to find them again on another.

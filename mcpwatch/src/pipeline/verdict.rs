@@ -24,6 +24,8 @@ pub(super) const LOOKING: u64 = 500_000_000;
 impl Pipeline {
     /// Weighs the evidence for an instance: it becomes a server, gains evidence, or stays what it is.
     pub(super) fn judge(&mut self, id: u64) {
+        // What speaks for a voice speaks for its server.
+        let id = self.instances.get(&id).and_then(|one| one.voice_of).unwrap_or(id);
         let Some(verdict) = self.verdict(id) else { return };
         if verdict.standing != Standing::Server {
             return;
@@ -41,7 +43,6 @@ impl Pipeline {
                     self.announce(id, shown);
                 }
             }
-            Role::Helper if instance.voice_of.is_some() => {}
             Role::Candidate(_) | Role::Helper => {
                 let settled = instance.looked
                     || verdict.config_path.is_some()
@@ -195,7 +196,9 @@ impl Pipeline {
             let Some(one) = self.instances.get(&around).filter(|_| entry.is_of_place()) else {
                 break;
             };
-            if one.cgroup == instance.cgroup && self.entry_of_settings(one) == Some(entry) {
+            if self.cgroup_of(one) == self.cgroup_of(instance)
+                && self.entry_of_settings(one) == Some(entry)
+            {
                 return None;
             }
             around = one.outer;
@@ -208,6 +211,7 @@ impl Pipeline {
         let voice = instance.voice.and_then(|voice| self.instances.get(&voice));
         let inside =
             || voice.filter(|one| one.voice.is_none()).and_then(|one| self.entry_of_settings(one));
+        let cgroup = self.cgroup_of(instance);
         instance
             .programs
             .iter()
@@ -216,8 +220,8 @@ impl Pipeline {
                     exe: &program.exe,
                     argv: &program.argv,
                     pid: instance.founder.pid,
-                    cgroup: &instance.cgroup,
-                    container: self.containers.get(&instance.cgroup),
+                    cgroup,
+                    container: self.containers.get(cgroup),
                 })
             })
             .or_else(inside)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -10,9 +11,13 @@ use super::origin::boot_time;
 use super::{Look, Message};
 use crate::config::Config;
 use crate::discover::scan::{Change, INTERVAL, Places, Watcher};
-use crate::host::containers::{Container, shown};
+use crate::host::containers::{Container, layouts, shown};
 use crate::host::snapshot;
 use crate::pipeline::Input;
+
+/// How soon a container is looked for again that nothing was found of, and how often.
+const AGAIN: Duration = Duration::from_millis(50);
+const TRIES: u32 = 20;
 
 /// Starts the thread. `looking` brings processes whose homes and directories are to be looked at, too. With
 /// `scoped`, places outside of those are left alone.
@@ -39,9 +44,15 @@ pub fn start(
 fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<Message>) {
     let host = shown::Host::here();
     let mut asked: Vec<(u32, String)> = Vec::new();
-    let mut containers: Vec<String> = Vec::new();
+    // Each with how often it was looked for in vain.
+    let mut containers: Vec<(String, u32)> = Vec::new();
+    let mut polled: Option<Instant> = None;
     loop {
-        for change in watcher.poll() {
+        let due = polled.is_none_or(|polled| polled.elapsed() >= INTERVAL) || !asked.is_empty();
+        if due {
+            polled = Some(Instant::now());
+        }
+        for change in due.then(|| watcher.poll()).into_iter().flatten() {
             let input = match change {
                 Change::Read(file) => Input::Config(file),
                 Change::Removed(path) => Input::ConfigGone { path },
@@ -53,8 +64,16 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                 return;
             }
         }
-        for cgroup in containers.drain(..) {
-            let Some(container) = host.container(&cgroup).map(Box::new) else { continue };
+        for (cgroup, tried) in std::mem::take(&mut containers) {
+            // A runtime may write it down a moment after the start.
+            let told =
+                |one: &Container| one.is_described() || layouts::of_cgroup(&cgroup).is_none();
+            let Some(container) = host.container(&cgroup).filter(told).map(Box::new) else {
+                if tried < TRIES {
+                    containers.push((cgroup, tried + 1));
+                }
+                continue;
+            };
             let input = Input::Container { time: boot_time(), cgroup, container };
             if messages.send(Message::Input(Box::new(input))).is_err() {
                 return;
@@ -74,7 +93,8 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                 return;
             }
         }
-        match looking.recv_timeout(INTERVAL) {
+        let wait = if containers.is_empty() { INTERVAL } else { AGAIN };
+        match looking.recv_timeout(wait) {
             Ok(first) => {
                 let mut looks = vec![first];
                 looks.extend(looking.try_iter());
@@ -89,7 +109,7 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                             let cgroup = process.map(|process| process.cgroup);
                             asked.push((pid, cgroup.unwrap_or_default()));
                         }
-                        Look::Container(cgroup) => containers.push(cgroup),
+                        Look::Container(cgroup) => containers.push((cgroup, 0)),
                     }
                 }
             }

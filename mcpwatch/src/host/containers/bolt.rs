@@ -1,4 +1,4 @@
-//! Looking up one value in a bbolt database, without opening it: podman (until it changed to SQLite) and
+//! Looking up one value in a bbolt database, without opening it: podman (until it changed to `SQLite`) and
 //! containerd keep labels in one.
 //!
 //! Read only, without a lock, and page by page: bbolt never writes to a page that its last committed root

@@ -41,3 +41,11 @@ pub struct Container {
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub labels: BTreeMap<String, String>,
 }
+
+impl Container {
+    /// More is known than its cgroup tells.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.name.is_some() || self.image.is_some() || !self.labels.is_empty()
+    }
+}
