@@ -1,9 +1,10 @@
 //! Servers in real containers: one server each, its channel read inside, its effects with the container.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use mcpwatch_tests::{
-    Client, Crun, Era, Podman, Records, Scene, SceneBuilder, Sdk, request_id, text,
+    Client, Crun, Era, Podman, Records, Scene, SceneBuilder, Sdk, agent_program, request_id, text,
 };
 use serde_json::{Value, json};
 
@@ -126,7 +127,8 @@ fn a_container_s_label_names_its_server() {
     let config = scene.write("elsewhere/servers.json", &servers_file.to_string());
     let settings =
         "[[server]]\nname = \"mine\"\n[server.container]\nlabel = [\"com.example.mcp=wea*\"]\n";
-    let agent = scene.agent().settings(settings).start();
+    let recording = scene.backstage("recording").display().to_string();
+    let agent = scene.agent().settings(settings).arguments(&["--record", &recording]).start();
     let client = scene.client(Sdk::Python);
     client.open(&config, &["unlisted"], Era::Default);
     let results = use_it(&client, "unlisted");
@@ -136,6 +138,16 @@ fn a_container_s_label_names_its_server() {
     let server = &records.of("server.exited").last().expect("it ended")["server"];
     let explicit = server["evidence"].as_array().into_iter().flatten();
     assert!(explicit.into_iter().any(|piece| text(piece, "kind") == "explicit"), "{server}");
+    // All that was read of the host came in as input: a replay has the same containers.
+    let replayed = Command::new(agent_program()).args(["replay", &recording]).output();
+    let replayed = replayed.expect("the agent can be started").stdout;
+    let live = std::fs::read(scene.backstage("events.jsonl")).expect("the event file");
+    let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
+    let (live, replayed): (Vec<String>, Vec<String>) = (lines(&live), lines(&replayed));
+    for (live, replayed) in live.iter().zip(&replayed) {
+        assert_eq!(live, replayed);
+    }
+    assert_eq!(live.len(), replayed.len());
 }
 
 /// A container of crun alone, whose process has the client's own pipes, in each version of cgroups.
