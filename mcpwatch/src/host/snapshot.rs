@@ -122,13 +122,14 @@ pub fn start_of(pid: u32) -> Option<u64> {
 }
 
 /// Path of the cgroup of the process with this id, as in a snapshot, and whether that is in the hierarchy of
-/// version 2; `None` when the process has gone, or has ended and waits for its parent: it is in no cgroup of
-/// version 1 then.
+/// version 2; `None` when the process has gone, or is about to: the kernel shows `/` for every hierarchy of
+/// version 1 then (`proc_cgroup_show`).
 #[must_use]
 pub fn cgroup_of(pid: u32) -> Option<(String, bool)> {
     let process = Process::new(i32::try_from(pid).ok()?).ok()?;
     let groups = process.cgroups().ok()?;
-    if matches!(process.stat().ok()?.state, 'Z' | 'X') {
+    let flags = StatFlags::from_bits_truncate(process.stat().ok()?.flags);
+    if flags.contains(StatFlags::PF_EXITING) {
         return None;
     }
     chosen(&groups.0).map(|group| (group.pathname.clone(), is_unified(group)))
