@@ -35,7 +35,7 @@ pub fn draw(path: &Path, title: &str, unit: &str, lines: &[Line]) -> Result<(), 
         .x_desc("events a second")
         .y_desc(unit)
         .label_style(("sans-serif", 13))
-        .light_line_style(WHITE)
+        .max_light_lines(0)
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let medians = line.points.iter().map(|[rate, _, median, _]| (*rate, *median));
