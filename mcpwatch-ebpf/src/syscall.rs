@@ -292,7 +292,12 @@ fn decode(regs: u64, call: &mut Call) -> u64 {
     let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
     let Some((number, args)) = registers else { return UNWATCHED };
     call.args = args;
-    if is_compat && number != NONE { like(number) } else { number }
+    match (is_compat, number) {
+        // Where a signal handler returns to: rt_sigreturn(2) leaves no number behind.
+        (false, NONE) => UNWATCHED,
+        (true, number) if number != NONE => like(number),
+        _ => number,
+    }
 }
 
 /// The only argument of a wrapper, `struct pt_regs *`, and what it returned. Read like foreign memory: the verifier
