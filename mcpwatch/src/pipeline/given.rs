@@ -74,7 +74,10 @@ fn add(given: &mut Given, word: &str, cwd: &str) {
         return;
     }
     let path = value.strip_prefix("file://").unwrap_or(value);
-    if path.starts_with('/') {
+    let mounts = mounts(word);
+    if !mounts.is_empty() {
+        given.paths.extend(mounts.iter().map(|path| path.trim_end_matches('/').to_owned()));
+    } else if path.starts_with('/') {
         given.paths.push(path.trim_end_matches('/').to_owned());
     } else if path.starts_with("./") || path.starts_with("../") || path == "." {
         given.paths.push(crate::event::decode::join(cwd, path));
@@ -170,6 +173,21 @@ fn is_file_name(path: &str) -> bool {
     })
 }
 
+/// The folders of what is mounted into a container, on both sides: `-v FROM:TO:OPTIONS`, and
+/// `--mount type=bind,source=FROM,target=TO`.
+fn mounts(word: &str) -> Vec<&str> {
+    let value = ["-v=", "--volume=", "--mount="].iter().find_map(|flag| word.strip_prefix(flag));
+    let value = value.unwrap_or(word);
+    let is_path = |part: &&str| part.starts_with('/') && !part.starts_with("//");
+    if value.starts_with("type=") {
+        value.split(',').filter_map(|part| Some(part.split_once('=')?.1)).filter(is_path).collect()
+    } else if value.contains(":/") {
+        value.split(':').filter(is_path).collect()
+    } else {
+        Vec::new()
+    }
+}
+
 /// Looks like `api.example.com`; package names and versions do not.
 fn is_host_name(word: &str) -> bool {
     let labels: Vec<&str> = word.split('.').collect();
@@ -202,6 +220,30 @@ fn is_host_name(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_mounted_into_a_container_is_given() {
+        let program = OwnedProgram {
+            exe: "/usr/bin/docker".into(),
+            argv: [
+                "docker",
+                "run",
+                "-v",
+                "/home/me/notes:/notes:ro",
+                "--volume=cache:/cache/",
+                "--mount",
+                "type=bind,source=/srv/a,target=/a",
+                "img",
+                "http://h.example:80/x",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            cwd: "/".into(),
+        };
+        let given = collect(&[program], None, &Names::default(), Allow::default());
+        assert_eq!(given.paths, ["/a", "/cache", "/home/me/notes", "/notes", "/srv/a"]);
+        assert_eq!(given.hosts, ["h.example"]);
+    }
 
     #[test]
     fn paths_and_hosts_of_a_launch() {
