@@ -47,11 +47,15 @@ pub enum Probe {
     /// System calls for which no room was left to deal with them, or that came while another thread was in the middle
     /// of the same program on the same processor: the kernel passes them over and says how many, not whose.
     Busy = 14,
+    /// Messages of name service.
+    Dns = 15,
+    /// First messages of TLS clients.
+    Tls = 16,
 }
 
 impl Probe {
     /// Every probe, in the order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -67,6 +71,8 @@ impl Probe {
         Self::Compat,
         Self::Change,
         Self::Busy,
+        Self::Dns,
+        Self::Tls,
     ];
 
     /// The name in metrics and `loss` records.
@@ -88,6 +94,8 @@ impl Probe {
             Self::Compat => "compat",
             Self::Change => "change",
             Self::Busy => "busy",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
         }
     }
 }
@@ -222,6 +230,8 @@ pub struct Offsets {
     pub sock_peer_port: u32,
     pub sock_address6: u32,
     pub sock_peer_address6: u32,
+    pub sock_net: u32,
+    pub net_number: u32,
 }
 
 impl Offsets {

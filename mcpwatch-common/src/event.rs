@@ -50,11 +50,15 @@ pub enum Kind {
     Payload = 10,
     /// A file was changed other than through a descriptor; body [`Syscall`], tail: its two [`Place`]s.
     Change = 11,
+    /// A message of name service; body [`Packet`], tail: the message and room that is not used.
+    Dns = 12,
+    /// The first message of a TLS client; body [`Packet`], tail: as above.
+    Tls = 13,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -66,6 +70,8 @@ impl Kind {
         Self::Accept,
         Self::Payload,
         Self::Change,
+        Self::Dns,
+        Self::Tls,
     ];
 
     /// The kind a header names, if it is one of ours.
@@ -357,8 +363,37 @@ pub struct Payload {
     pub fd: i32,
 }
 
+/// Longest tail of a [`Packet`] event: a message of name service is hardly ever longer, and a TLS client's
+/// first one with a post-quantum key share has less than half of it.
+pub const PACKET_BYTES: usize = 4096;
+
+/// Body of [`Kind::Dns`] and [`Kind::Tls`]: what a packet of a watched socket carries, as the network layer
+/// has it. The process is the one that connected the socket, or sent with it.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Packet {
+    /// The other end, as in [`Net::address`].
+    pub address: [u8; 16],
+    /// Which socket: unique since boot.
+    pub socket: u64,
+    /// `AF_*`.
+    pub family: u16,
+    /// The other end's, host order.
+    pub port: u16,
+    /// `IPPROTO_*`.
+    pub protocol: u16,
+    /// [`DIRECTION_IN`] or [`DIRECTION_OUT`].
+    pub direction: u16,
+    /// Inode number of the socket's network namespace; 0 when the kernel has none.
+    pub namespace: u32,
+    /// Bytes of the tail that are the message's.
+    pub data_len: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 56);
+    assert!(size_of::<Packet>() == 40);
     assert!(size_of::<Fork>() == 16);
     assert!(size_of::<Exec>() == 72);
     assert!(size_of::<Exit>() == 8);

@@ -314,18 +314,42 @@ impl Draft {
     }
 }
 
-/// Copies bytes to the ring; 0 when it is full, else 1.
+/// Counts an event of a program on packets: it may interrupt another on its processor, so each addition is
+/// atomic. Of `fate` one field is 1, and `truncated` beside `sent`.
 #[inline(always)]
-fn output(start: *mut u8, size: usize, wake: Wake) -> u64 {
+pub fn count_packet(probe: Probe, fate: Counters) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(probe as u32) {
+        // SAFETY: fields of a map value, each aligned.
+        unsafe {
+            bounds::atomic_add(&raw mut (*counters).seen, 1);
+            bounds::atomic_add(&raw mut (*counters).sent, fate.sent);
+            bounds::atomic_add(&raw mut (*counters).ring_full, fate.ring_full);
+            bounds::atomic_add(&raw mut (*counters).too_big, fate.too_big);
+            bounds::atomic_add(&raw mut (*counters).truncated, fate.truncated);
+            bounds::atomic_add(&raw mut (*counters).filtered, fate.filtered);
+        }
+    }
+}
+
+/// How a wake-up is asked for.
+#[inline(always)]
+pub fn wakeup(wake: Wake) -> u64 {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the helper takes the map and a constant.
     let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
-    let flags = if wake == Wake::Now || waiting > u64::from(setting!(wake_at)) {
+    u64::from(if wake == Wake::Now || waiting > u64::from(setting!(wake_at)) {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
-    };
+    })
+}
+
+/// Copies bytes to the ring; 0 when it is full, else 1.
+#[inline(always)]
+fn output(start: *mut u8, size: usize, wake: Wake) -> u64 {
+    let flags = wakeup(wake);
+    let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: `size` is at most the length of the buffer, checked by the caller and the verifier.
-    let failed = unsafe { bpf_ringbuf_output(ring, start.cast(), size as u64, u64::from(flags)) };
+    let failed = unsafe { bpf_ringbuf_output(ring, start.cast(), size as u64, flags) };
     1 - ((failed as u64) >> 63)
 }

@@ -27,6 +27,7 @@ mod handover;
 mod kread;
 mod maps;
 mod network;
+mod packet;
 mod path;
 mod payload;
 mod process;
@@ -35,10 +36,10 @@ mod syscall;
 mod watch;
 
 use aya_ebpf::{
-    macros::{cgroup_sock_addr, raw_tracepoint},
-    programs::{RawTracePointContext, SockAddrContext},
+    macros::{cgroup_skb, cgroup_sock_addr, raw_tracepoint},
+    programs::{RawTracePointContext, SkBuffContext, SockAddrContext},
 };
-use mcpwatch_common::event::Kind;
+use mcpwatch_common::event::{DIRECTION_IN, DIRECTION_OUT, Kind};
 
 /// New processes: membership in the watch set and in the scope is inherited here, so that there is
 /// no race on descendants.
@@ -104,6 +105,20 @@ fn sendmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
     network::on_egress6(&ctx, Kind::Send);
+    network::ALLOW
+}
+
+/// Packets that arrive: answers of name service to watched sockets.
+#[cgroup_skb(ingress)]
+fn packets_in(ctx: SkBuffContext) -> i32 {
+    packet::on_packet(&ctx, DIRECTION_IN);
+    network::ALLOW
+}
+
+/// Packets that leave: questions to name service, and the names TLS clients ask for.
+#[cgroup_skb(egress)]
+fn packets_out(ctx: SkBuffContext) -> i32 {
+    packet::on_packet(&ctx, DIRECTION_OUT);
     network::ALLOW
 }
 

@@ -47,6 +47,11 @@ pub static CLAIMED: HashMap<u32, u8> = HashMap::with_max_entries(8_192, 0);
 #[map]
 pub static IN_FLIGHT: HashMap<u32, u32> = HashMap::with_max_entries(4_096, 0);
 
+/// Sockets of watched processes whose packets are looked at, by cookie, from connect(2) or sendto(2) on.
+/// Full: the one unused for longest goes, and what it says of names is not seen.
+#[map]
+pub static SOCKETS: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(4_096, 0);
+
 /// What each probe did.
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> =
@@ -177,6 +182,21 @@ pub struct Pending {
     pub kind: u32,
     /// Zero.
     pub padding: u32,
+}
+
+/// A socket whose packets are looked at.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Socket {
+    /// Who connected it, or sent with it.
+    pub task: Task,
+    /// Its `struct sock`. Written and read back: the verifier lets a program read at a number, not at the
+    /// socket it was handed.
+    pub sock: u64,
+    /// Inode number of its network namespace.
+    pub namespace: u32,
+    /// Packets with data that may still be the beginning of TLS.
+    pub looks: u32,
 }
 
 /// Frozen at load by the agent.

@@ -14,6 +14,7 @@ use crate::{
     emit::{Draft, Notice, Room, Wake, filtered, unreadable},
     kread::{self, Address, follow, read, read_user},
     maps::{PENDING, Pending, offset, setting},
+    packet,
     syscall::Call,
     watch::{self, Founded, Task},
 };
@@ -22,8 +23,10 @@ use crate::{
 pub const ALLOW: i32 = 1;
 
 const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// `AF_INET`.
+pub const AF_INET: u16 = 2;
+/// `AF_INET6`.
+pub const AF_INET6: u16 = 10;
 /// `TCP_LISTEN` of `enum` in `include/net/tcp_states.h`.
 const LISTENING: i32 = 10;
 /// Covers every length up to [`UNIX_PATH_BYTES`].
@@ -61,6 +64,7 @@ pub fn on_egress4(ctx: &SockAddrContext, kind: Kind) {
             padding: 0,
         }
     };
+    packet::remember(ctx, &task, &pending);
     egress(&task, pending);
 }
 
@@ -88,6 +92,7 @@ pub fn on_egress6(ctx: &SockAddrContext, kind: Kind) {
             padding: 0,
         }
     };
+    packet::remember(ctx, &task, &pending);
     egress(&task, pending);
 }
 
@@ -365,7 +370,8 @@ fn local_address(sock: Address) -> Net {
     body
 }
 
+/// An IPv4 address as events have it.
 #[inline(always)]
-fn ipv4(bytes: [u8; 4]) -> [u8; 16] {
+pub fn ipv4(bytes: [u8; 4]) -> [u8; 16] {
     [bytes[0], bytes[1], bytes[2], bytes[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }

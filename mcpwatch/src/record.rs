@@ -48,6 +48,12 @@ pub struct Record {
     /// On `net.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<NetDetail>,
+    /// On `net.dns`, and on alerts about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsDetail>,
+    /// On `net.tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsDetail>,
     /// On `mcp.session` and `mcp.message`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcp: Option<McpDetail>,
@@ -86,6 +92,8 @@ impl Record {
             exit: None,
             file: None,
             net: None,
+            dns: None,
+            tls: None,
             mcp: None,
             alert: None,
             loss: None,
@@ -169,6 +177,10 @@ names! {
         NetListen => "net.listen",
         /// A connection was accepted.
         NetAccept => "net.accept",
+        /// A name was asked for.
+        NetDns => "net.dns",
+        /// A TLS client said which name it asks for.
+        NetTls => "net.tls",
         /// A rule fired.
         Alert => "alert",
         /// Events or records were lost.
@@ -509,9 +521,75 @@ pub struct NetDetail {
     pub path: Option<String>,
     /// `ok`, `in_progress`, `unknown` or the name of the error.
     pub result: String,
-    /// Names the address is known by.
+    /// Names the address is known by: in the host's own files, or from its own name servers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// Names that only another name server gave it. They explain nothing: the server chose whom to ask.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed_names: Vec<ClaimedName>,
+}
+
+/// A name that only somebody else than the host's name servers gives an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClaimedName {
+    /// The name.
+    pub name: String,
+    /// The name server that said so.
+    pub from: IpAddr,
+}
+
+/// A question to name service, and what came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DnsDetail {
+    /// The name that was asked for, in lower case; absent when the message cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// What of it: `A`, `AAAA`, `TXT`, …
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The name server is one of the host's own.
+    pub host_resolver: bool,
+    /// How often it was asked.
+    pub tries: u32,
+    /// `NOERROR`, `NXDOMAIN`, …; absent without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rcode: Option<String>,
+    /// What was answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<DnsAnswer>,
+    /// From the question to the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ns: Option<u64>,
+}
+
+/// One answer of name service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DnsAnswer {
+    /// Whose it is.
+    pub name: String,
+    /// What of it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// An address or a name; absent for other types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// What a TLS client said first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TlsDetail {
+    /// The name it asks for (SNI): its own claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Whether that is one of `net.names`; absent when either is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_known: Option<bool>,
+    /// The protocols it offers to speak.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<String>,
+    /// The name asked for may be an encrypted one, and the one shown stand for many (ECH).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted_hello: bool,
 }
 
 /// What was said outside calls.

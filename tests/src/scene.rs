@@ -81,8 +81,14 @@ impl SceneBuilder {
         let mut command = Command::new(own_program("anchor"));
         command.arg(&socket).args(self.cgroups).stdin(Stdio::null());
         if self.network {
+            let resolver = root.join("resolv.conf");
+            fs::write(&resolver, format!("nameserver {}\n", address::RESOLVER))
+                .expect("a file can be written");
+            command.arg(format!("--resolver={}", resolver.display()));
             command.args([
                 format!("{}/32", address::WEB),
+                format!("{}/32", address::RESOLVER),
+                format!("{}/32", address::STRANGER),
                 format!("{}/128", address::WEB_IPV6),
                 format!("{}/32", address::METADATA),
             ]);
@@ -231,6 +237,12 @@ impl Scene {
     /// An agent that sees this scene and nothing else; not started yet.
     pub fn agent(&self) -> AgentBuilder {
         AgentBuilder::new(self)
+    }
+
+    /// The same in the scene's network, whose name server is then that of its host.
+    pub fn agent_inside(&self) -> AgentBuilder {
+        let of_anchor = |option, name| format!("--{option}=/proc/{}/ns/{name}", self.anchor_pid());
+        self.agent().by(&["nsenter", &of_anchor("net", "net"), &of_anchor("mount", "mnt"), "--"])
     }
 
     pub(crate) fn epilogue(&self) -> Epilogue {

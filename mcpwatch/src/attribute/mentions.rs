@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Object;
 use crate::event::{Change, Exec, Net, Operation, Place};
+use crate::host::answers::Answers;
 use crate::session::Call;
 
 /// Most strings of one call's arguments that are looked at.
@@ -77,7 +78,8 @@ impl Mentions {
             Object::File(open) => self.of_file(&open.path, &open.argument),
             Object::Change(change) => self.of_change(change),
             Object::Program(exec) => self.of_program(exec),
-            Object::Endpoint(net, names) => self.of_endpoint(net, names),
+            Object::Endpoint(net, names, answers) => self.of_endpoint(net, names, answers),
+            Object::Name(name) => self.of_name(name),
         }
     }
 
@@ -251,7 +253,13 @@ impl Mentions {
             })
     }
 
-    fn of_endpoint(&self, net: &Net, names: &[String]) -> Option<&str> {
+    fn of_name(&self, name: &str) -> Option<&str> {
+        let named =
+            |host: &&Host| host.address.is_none() && host.name.trim_end_matches('.') == name;
+        self.hosts.iter().find(named).map(|host| host.text.as_str())
+    }
+
+    fn of_endpoint(&self, net: &Net, names: &[String], answers: &Answers) -> Option<&str> {
         if let Some(path) = &net.unix_path {
             return self
                 .paths
@@ -270,8 +278,11 @@ impl Mentions {
                     Some(address) => address == endpoint.ip(),
                     None if names.is_empty() => {
                         // Nothing tells what the name resolved to: a call that names a host with this
-                        // port is taken at its word, but never for the loopback or a link.
-                        host.port.is_some() && !is_local(endpoint.ip())
+                        // port is taken at its word, but never for the loopback or a link, and not when
+                        // the name is known to lead elsewhere.
+                        host.port.is_some()
+                            && !is_local(endpoint.ip())
+                            && !answers.resolves(host.name.trim_end_matches('.'))
                     }
                     None => names.iter().any(|name| name.eq_ignore_ascii_case(&host.name)),
                 }
@@ -560,7 +571,7 @@ mod tests {
             let found = mentions(arguments.clone());
             let expected_text = format!("{arguments} {endpoint} {names:?}");
             assert_eq!(
-                found.of(Object::Endpoint(&net, &names)).is_some(),
+                found.of(Object::Endpoint(&net, &names, &Answers::default())).is_some(),
                 expected,
                 "{expected_text}"
             );

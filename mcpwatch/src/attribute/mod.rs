@@ -13,6 +13,7 @@ pub mod mentions;
 use std::sync::Arc;
 
 use crate::event::{Change, Exec, Net, Open};
+use crate::host::answers::Answers;
 use crate::record::Relation;
 use crate::session::Call;
 
@@ -55,8 +56,10 @@ pub enum Object<'a> {
     File(&'a Open),
     /// A change of a file, by its paths and by the arguments that named them.
     Change(&'a Change),
-    /// An address, with the names it is known by.
-    Endpoint(&'a Net, &'a [String]),
+    /// An address, with the names it is known by and what the server was told of others.
+    Endpoint(&'a Net, &'a [String], &'a Answers),
+    /// A name that is asked for, in lower case.
+    Name(&'a str),
 }
 
 /// A call an effect may belong to.

@@ -74,6 +74,11 @@ pub fn finding(
     let mut found = vec![evidence("address", &object)];
     found.extend(about);
     found.extend(effect.names.iter().take(NAMES).map(|name| evidence("name", name)));
+    found.extend(
+        effect.claims.iter().take(NAMES).map(|claim| {
+            evidence("claimed_name", &format!("{} (says {})", claim.name, claim.from))
+        }),
+    );
     circumstances(effect, &mut found);
     let reason = format!("Server {} {did} {}.", server(effect), cause(effect));
     Some(Finding { rule: info.id, severity, reason, evidence: found, object })
@@ -151,6 +156,16 @@ impl Pattern {
                 let name = plain(name);
                 name.ends_with(domain.as_str()) && name.len() > domain.len()
             }),
+        }
+    }
+
+    /// Whether this very name, in lower case, is meant, at whatever port.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        match &self.host {
+            Host::Network(..) => false,
+            Host::Name(host) => name == host,
+            Host::Domain(domain) => name.ends_with(domain.as_str()) && name.len() > domain.len(),
         }
     }
 

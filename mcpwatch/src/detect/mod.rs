@@ -14,6 +14,7 @@ pub mod rules;
 use crate::attribute::Attribution;
 use crate::config;
 use crate::event::{Change, Exec, Net, Open};
+use crate::host::answers::Claim;
 use crate::record::{self, AlertEvidence, Process, Relation, Server, Severity, Tags};
 
 pub use allow::Policy;
@@ -31,6 +32,19 @@ pub enum Action<'a> {
     Change(&'a Change),
     /// It used the network.
     Net(&'a Net),
+    /// It asked name service.
+    Lookup(&'a Lookup),
+}
+
+/// A question to name service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The name that is asked for, in lower case.
+    pub name: String,
+    /// What of it: `A`, `TXT`, …
+    pub kind: String,
+    /// The name server.
+    pub resolver: std::net::SocketAddr,
 }
 
 /// What the server was given before any call: everything here counts as explained.
@@ -65,6 +79,8 @@ pub struct Effect<'a> {
     pub launching: bool,
     /// Names the destination's address is known by; empty for other effects.
     pub names: &'a [String],
+    /// Names that only somebody else than the host's name servers gave it: they explain nothing.
+    pub claims: &'a [Claim],
     /// Why it was done.
     pub attribution: &'a Attribution,
     /// The process that serves is not running yet: the launcher is still fetching and installing it.

@@ -20,6 +20,7 @@ pub(crate) struct Scene {
     pub(crate) installing: bool,
     pub(crate) since_response: Option<u64>,
     pub(crate) roots: Vec<String>,
+    pub(crate) claims: Vec<Claim>,
     pub(crate) attribution: Attribution,
     pub(crate) given: Given,
 }
@@ -69,6 +70,7 @@ impl Scene {
             installing: false,
             since_response: None,
             roots: Vec::new(),
+            claims: Vec::new(),
             attribution: Attribution {
                 relation,
                 candidates: if in_call { vec![(Arc::new(call), 1.0)] } else { Vec::new() },
@@ -90,6 +92,7 @@ impl Scene {
             installing: self.installing,
             since_response: self.since_response,
             roots: &self.roots,
+            claims: &self.claims,
             attribution: &self.attribution,
             given: &self.given,
         }
@@ -236,6 +239,7 @@ fn ids_are_the_contract() {
         [
             "annotation_lie",
             "background_activity",
+            "dns_tunnel",
             "download_exec",
             "internal_probe",
             "mcp_config_read",

@@ -12,7 +12,7 @@ use paths::{from_base, path_text, split_at_root};
 
 use super::{
     Change, Direction, Event, EventKind, Exec, Exit, Fork, Net, NetOperation, Open, Operation,
-    Payload, ProcessKey,
+    Packet, Payload, ProcessKey,
 };
 
 pub use paths::{join, text};
@@ -142,6 +142,8 @@ fn decode(header: &Header, body: &[u8]) -> Result<Event, DecodeError> {
         Kind::Bind => decode_net(header, body, NetOperation::Bind, parts)?,
         Kind::Listen => decode_net(header, body, NetOperation::Listen, parts)?,
         Kind::Accept => decode_net(header, body, NetOperation::Accept, parts)?,
+        Kind::Dns => EventKind::Dns(decode_packet(body)?.ok_or_else(parts)?),
+        Kind::Tls => EventKind::Tls(decode_packet(body)?.ok_or_else(parts)?),
         Kind::Payload => {
             let (payload, tail) = read::<wire::Payload>(body)?;
             let data = tail.get(..payload.data_len as usize).ok_or_else(parts)?;
@@ -330,20 +332,37 @@ fn decode_net(
         family: net.family,
         socket_type: net.socket_type,
         protocol: net.protocol,
-        endpoint: endpoint(&net),
+        endpoint: endpoint(net.family, net.address, net.port),
         unix_path: (i32::from(net.family) == libc::AF_UNIX).then(|| unix_path(unix)),
         result: (net.has_result != 0).then_some(result),
     })))
 }
 
-fn endpoint(net: &wire::Net) -> Option<SocketAddr> {
-    let [a, b, c, d, ..] = net.address;
-    let address = match i32::from(net.family) {
+/// `None` when the lengths or the family do not fit.
+fn decode_packet(body: &[u8]) -> Result<Option<Box<Packet>>, DecodeError> {
+    let (packet, tail) = read::<wire::Packet>(body)?;
+    let data = tail.get(..packet.data_len as usize);
+    let peer = endpoint(packet.family, packet.address, packet.port);
+    Ok(data.zip(peer).map(|(data, peer)| {
+        Box::new(Packet {
+            peer,
+            incoming: u32::from(packet.direction) == wire::DIRECTION_IN,
+            stream: i32::from(packet.protocol) == libc::IPPROTO_TCP,
+            socket: packet.socket,
+            namespace: packet.namespace,
+            data: data.to_vec(),
+        })
+    }))
+}
+
+fn endpoint(family: u16, address: [u8; 16], port: u16) -> Option<SocketAddr> {
+    let [a, b, c, d, ..] = address;
+    let address = match i32::from(family) {
         libc::AF_INET => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
-        libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(net.address)).to_canonical(),
+        libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(address)).to_canonical(),
         _ => return None,
     };
-    Some(SocketAddr::new(address, net.port))
+    Some(SocketAddr::new(address, port))
 }
 
 /// A `sun_path`: terminated, or abstract with a leading NUL (shown as `@`); see `unix(7)`.

@@ -47,6 +47,10 @@ pub enum EventKind {
     Net(Box<Net>),
     /// A change of a file.
     Change(Box<Change>),
+    /// A message of name service.
+    Dns(Box<Packet>),
+    /// The first message of a TLS client.
+    Tls(Box<Packet>),
     /// Bytes on a protocol channel.
     Payload(Payload),
     /// A process of the server wrote to the server's own stdin.
@@ -234,6 +238,23 @@ pub struct Net {
     pub unix_path: Option<String>,
     /// Result of the system call, or the error number; `None` when nobody will say.
     pub result: Option<Result<i64, i32>>,
+}
+
+/// What a packet of a watched socket carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The other end. IPv4-mapped addresses are given as IPv4.
+    pub peer: std::net::SocketAddr,
+    /// It came from there; else it went there.
+    pub incoming: bool,
+    /// Over TCP; else UDP.
+    pub stream: bool,
+    /// Which socket: unique since boot.
+    pub socket: u64,
+    /// Inode number of the socket's network namespace; 0 when the kernel has none.
+    pub namespace: u32,
+    /// The bytes, or as many as fitted.
+    pub data: Vec<u8>,
 }
 
 /// Which way bytes went on a channel.

@@ -45,6 +45,8 @@ pub enum Point {
     RawTracepoint(&'static str),
     /// The root of the cgroup v2 hierarchy.
     Cgroup,
+    /// The same, for packets of its sockets.
+    Packets(Flow),
     /// The return of the wrapper of this system call (`sys_read`): `__x64_sys_read`, `__arm64_sys_read`.
     Wrapper(&'static str),
     /// The return of this kernel function.
@@ -59,9 +61,18 @@ impl Point {
             Self::Wrapper(name) if cfg!(target_arch = "aarch64") => Some(format!("__arm64_{name}")),
             Self::Wrapper(name) => Some(format!("__x64_{name}")),
             Self::Function(name) => Some(name.to_owned()),
-            Self::RawTracepoint(_) | Self::Cgroup => None,
+            Self::RawTracepoint(_) | Self::Cgroup | Self::Packets(_) => None,
         }
     }
+}
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// To the socket.
+    In,
+    /// From the socket.
+    Out,
 }
 
 /// When a program is attached.
@@ -135,6 +146,12 @@ fn egress(name: &'static str, lost: &'static str) -> Hook {
     one_way(name, way, When::Always, false, lost)
 }
 
+fn packets(name: &'static str, flow: Flow, lost: &'static str) -> Hook {
+    let point = Point::Packets(flow);
+    let way = Way { tier: Tier::Cgroup, program: name, point, since: ALWAYS };
+    one_way(name, way, When::Watching, false, lost)
+}
+
 fn system_call(name: &'static str, point: Point, lost: &'static str) -> Hook {
     // 32-bit calls of arm64 have no functions of their own.
     let since = if matches!(point, Point::Function(_)) { ALWAYS } else { FEXIT };
@@ -178,6 +195,16 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
         egress(
             "sendmsg6",
             "all but the first IPv6 destination of one sendmmsg(2), and datagrams sent through io_uring",
+        ),
+        packets(
+            "packets_in",
+            Flow::In,
+            "answers of name service: addresses have no names, so that what is allowed by name is unexpected",
+        ),
+        packets(
+            "packets_out",
+            Flow::Out,
+            "questions to name service, tunnels through it, and the names TLS clients ask for",
         ),
     ];
     let calls = SYSTEM_CALLS.iter().filter(|call| number(call).is_some());

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
-use aya::programs::{CgroupAttachMode, Program};
+use aya::programs::cgroup_skb::CgroupSkbLinkId;
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use mcpwatch_common::control::{CALL_SLOTS, Counters, Instance, Probe, Settings, Watch};
 
-use super::hooks::{self, HOOKS, Hook, Point, SYS_EXIT, Tier, Way, When};
+use super::hooks::{self, Flow, HOOKS, Hook, Point, SYS_EXIT, Tier, Way, When};
 use super::ring::Ring;
 pub use super::system_calls::Step;
 use super::system_calls::SystemCalls;
@@ -17,6 +18,10 @@ use crate::config::TierChoice;
 use crate::record;
 
 pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mcpwatch"));
+
+/// Why a hook on cgroups is missing.
+const NO_CGROUP: &str = "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
+     /sys/fs/cgroup/unified`) or boot with systemd.unified_cgroup_hierarchy=1";
 
 /// What the kernel side is started with.
 #[derive(Clone, Debug)]
@@ -42,6 +47,8 @@ pub struct Object {
     states: BTreeMap<&'static str, State>,
     cgroup: Option<File>,
     system_calls: SystemCalls,
+    /// Links of the hooks on packets, which come and go.
+    packets: Vec<(&'static str, CgroupSkbLinkId)>,
 }
 
 /// State of one hook.
@@ -93,6 +100,7 @@ impl Object {
             states: BTreeMap::new(),
             cgroup: cgroup2_root(),
             system_calls: SystemCalls::new(&mut ebpf)?,
+            packets: Vec::new(),
             ebpf,
         };
         if let Some(scope) = &options.scope {
@@ -148,6 +156,10 @@ impl Object {
             Some(Program::CgroupSockAddr(program)) => {
                 program.load().map_err(|error| with_causes(&error))
             }
+            Some(Program::CgroupSkb(program)) => {
+                program.load().map_err(|error| with_causes(&error))?;
+                if self.cgroup.is_some() { Ok(()) } else { Err(NO_CGROUP.into()) }
+            }
             _ => Err("the kernel object has no such program".into()),
         }
     }
@@ -159,13 +171,7 @@ impl Object {
                 Ok(())
             }
             (Point::Cgroup, Some(Program::CgroupSockAddr(program))) => {
-                let Some(root) = &self.cgroup else {
-                    return Err(
-                        "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
-                         /sys/fs/cgroup/unified`) or boot with systemd.unified_cgroup_hierarchy=1"
-                            .into(),
-                    );
-                };
+                let Some(root) = &self.cgroup else { return Err(NO_CGROUP.into()) };
                 // The flagged modes give EINVAL for links, which are what aya makes where it can; links
                 // share the cgroup with other programs by themselves. They end with the program.
                 program
@@ -173,17 +179,55 @@ impl Object {
                     .map_err(|error| with_causes(&error))?;
                 Ok(())
             }
+            (Point::Packets(flow), Some(Program::CgroupSkb(program))) => {
+                let Some(root) = &self.cgroup else { return Err(NO_CGROUP.into()) };
+                let flow = match flow {
+                    Flow::In => CgroupSkbAttachType::Ingress,
+                    Flow::Out => CgroupSkbAttachType::Egress,
+                };
+                let link = program
+                    .attach(root, flow, CgroupAttachMode::Single)
+                    .map_err(|error| with_causes(&error))?;
+                self.packets.push((way.program, link));
+                Ok(())
+            }
             _ => Err("the kernel object has no such program".into()),
         }
     }
 
-    /// Begins or ends the watching of system calls. What takes longer is done by [`Self::step`].
+    /// Begins or ends the watching of system calls and packets. What takes longer is done by [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
         if watching {
-            self.system_calls.begin(&mut self.ebpf).map_err(sys_exit_missing)
+            self.system_calls.begin(&mut self.ebpf).map_err(sys_exit_missing)?;
         } else {
             self.system_calls.end(&mut self.ebpf);
-            Ok(())
+        }
+        self.watch_packets(watching);
+        Ok(())
+    }
+
+    /// Attaches or detaches the hooks on packets. None of them is required: one that fails is missing.
+    fn watch_packets(&mut self, watching: bool) {
+        if !watching {
+            for (name, link) in std::mem::take(&mut self.packets) {
+                if let Some(Program::CgroupSkb(program)) = self.ebpf.program_mut(name) {
+                    // The only error is an unknown link: then it is detached.
+                    let _ = program.detach(link);
+                }
+                self.states.insert(name, State::Ready);
+            }
+            return;
+        }
+        for hook in HOOKS.iter() {
+            let Some(way) = hook.ways.iter().find(|way| matches!(way.point, Point::Packets(_)))
+            else {
+                continue;
+            };
+            if self.states.get(hook.name) == Some(&State::Ready) {
+                let attached = self.attach(way);
+                let state = attached.map_or_else(State::Missing, |()| State::Attached);
+                self.states.insert(hook.name, state);
+            }
         }
     }
 
@@ -202,11 +246,13 @@ impl Object {
     /// Detaches everything; the counters can still be read.
     pub fn close(&mut self) {
         self.system_calls.close(&mut self.ebpf);
+        self.packets.clear();
         for name in hooks::programs() {
             // A program that is unloaded takes its links with it; one that was never loaded has none.
             let _ = match self.ebpf.program_mut(name) {
                 Some(Program::RawTracePoint(program)) => program.unload(),
                 Some(Program::CgroupSockAddr(program)) => program.unload(),
+                Some(Program::CgroupSkb(program)) => program.unload(),
                 _ => Ok(()),
             };
             if let Some(state) = self.states.get_mut(name) {

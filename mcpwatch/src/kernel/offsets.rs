@@ -84,6 +84,8 @@ const FIELDS: &[Field] = fields! {
     sock_peer_port: "sock_common" "skc_dport";
     sock_address6: "sock_common" "skc_v6_rcv_saddr";
     sock_peer_address6: "sock_common" "skc_v6_daddr";
+    sock_net: "sock_common" "skc_net";
+    net_number: "net" "ns.inum";
 };
 
 /// Bytes in memory, as the parser wants them: with every read checked.

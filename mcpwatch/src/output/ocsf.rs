@@ -30,6 +30,7 @@ const fn class(uid: u64, activity: u64, activity_name: &'static str) -> Class {
         1007 => (1, "System Activity", "Process Activity"),
         2004 => (2, "Findings", "Detection Finding"),
         4001 => (4, "Network Activity", "Network Activity"),
+        4003 => (4, "Network Activity", "DNS Activity"),
         6003 => (6, "Application Activity", "API Activity"),
         _ => (0, "Uncategorized", "Base Event"),
     };
@@ -45,9 +46,11 @@ const fn class_of(kind: RecordType) -> Class {
         RecordType::FileChange => class(1001, OTHER, "Change"),
         RecordType::NetConnect => class(4001, 1, "Open"),
         RecordType::NetAccept => class(4001, OTHER, "Accept"),
-        RecordType::NetSend => class(4001, 6, "Traffic"),
+        RecordType::NetSend | RecordType::NetTls => class(4001, 6, "Traffic"),
         RecordType::NetBind => class(4001, OTHER, "Bind"),
         RecordType::NetListen => class(4001, 7, "Listen"),
+        // Question and answer in one.
+        RecordType::NetDns => class(4003, 6, "Traffic"),
         // Its activities are create, read, update and delete: what a tool does is not known.
         RecordType::McpCall => class(6003, OTHER, "Call"),
         RecordType::Alert => class(2004, 1, "Create"),
@@ -126,7 +129,9 @@ pub fn event(record: &Record) -> Value {
         | RecordType::NetSend
         | RecordType::NetBind
         | RecordType::NetListen
-        | RecordType::NetAccept => network_activity(record),
+        | RecordType::NetAccept
+        | RecordType::NetTls => network_activity(record),
+        RecordType::NetDns => dns_activity(record),
         RecordType::McpCall => api_activity(record),
         RecordType::Alert => detection_finding(record),
         _ => json!({ "message": message(record) }),
@@ -271,7 +276,9 @@ fn network_activity(record: &Record) -> Value {
     }));
     endpoint.retain(|_, value| !value.is_null());
     let (direction_id, direction) = match record.kind {
-        RecordType::NetConnect | RecordType::NetSend => (2, "Outbound"),
+        RecordType::NetConnect | RecordType::NetSend | RecordType::NetDns | RecordType::NetTls => {
+            (2, "Outbound")
+        }
         RecordType::NetAccept => (1, "Inbound"),
         _ => (0, "Unknown"),
     };
@@ -289,10 +296,28 @@ fn network_activity(record: &Record) -> Value {
     });
     // A bound address is the process's own, that of a peer who connected is the source.
     let end = match record.kind {
-        RecordType::NetConnect | RecordType::NetSend | RecordType::NetListen => "dst_endpoint",
+        RecordType::NetConnect
+        | RecordType::NetSend
+        | RecordType::NetListen
+        | RecordType::NetDns
+        | RecordType::NetTls => "dst_endpoint",
         _ => "src_endpoint",
     };
     json!({ "connection_info": connection, end: endpoint })
+}
+
+/// Network activity with the question and its answers.
+fn dns_activity(record: &Record) -> Value {
+    let mut activity = object(network_activity(record));
+    if let Some(dns) = &record.dns {
+        activity.insert("query".to_owned(), json!({ "hostname": dns.question, "type": dns.kind }));
+        activity.insert("rcode".to_owned(), dns.rcode.clone().into());
+        let answers = dns.answers.iter().map(|answer| {
+            json!({ "rdata": answer.value.as_deref().unwrap_or_default(), "type": answer.kind })
+        });
+        activity.insert("answers".to_owned(), answers.collect());
+    }
+    Value::Object(activity)
 }
 
 fn api_activity(record: &Record) -> Value {
@@ -378,6 +403,8 @@ fn unmapped(record: &Record) -> Value {
         "status": record.status,
         "exit": record.exit.filter(|_| record.kind == RecordType::ServerExited),
         "file": record.file,
+        "dns": record.dns,
+        "tls": record.tls,
         "tags": record.alert.as_ref().map(|alert| json!(alert.tags)),
     }));
     unmapped.retain(|_, value| !value.is_null());

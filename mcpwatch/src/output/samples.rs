@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::record::{
-    Alert, AlertEvidence, Call, CallError, CallOutcome, CallStatus, Candidate, Container, Evidence,
-    EvidenceKind, ExecDetail, ExitDetail, FileDetail, FileTarget, Hook, Host, Loss, McpDetail,
-    NetDetail, Party, ProbeCounters, Process, Record, RecordType, Relation, SCHEMA, Server,
-    Severity, Status, Tags, Time,
+    Alert, AlertEvidence, Call, CallError, CallOutcome, CallStatus, Candidate, ClaimedName,
+    Container, DnsAnswer, DnsDetail, Evidence, EvidenceKind, ExecDetail, ExitDetail, FileDetail,
+    FileTarget, Hook, Host, Loss, McpDetail, NetDetail, Party, ProbeCounters, Process, Record,
+    RecordType, Relation, SCHEMA, Server, Severity, Status, Tags, Time, TlsDetail,
 };
 
 /// 2026-03-04T05:06:07.089010011Z.
@@ -118,6 +118,8 @@ fn effect(kind: RecordType) -> Record {
         exit: None,
         file: None,
         net: None,
+        dns: None,
+        tls: None,
         mcp: None,
         alert: None,
         loss: None,
@@ -190,6 +192,10 @@ fn net(kind: RecordType) -> Record {
             path: Some("@bus".to_owned()),
             result: "in_progress".to_owned(),
             names: vec!["collect.example".to_owned()],
+            claimed_names: vec![ClaimedName {
+                name: "api.example".to_owned(),
+                from: [198, 51, 100, 1].into(),
+            }],
         }),
         ..effect(kind)
     }
@@ -272,6 +278,31 @@ pub fn of_type(kind: RecordType) -> Record {
         | RecordType::NetBind
         | RecordType::NetListen
         | RecordType::NetAccept => net(kind),
+        RecordType::NetDns => Record {
+            dns: Some(DnsDetail {
+                question: Some("collect.example".to_owned()),
+                kind: Some("A".to_owned()),
+                host_resolver: true,
+                tries: 1,
+                rcode: Some("NOERROR".to_owned()),
+                answers: vec![DnsAnswer {
+                    name: "collect.example".to_owned(),
+                    kind: "A".to_owned(),
+                    value: Some("203.0.113.7".to_owned()),
+                }],
+                duration_ns: Some(1_234_567),
+            }),
+            ..net(kind)
+        },
+        RecordType::NetTls => Record {
+            tls: Some(TlsDetail {
+                server_name: Some("collect.example".to_owned()),
+                name_known: Some(true),
+                alpn: vec!["h2".to_owned()],
+                encrypted_hello: true,
+            }),
+            ..net(kind)
+        },
         RecordType::Alert => alert(),
         RecordType::Loss => Record {
             server: None,

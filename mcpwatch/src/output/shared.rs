@@ -96,6 +96,8 @@ impl Serialize for Line<'_> {
             exit,
             file,
             net,
+            dns,
+            tls,
             mcp,
             alert,
             loss,
@@ -121,6 +123,8 @@ impl Serialize for Line<'_> {
         put(&mut map, "exit", exit.as_ref())?;
         put(&mut map, "file", file.as_ref())?;
         put(&mut map, "net", net.as_ref())?;
+        put(&mut map, "dns", dns.as_ref())?;
+        put(&mut map, "tls", tls.as_ref())?;
         put(&mut map, "mcp", mcp.as_ref())?;
         put(&mut map, "alert", alert.as_ref())?;
         put(&mut map, "loss", loss.as_ref())?;

@@ -6,6 +6,7 @@ use crate::config::Sniff;
 use crate::event::{Event, EventKind, NetOperation};
 
 use super::instance::{Instance, OwnedProgram, Role};
+use super::naming::PATIENCE;
 use super::verdict::LOOKING;
 use super::{Action, Pipeline};
 
@@ -97,7 +98,11 @@ impl Pipeline {
                 // The end of the process is also the end of waiting, if it was the last.
                 false
             }
-            EventKind::Open(_) | EventKind::Change(_) | EventKind::Net(_) => {
+            EventKind::Open(_)
+            | EventKind::Change(_)
+            | EventKind::Net(_)
+            | EventKind::Dns(_)
+            | EventKind::Tls(_) => {
                 held.push(event.clone());
                 true
             }
@@ -248,6 +253,7 @@ impl Pipeline {
                     let mut said = Vec::new();
                     instance.conversation.tick(self.now, &mut said);
                     self.spoken(id, self.now, said);
+                    self.give_up_questions(id, self.now.saturating_sub(PATIENCE));
                 }
                 Role::Candidate(_)
                     if self.config.discovery.sniff == Sniff::Auto

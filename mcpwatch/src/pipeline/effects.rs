@@ -7,12 +7,14 @@ use crate::detect::dedupe::{Due, Key, Scope};
 use crate::detect::{self, Action, Effect, Finding};
 use crate::discover::launcher;
 use crate::event::{Event, EventKind, Exec, Net, NetOperation, Open, ProcessKey};
+use crate::host::answers::Claim;
 use crate::record::{
     self, Candidate, FileDetail, NetDetail, Process, Record, RecordType, Relation,
 };
 use crate::session::Call;
 
 use super::change::change_detail;
+use super::naming::lookup_net;
 use super::{Pipeline, relay};
 
 /// Most calls that are named beside the likeliest.
@@ -49,10 +51,8 @@ impl Pipeline {
                 self.records.push(record);
             }
             EventKind::Net(net) => {
-                let names =
-                    net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec();
-                let attribution =
-                    self.attribute(event.process, owner, Object::Endpoint(net, &names));
+                let (names, claims) = self.names_of(owner, net);
+                let attribution = self.attribute_endpoint(event.process, owner, net, &names);
                 self.detect(event, owner, &process, Action::Net(net), &attribution);
                 let kind = match net.operation {
                     NetOperation::Connect => RecordType::NetConnect,
@@ -63,7 +63,7 @@ impl Pipeline {
                 };
                 let mut record = self.effect_record(kind, event, owner, &attribution);
                 record.process = Some(process);
-                record.net = Some(net_detail(net, names));
+                record.net = Some(net_detail(net, names, &claims));
                 self.records.push(record);
             }
             _ => {}
@@ -98,7 +98,12 @@ impl Pipeline {
         self.records.push(record);
     }
 
-    fn attribute(&self, process: ProcessKey, owner: u64, object: Object<'_>) -> Attribution {
+    pub(super) fn attribute(
+        &self,
+        process: ProcessKey,
+        owner: u64,
+        object: Object<'_>,
+    ) -> Attribution {
         let Some(instance) = self.instances.get(&owner) else {
             return Attribution::without_call(Relation::Startup);
         };
@@ -117,7 +122,7 @@ impl Pipeline {
         attribution
     }
 
-    fn effect_record(
+    pub(super) fn effect_record(
         &self,
         kind: RecordType,
         event: &Event,
@@ -134,7 +139,7 @@ impl Pipeline {
     }
 
     /// Runs the rules over an effect and publishes what they find.
-    fn detect(
+    pub(super) fn detect(
         &mut self,
         event: &Event,
         owner: u64,
@@ -144,11 +149,9 @@ impl Pipeline {
     ) {
         let Some(instance) = self.instances.get(&owner) else { return };
         let Some(serving) = instance.serving() else { return };
-        let names = match action {
-            Action::Net(net) => {
-                net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec()
-            }
-            _ => Vec::new(),
+        let (names, claims) = match action {
+            Action::Net(net) => self.names_of(owner, net),
+            _ => (Vec::new(), Vec::new()),
         };
         // What a launcher does belongs to the launch; what the launched program itself does, does not.
         let launches = launcher::recognise(&process.exe, &process.argv)
@@ -173,6 +176,7 @@ impl Pipeline {
             server: &shown,
             launching,
             names: &names,
+            claims: &claims,
             installing,
             since_response,
             roots,
@@ -222,9 +226,12 @@ impl Pipeline {
             Action::Open(open) => alert.file = Some(file_detail(open)),
             Action::Change(change) => alert.file = Some(change_detail(change)),
             Action::Net(net) => {
-                let names =
-                    net.endpoint.map_or(&[][..], |endpoint| self.names.of(endpoint.ip())).to_vec();
-                alert.net = Some(net_detail(net, names));
+                let (names, claims) = self.names_of(owner, net);
+                alert.net = Some(net_detail(net, names, &claims));
+            }
+            Action::Lookup(lookup) => {
+                alert.net = Some(lookup_net(lookup.resolver, false));
+                alert.dns = Some(self.dns_detail(owner, lookup));
             }
         }
         alert.alert = Some(self.masked_alert(detect::alert(finding, 1)));
@@ -330,7 +337,7 @@ fn file_detail(open: &Open) -> FileDetail {
     }
 }
 
-fn net_detail(net: &Net, names: Vec<String>) -> NetDetail {
+pub(super) fn net_detail(net: &Net, names: Vec<String>, claims: &[Claim]) -> NetDetail {
     let stream = net.socket_type == 1;
     let datagram = net.socket_type == 2;
     NetDetail {
@@ -358,6 +365,10 @@ fn net_detail(net: &Net, names: Vec<String>) -> NetDetail {
             Some(Err(error)) => errno_name(error),
         },
         names,
+        claimed_names: claims
+            .iter()
+            .map(|claim| record::ClaimedName { name: claim.name.clone(), from: claim.from })
+            .collect(),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 use crate::wire::Limits;
 
+use super::naming::Naming;
 use super::relay::{Heard, Position, is_runtime_client};
 
 /// Most calls in flight that an effect is held against, the youngest: work for each effect is bounded, and
@@ -97,6 +98,8 @@ pub struct Serving {
     pub answered: BTreeMap<u64, u64>,
     /// Problems on the channel that were not published since the last one that was.
     pub problems: Flood,
+    /// What it asked name service, and was told.
+    pub naming: Naming,
 }
 
 impl Serving {
@@ -337,6 +340,7 @@ fn size_of(event: &Event) -> usize {
                 let of = |place: &Place| place.path.len() + place.argument.len();
                 of(&change.file) + change.target.as_ref().map_or(0, of)
             }
+            EventKind::Dns(packet) | EventKind::Tls(packet) => packet.data.len() + 64,
             _ => 64,
         }
 }

@@ -207,6 +207,7 @@ impl Pipeline {
             instance.conversation.end(time, &mut said);
         }
         self.spoken(id, time, said);
+        self.give_up_questions(id, u64::MAX);
         let elder = self.elder(id);
         let Some(mut instance) = self.instances.remove(&id) else { return };
         self.forget(id);

@@ -14,6 +14,7 @@ pub mod input;
 mod instance;
 mod lifecycle;
 mod losses;
+mod naming;
 mod relay;
 mod speech;
 mod verdict;
@@ -60,6 +61,9 @@ pub struct Origin {
     pub resolv_conf: String,
     /// Homes of the user database.
     pub homes: Vec<PathBuf>,
+    /// Inode number of the network namespace that `resolv_conf` is for; 0 when the kernel has none.
+    #[serde(default)]
+    pub network_namespace: u32,
 }
 
 /// Why no pipeline could be made from the settings.
@@ -93,6 +97,8 @@ pub struct Pipeline {
     host: Arc<Host>,
     clock: Clock,
     names: Names,
+    /// Where those names and name servers hold.
+    network_namespace: u32,
     processes: Processes,
     instances: BTreeMap<u64, Instance>,
     /// What candidates hold together.
@@ -139,6 +145,7 @@ impl Pipeline {
             host: Arc::new(Host { name: origin.host.clone(), boot_id: origin.boot_id.clone() }),
             clock: Clock::default(),
             names: Names::new(&origin.hosts_file, &origin.resolv_conf),
+            network_namespace: origin.network_namespace,
             processes: Processes::new(PROCESSES),
             instances: BTreeMap::new(),
             held: Budget::default(),
@@ -293,6 +300,8 @@ impl Pipeline {
             EventKind::Exec(exec) => self.executed(event, exec),
             EventKind::Exit(exit) => self.exited(event, *exit),
             EventKind::Open(_) | EventKind::Change(_) | EventKind::Net(_) => self.effect(event),
+            EventKind::Dns(packet) => self.name_service(event, packet),
+            EventKind::Tls(packet) => self.tls(event, packet),
             EventKind::Payload(payload) => self.said(event, payload),
             EventKind::Injection { bytes } => self.injected(event, *bytes),
         }
@@ -422,6 +431,7 @@ impl Pipeline {
 
     fn stop(&mut self, time: u64, reason: &str) {
         self.now = self.now.max(time);
+        self.give_up_all_questions();
         for due in self.dedupe.close_all() {
             self.publish_alert(due);
         }

@@ -14,6 +14,7 @@ use crate::session::Conversation;
 
 use super::candidates::NESTING;
 use super::instance::{Flood, Instance, OwnedProgram, Role, Serving};
+use super::naming::Naming;
 use super::relay::Position;
 use super::{Pipeline, given};
 
@@ -111,6 +112,7 @@ impl Pipeline {
             in_flight: Vec::new(),
             answered: BTreeMap::new(),
             problems: Flood::default(),
+            naming: Naming::default(),
         };
         let before = std::mem::replace(&mut instance.role, Role::Server(Box::new(serving)));
         // The calls around it are another server's; from here on its processes answer to its own.

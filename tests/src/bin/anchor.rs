@@ -1,9 +1,10 @@
 //! The root of a scene's process tree. The agent is started with `--descendants-of` this process
 //! before anything else runs, so it sees the scene from its first moment and nothing else, ever.
 //!
-//! `anchor SOCKET [CGROUPS] [ADDRESS/PREFIX…]`: with addresses, a network namespace of its own with them on
+//! `anchor SOCKET [OPTIONS] [ADDRESS/PREFIX…]`: with addresses, a network namespace of its own with them on
 //! `lo`, which nothing can leave. With `--cgroups-v1` or `--cgroups-v2`, a mount namespace in which runtimes see
-//! no other hierarchies than these: they refuse to work with both. Takes one JSON command a line on the socket, `{"argv", "env", "cwd", "log"}`,
+//! no other hierarchies than these: they refuse to work with both; with `--resolver=FILE`, one in which that is
+//! `/etc/resolv.conf`. Takes one JSON command a line on the socket, `{"argv", "env", "cwd", "log"}`,
 //! starts it and answers `{"pid"}`. When the socket closes, everything it started is ended.
 
 use std::env;
@@ -23,7 +24,10 @@ fn main() {
     let (options, addresses): (Vec<String>, Vec<String>) =
         arguments.partition(|argument| argument.starts_with("--"));
     for option in &options {
-        enter_mounts(option == "--cgroups-v2");
+        match option.strip_prefix("--resolver=") {
+            Some(file) => replace_resolver(file),
+            None => enter_mounts(option == "--cgroups-v2"),
+        }
     }
     if !addresses.is_empty() {
         enter_network(&addresses);
@@ -62,12 +66,15 @@ fn enter_network(addresses: &[String]) {
     }
 }
 
+/// A mount namespace in which this file says who resolves names.
+fn replace_resolver(file: &str) {
+    leave_mounts();
+    run("mount", &["--bind", file, "/etc/resolv.conf"]);
+}
+
 /// A mount namespace whose cgroups are of one version, where the machine has both.
 fn enter_mounts(unified: bool) {
-    // SAFETY: unshare(2) with CLONE_NEWNS touches no memory; there is one thread so far.
-    let done = unsafe { libc::unshare(libc::CLONE_NEWNS) };
-    assert!(done == 0, "cannot make a mount namespace: {}", io::Error::last_os_error());
-    run("mount", &["--make-rprivate", "/"]);
+    leave_mounts();
     let both = "/sys/fs/cgroup/unified";
     if !std::path::Path::new(both).exists() {
         return;
@@ -78,6 +85,14 @@ fn enter_mounts(unified: bool) {
     } else {
         run("umount", &["--lazy", both]);
     }
+}
+
+/// What is mounted from now on is not seen outside.
+fn leave_mounts() {
+    // SAFETY: unshare(2) with CLONE_NEWNS touches no memory; there is one thread so far.
+    let done = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert!(done == 0, "cannot make a mount namespace: {}", io::Error::last_os_error());
+    run("mount", &["--make-rprivate", "/"]);
 }
 
 fn run(program: &str, arguments: &[&str]) {

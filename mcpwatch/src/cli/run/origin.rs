@@ -10,6 +10,7 @@ pub fn of_this_host() -> Origin {
         boot_id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
         hosts_file: read("/etc/hosts"),
         resolv_conf: read("/etc/resolv.conf"),
+        network_namespace: network_namespace(),
         homes: read("/etc/passwd")
             .lines()
             .filter_map(|line| line.split(':').nth(5))
@@ -17,6 +18,12 @@ pub fn of_this_host() -> Origin {
             .map(Into::into)
             .collect(),
     }
+}
+
+/// Inode number of the agent's own network namespace; the kernel has 32 bits of it.
+fn network_namespace() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/net").map_or(0, |file| u32::try_from(file.ino()).unwrap_or(0))
 }
 
 /// `CLOCK_BOOTTIME` now, in nanoseconds: the clock of the kernel's events.

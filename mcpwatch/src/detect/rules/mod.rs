@@ -3,6 +3,7 @@
 
 pub mod annotation_lie;
 pub mod background_activity;
+pub mod dns_tunnel;
 pub mod download_exec;
 pub mod internal_probe;
 pub mod mcp_config_read;
@@ -33,6 +34,7 @@ pub const RULES: &[RuleEntry] = &[
     RuleEntry { info: &metadata_access::INFO, build: metadata_access::build },
     RuleEntry { info: &internal_probe::INFO, build: internal_probe::build },
     RuleEntry { info: &unexpected_egress::INFO, build: unexpected_egress::build },
+    RuleEntry { info: &dns_tunnel::INFO, build: dns_tunnel::build },
     RuleEntry { info: &background_activity::INFO, build: background_activity::build },
 ];
 

@@ -35,6 +35,9 @@ pub static INFO: RuleInfo = RuleInfo {
         "a launcher fetching its package, while it is still on the way to the server",
         "a host or address named by the server's configuration, command line or environment entries",
         "`allow.egress` of the server's settings",
+        "of names, only those in `/etc/hosts` and those the machine's own name servers gave the address: one \
+         that another name server gave it is shown as `claimed_name`, and a name a TLS client asks for \
+         is in the `net.tls` record; neither explains",
         "the machine's own name servers on port 53",
         "a destination named by the call's arguments is only noted (`info`)",
     ],

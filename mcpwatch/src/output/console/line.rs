@@ -7,8 +7,8 @@ use std::path::Path;
 use super::colour::{Colour, Style};
 use crate::output::escape::Escaped;
 use crate::record::{
-    Alert, Call, CallOutcome, CallStatus, ExecDetail, ExitDetail, FileDetail, Loss, McpDetail,
-    NetDetail, Party, Process, Record, Server, Status, Time,
+    Alert, Call, CallOutcome, CallStatus, DnsDetail, ExecDetail, ExitDetail, FileDetail, Loss,
+    McpDetail, NetDetail, Party, Process, Record, Server, Status, Time, TlsDetail,
 };
 
 /// Most characters of a name, of a path and of a sentence: a line stays readable, whatever a
@@ -85,6 +85,11 @@ impl Display for Line<'_> {
             put_file(file, f)?;
         } else if let Some(net) = &record.net {
             write!(f, "{word} ")?;
+            if let Some(dns) = &record.dns {
+                put_dns(dns, f)?;
+            } else if let Some(tls) = &record.tls {
+                put_tls(tls, f)?;
+            }
             put_net(net, f)?;
         } else if let Some(mcp) = &record.mcp {
             return self.mcp(mcp, f);
@@ -339,7 +344,36 @@ fn put_net(net: &NetDetail, f: &mut Formatter<'_>) -> fmt::Result {
     for name in net.names.iter().take(3) {
         write!(f, " ({})", Escaped::path(name, NAME))?;
     }
+    for claim in net.claimed_names.iter().take(3) {
+        write!(f, " ({} says {})", Escaped::path(&claim.name, NAME), claim.from)?;
+    }
     put_result(&net.result, f)
+}
+
+fn put_dns(dns: &DnsDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    match (&dns.question, &dns.kind) {
+        (Some(question), Some(kind)) => {
+            write!(f, "{} {}", Escaped::path(question, NAME), Escaped::new(kind, NAME))?;
+        }
+        _ => f.write_str("unreadable")?,
+    }
+    match &dns.rcode {
+        Some(rcode) if rcode != "NOERROR" => write!(f, " {}", Escaped::new(rcode, NAME))?,
+        Some(_) => {
+            for value in dns.answers.iter().filter_map(|answer| answer.value.as_ref()).take(3) {
+                write!(f, " → {}", Escaped::path(value, NAME))?;
+            }
+        }
+        None => f.write_str(" no answer")?,
+    }
+    f.write_str(" from ")
+}
+
+fn put_tls(tls: &TlsDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    if let Some(name) = &tls.server_name {
+        write!(f, "{} ", Escaped::path(name, NAME))?;
+    }
+    f.write_str("at ")
 }
 
 fn put_result(result: &str, f: &mut Formatter<'_>) -> fmt::Result {

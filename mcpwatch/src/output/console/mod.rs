@@ -100,6 +100,8 @@ const fn plural(kind: RecordType) -> Option<&'static str> {
         RecordType::FileOpen => Some("opens"),
         RecordType::NetSend => Some("datagrams"),
         RecordType::NetConnect => Some("connects"),
+        RecordType::NetDns => Some("lookups"),
+        RecordType::NetTls => Some("TLS connections"),
         RecordType::ProcessExit => Some("exits"),
         RecordType::McpMessage => Some("messages"),
         _ => None,

@@ -232,9 +232,20 @@ fn hostile(record: &Record) -> Record {
     if let Some(net) = &mut record.net {
         net.family = evil();
         net.names = vec![evil(); 100];
+        for claim in &mut net.claimed_names {
+            claim.name = evil();
+        }
         net.path = Some(evil());
         net.result = evil();
         net.address = net.address.filter(|_| record.kind != RecordType::NetConnect);
+    }
+    if let Some(dns) = &mut record.dns {
+        dns.question = Some(evil());
+        dns.kind = Some(evil());
+        dns.answers[0].value = Some(evil());
+    }
+    if let Some(tls) = &mut record.tls {
+        tls.server_name = Some(evil());
     }
     if let Some(mcp) = &mut record.mcp {
         mcp.session = Some(evil());

@@ -12,6 +12,7 @@ mod detections;
 mod discovery;
 mod endings;
 mod hostile;
+mod naming;
 
 use std::collections::BTreeMap;
 
@@ -79,16 +80,15 @@ impl Scene {
 
     /// A scene with a settings file.
     fn with(settings: &str) -> Self {
+        Self::of(settings, &origin())
+    }
+
+    /// The same on another host.
+    fn of(settings: &str, origin: &Origin) -> Self {
         let config: Config = toml::from_str(settings).unwrap();
         let sniff = config.discovery.sniff != Sniff::Off;
-        let origin = Origin {
-            host: "host".into(),
-            boot_id: "00000000-0000-4000-8000-000000000000".into(),
-            hosts_file: "203.0.113.7 api.example\n".into(),
-            ..Origin::default()
-        };
         let mut scene = Self {
-            pipeline: Pipeline::new(config, &origin).unwrap(),
+            pipeline: Pipeline::new(config, origin).unwrap(),
             now: 1_000 * SECOND,
             sniff,
             looks: true,
@@ -459,6 +459,16 @@ impl Scene {
                 _ => None,
             })
             .collect()
+    }
+}
+
+/// The host as it is unless a test wants another.
+fn origin() -> Origin {
+    Origin {
+        host: "host".into(),
+        boot_id: "00000000-0000-4000-8000-000000000000".into(),
+        hosts_file: "203.0.113.7 api.example\n".into(),
+        ..Origin::default()
     }
 }
 
