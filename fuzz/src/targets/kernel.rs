@@ -49,6 +49,7 @@ fn text_bytes(event: &Event) -> usize {
         EventKind::Open(open) => open.path.len().max(open.argument.len()),
         EventKind::Net(net) => net.unix_path.as_ref().map_or(0, String::len),
         EventKind::Payload(payload) => payload.data.len(),
+        EventKind::Dns(packet) | EventKind::Tls(packet) => packet.data.len(),
         _ => 0,
     }
 }

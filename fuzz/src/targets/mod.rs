@@ -8,6 +8,7 @@ mod bytes;
 mod documents;
 mod host;
 mod kernel;
+mod names;
 mod recording;
 pub mod seeds;
 mod terminal;
@@ -32,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "launchers", run: documents::launchers },
     Target { name: "recordings", run: recording::recordings },
     Target { name: "host", run: host::host },
+    Target { name: "packets", run: names::packets },
     Target { name: "terminal", run: terminal::terminal },
     Target { name: "redaction", run: terminal::redaction },
 ];
