@@ -135,9 +135,16 @@ pub fn on_packet(ctx: &SkBuffContext, direction: u32) {
         return;
     };
     if len < SMALL as u32 {
-        send::<SMALL>(skb, data, len, &task, &body, (probe, kind));
+        send::<SMALL, { SMALL as i32 - 1 }>(skb, data, len, &task, &body, (probe, kind));
     } else {
-        send::<PACKET_BYTES>(skb, data, len, &task, &body, (probe, kind));
+        send::<PACKET_BYTES, { PACKET_BYTES as i32 - 1 }>(
+            skb,
+            data,
+            len,
+            &task,
+            &body,
+            (probe, kind),
+        );
     }
 }
 
@@ -193,9 +200,10 @@ fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
     (failed == 0).then(|| unsafe { value.assume_init() })
 }
 
-/// Sends `len` bytes of a packet, or what of them fits.
+/// Sends `len` bytes of a packet, at least one, or what of them fits. `ROOM` is a power of two, and `MASK` one
+/// less.
 #[inline(always)]
-fn send<const ROOM: usize>(
+fn send<const ROOM: usize, const MASK: i32>(
     skb: *mut __sk_buff,
     at: u32,
     len: u32,
@@ -208,15 +216,14 @@ fn send<const ROOM: usize>(
         return;
     };
     let cut = len as usize > ROOM;
-    let take = bounds::opaque(if cut { ROOM } else { len as usize });
+    let take = if cut { ROOM } else { len as usize };
     let event = entry.as_mut_ptr();
-    let mut failed = -1;
-    if take > 0 && take <= ROOM {
-        // SAFETY: `take` bytes fit into the tail of the event, which is this program's until it is submitted.
-        failed = unsafe {
-            bpf_skb_load_bytes(skb.cast(), at, (&raw mut (*event).tail).cast(), take as u32)
-        };
-    }
+    // Before 6.10 the verifier believes neither bound when it is compared: the compiler subtracts one first.
+    // SAFETY: 1 to `ROOM` bytes fit into the tail of the event, which is this program's until it is submitted.
+    let failed = unsafe {
+        let bounded = bounds::mask::<MASK>(take - 1) + 1;
+        bpf_skb_load_bytes(skb.cast(), at, (&raw mut (*event).tail).cast(), bounded as u32)
+    };
     if failed != 0 {
         entry.discard(0);
         count_packet(probe, Counters { too_big: 1, ..NONE });
