@@ -123,12 +123,13 @@ fn owner() -> u64 {
     unsafe { bpf_get_current_pid_tgid() }
 }
 
-/// The slots of this processor in `CALL_SCRATCH`, on a preemptible kernel.
+/// The slots of this processor in `CALL_SCRATCH`, on a preemptible kernel. Counted from zero: a loop between two
+/// numbers the verifier does not know is endless to it before 6.4.
 #[inline(always)]
-fn slots() -> core::ops::Range<u32> {
+fn slots() -> impl Iterator<Item = u32> {
     // SAFETY: takes nothing and returns a number.
     let first = unsafe { bpf_get_smp_processor_id() } as u32 * SLOTS;
-    first..first + SLOTS
+    (0..SLOTS).map(move |place| first + place)
 }
 
 /// Takes a slot in `CALL_SCRATCH`, for [`Room::Call`], until [`release`]; false when none is free. Which are taken
