@@ -17,8 +17,8 @@ use crate::system;
 use crate::workspace;
 
 const QEMU: &str = "qemu-system-x86_64";
-/// A guest takes a quarter of this on two processors of its own.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// A guest takes a tenth of this on two processors of its own; one that shares them takes its time.
+const PATIENCE: Duration = Duration::from_mins(15);
 /// Lines of a failed guest's console that are shown.
 const SHOWN_LINES: usize = 40;
 /// How much longer than usual the guest's tests wait for things.

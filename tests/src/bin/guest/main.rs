@@ -6,6 +6,8 @@
 //!
 //! `guest --on-host TREE`, once before: in a file system of its own made of the same files, on the kernel
 //! that is there. The records of the play go to stdout; they are what the others have to be like.
+//!
+//! `guest --play TIER` is one play, which the first process starts.
 
 mod boot;
 mod plain;
@@ -31,6 +33,11 @@ fn main() -> ExitCode {
         ["--moved-in"] => {
             boot::furnish();
             print!("{}", play::play(&suite::TIERS[0]).join("\n"));
+            ExitCode::SUCCESS
+        }
+        ["--play", name] => {
+            let tier = suite::TIERS.iter().find(|tier| tier.name == *name).expect("a tier's name");
+            print!("{}", play::play(tier).join("\n"));
             ExitCode::SUCCESS
         }
         _ => {
