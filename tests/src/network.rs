@@ -15,7 +15,7 @@ pub mod address {
     pub const WEB: &str = "203.0.113.7";
     /// The same over IPv6.
     pub const WEB_IPV6: &str = "2001:db8::7";
-    /// The name server of everything in the scene, if the test has one listen there.
+    /// The name server of a scene with one, if the test has it answer.
     pub const RESOLVER: &str = "203.0.113.53";
     /// Somebody else's name server.
     pub const STRANGER: &str = "198.51.100.53";

@@ -39,6 +39,7 @@ struct Control {
 #[derive(Default)]
 pub struct SceneBuilder {
     network: bool,
+    resolver: bool,
     cgroups: Option<&'static str>,
 }
 
@@ -80,11 +81,13 @@ impl SceneBuilder {
         let listener = UnixListener::bind(&socket).expect("a socket in a temporary folder");
         let mut command = Command::new(own_program("anchor"));
         command.arg(&socket).args(self.cgroups).stdin(Stdio::null());
-        if self.network {
-            let resolver = root.join("resolv.conf");
-            fs::write(&resolver, format!("nameserver {}\n", address::RESOLVER))
+        if self.resolver {
+            let file = root.join("resolv.conf");
+            fs::write(&file, format!("nameserver {}\n", address::RESOLVER))
                 .expect("a file can be written");
-            command.arg(format!("--resolver={}", resolver.display()));
+            command.arg(format!("--resolver={}", file.display()));
+        }
+        if self.network {
             command.args([
                 format!("{}/32", address::WEB),
                 format!("{}/32", address::RESOLVER),
@@ -129,6 +132,12 @@ impl Scene {
     /// A scene with the addresses of [`address`], which nothing can leave.
     pub fn with_network() -> Self {
         SceneBuilder::default().network().build()
+    }
+
+    /// The same, with [`address::RESOLVER`] for the name server of everything in it: an agent that is to know it
+    /// for the host's own is [`Scene::agent_inside`].
+    pub fn with_resolver() -> Self {
+        SceneBuilder { resolver: true, ..SceneBuilder::default().network() }.build()
     }
 
     /// The process everything in the scene descends from.

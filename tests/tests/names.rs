@@ -32,7 +32,7 @@ struct Play {
 
 impl Play {
     fn new(server: &str, sdk: Sdk) -> Self {
-        let scene = Scene::with_network();
+        let scene = Scene::with_resolver();
         scene.name_server(address::RESOLVER, ZONE);
         scene.name_server(address::STRANGER, LIES);
         scene.listen(&format!("{}:8080", address::RESOLVER), Visitor::Dismissed);
