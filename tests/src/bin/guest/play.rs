@@ -99,7 +99,10 @@ pub fn play(tier: &Tier) -> Vec<String> {
         text(record, "type") == "server.exited" && text(record, "server.name") == SERVER
     });
     let records = agent.stop().records;
-    let lost: i64 = records.of("loss").filter_map(|record| int(record, "loss.lost")).sum();
+    // `busy` speaks of any thread of the machine (docs/kernel-support.md, "Limits"). If it took something of the
+    // play, that shows as a difference.
+    let losses = records.of("loss").filter(|record| text(record, "loss.what") != "busy");
+    let lost: i64 = losses.filter_map(|record| int(record, "loss.lost")).sum();
     assert_eq!(lost, 0, "something was lost: {}", records.digest());
     plain::lines(&records, SERVER, &scene)
 }
