@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use mcpwatch_tests::{
@@ -232,7 +233,11 @@ fn nobody_reads_the_events_any_more() {
     let agent = scene.agent().events("-").by(&pipe).spawn_only();
     let client = scene.client(Sdk::Python);
     client.open(&config, &[], Era::Default);
-    client.call("loads", "echo", json!({"text": "hello"}));
+    // What comes of the first may be written before the reader has gone.
+    for _ in 0..20 {
+        client.call("loads", "echo", json!({"text": "hello"}));
+        thread::sleep(Duration::from_millis(100));
+    }
     check(&agent.wait(PATIENCE), 1, &["nobody reads", "stdout"]);
 }
 

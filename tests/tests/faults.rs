@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{
@@ -171,13 +172,19 @@ fn the_smallest_ring_takes_everything_at_once() {
     assert!(counters(&last, "ring_full") > 0, "the ring was to overflow");
 }
 
+/// The metrics with what is watched by now: the kernel's tables are counted once a second.
+fn at_rest(agent: &Agent) -> Metrics {
+    thread::sleep(Duration::from_millis(2_200));
+    agent.scrape()
+}
+
 #[test]
 fn forks_by_the_thousand_leave_no_trace() {
     let scene = Scene::new();
     let agent = scene.agent().metrics().start();
     let client = open(&scene);
     goes_on(&agent, &client);
-    let before = agent.scrape();
+    let before = at_rest(&agent);
     // As many as one processor makes; four at once, so that births and deaths overlap.
     let loads: Vec<_> = (0..4)
         .map(|_| client.begin("heavy", "fork_children", json!({"rate": 2_500, "seconds": 4})))
@@ -216,6 +223,8 @@ fn a_process_id_used_again_is_another_process_of_another_server() {
     for _ in 0..20 {
         let born = client.call("heavy", "child_opens", json!({"path": first}));
         let pid = born["structuredContent"]["pid"].clone();
+        // Start times are told in ticks of 10 ms, as `/proc` has them: within one, it would be the same process.
+        thread::sleep(Duration::from_millis(20));
         let again = client.call("other", "child_opens", json!({"path": second, "pid": pid}));
         if again["isError"] != true {
             reborn = Some((pid, request_id(&born).clone(), request_id(&again).clone()));
@@ -299,7 +308,7 @@ fn a_server_with_ten_thousand_children() {
     let agent = scene.agent().metrics().start();
     let client = open(&scene);
     goes_on(&agent, &client);
-    let before = agent.scrape();
+    let before = at_rest(&agent);
     let crowd = client.begin("heavy", "hold_children", json!({"children": CHILDREN, "seconds": 4}));
     wait_until("all children are watched", || {
         let watched = entries(&agent.scrape(), "watch");
