@@ -83,7 +83,6 @@ pub fn soak(seconds: u64, tell: impl Fn(&str)) -> Soaked {
         let reader = scope.spawn(|| follow(pipe, &folder, &done));
         let agent = Daemon::start(&scene, &events, None);
         let before: f64 = agent.processor_time().values().sum();
-        let files = open_files(agent.pid());
         let steady: Vec<(&str, Load)> = STEADY
             .iter()
             .map(|(tool, rate, _)| {
@@ -95,6 +94,9 @@ pub fn soak(seconds: u64, tell: impl Fn(&str)) -> Soaked {
             })
             .collect();
         let begun = Instant::now();
+        // With the hooks that are attached while there is something to watch.
+        thread::sleep(Duration::from_secs(2));
+        let files = open_files(agent.pid());
         let (mut resident, mut visitors, mut next) = (Vec::new(), Vec::new(), begun);
         while begun.elapsed() < Duration::from_secs(seconds) {
             thread::sleep(Duration::from_secs(1));
