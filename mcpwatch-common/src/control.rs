@@ -51,11 +51,17 @@ pub enum Probe {
     Dns = 15,
     /// First messages of TLS clients.
     Tls = 16,
+    /// Changes of what a process may do or see.
+    Privilege = 17,
+    /// Processes reached into by others.
+    Access = 18,
+    /// Sockets of families beyond IP and unix.
+    Socket = 19,
 }
 
 impl Probe {
     /// Every probe, in the order of its number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -73,6 +79,9 @@ impl Probe {
         Self::Busy,
         Self::Dns,
         Self::Tls,
+        Self::Privilege,
+        Self::Access,
+        Self::Socket,
     ];
 
     /// The name in metrics and `loss` records.
@@ -96,6 +105,9 @@ impl Probe {
             Self::Busy => "busy",
             Self::Dns => "dns",
             Self::Tls => "tls",
+            Self::Privilege => "privilege",
+            Self::Access => "access",
+            Self::Socket => "socket",
         }
     }
 }
@@ -164,6 +176,15 @@ pub struct Instance {
     pub out_offset: u64,
 }
 
+/// Value of the `CHANNELS` map, keyed by the inode of a pipe or socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Channel {
+    /// The instance it belongs to: key of the `INSTANCES` map.
+    pub instance: u64,
+}
+
 /// The id of the instance that a process founds: unique as long as (pid, start time) is.
 #[must_use]
 pub const fn instance_id(pid: u32, start_time: u64) -> u64 {
@@ -192,6 +213,12 @@ pub struct Offsets {
     pub task_exit_code: u32,
     /// `thread_info.status` within the task; x86 has it.
     pub task_thread_status: u32,
+    pub task_thread_pid: u32,
+    pub task_cred: u32,
+    pub cred_uid: u32,
+    pub cred_euid: u32,
+    pub pid_level: u32,
+    pub pid_numbers: u32,
     pub signal_live: u32,
     pub mm_arg_start: u32,
     pub mm_arg_end: u32,
@@ -215,6 +242,7 @@ pub struct Offsets {
     pub inode_number: u32,
     pub inode_mode: u32,
     pub inode_links: u32,
+    pub inode_private: u32,
     pub inode_superblock: u32,
     pub superblock_device: u32,
     pub files_fdtable: u32,

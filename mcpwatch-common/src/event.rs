@@ -5,7 +5,7 @@
 //! uninitialised padding, and a layout that differs between two compilers must not build.
 
 /// Version of everything in this file; an agent refuses events of another version.
-pub const WIRE_VERSION: u16 = 2;
+pub const WIRE_VERSION: u16 = 3;
 
 /// Longest tail of a [`Payload`] event; a longer transfer is sent as several events.
 pub const PAYLOAD_CHUNK: usize = 32 * 1024;
@@ -30,7 +30,8 @@ pub const EVENT_BYTES: usize = 64 * 1024;
 pub enum Kind {
     /// A watched process forked; body [`Fork`], no tail.
     Fork = 1,
-    /// A process replaced its program; body [`Exec`], tail: path, cwd, argv.
+    /// A process replaced its program; body [`Exec`], its [`Ancestor`]s from the parent up, tail: path, cwd,
+    /// argv.
     Exec = 2,
     /// The last thread of a process ended; body [`Exit`], no tail.
     Exit = 3,
@@ -54,11 +55,19 @@ pub enum Kind {
     Dns = 12,
     /// The first message of a TLS client; body [`Packet`], tail: as above.
     Tls = 13,
+    /// A process changed what it may do or see, or took hold of the kernel; body and tail as of a change.
+    Privilege = 14,
+    /// A process reached into another; body and tail as of a change.
+    Access = 15,
+    /// Bytes were written to a channel by a process that is not at its end; body [`Injection`], no tail.
+    Injection = 16,
+    /// A socket of a family beyond IP and unix was made; body [`Syscall`], no tail.
+    Socket = 17,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -72,6 +81,10 @@ impl Kind {
         Self::Change,
         Self::Dns,
         Self::Tls,
+        Self::Privilege,
+        Self::Access,
+        Self::Injection,
+        Self::Socket,
     ];
 
     /// The kind a header names, if it is one of ours.
@@ -130,6 +143,10 @@ pub struct Fork {
 
 /// The process has a private stdin and stdout, or the like: it may be a server ([`Exec::flags`]).
 pub const EXEC_CANDIDATE: u16 = 1 << 0;
+/// The process runs with the rights of another user than its own ([`Exec::flags`]).
+pub const EXEC_SET_USER_ID: u16 = 1 << 2;
+/// The executed file has no name any more, or never had one ([`Exec::flags`]).
+pub const EXEC_UNLINKED: u16 = 1 << 3;
 /// No room was left to watch this candidate: its life goes unseen ([`Exec::flags`]).
 pub const EXEC_WATCH_FULL: u16 = 1 << 1;
 
@@ -166,8 +183,26 @@ pub struct Exec {
     pub stdin_family: u16,
     /// `AF_*` of the socket on file descriptor 1; 0 when there is none.
     pub stdout_family: u16,
+    /// How many [`Ancestor`]s of the [`ANCESTORS`] before the tail are filled.
+    pub ancestors: u16,
     /// Zero.
-    pub padding: [u16; 3],
+    pub padding: [u16; 2],
+}
+
+/// Most ancestors an exec names. Between the body of an exec and its tail there is room for as many.
+pub const ANCESTORS: usize = 32;
+
+/// A process above the executing one.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Ancestor {
+    /// Process (thread group) id in the initial pid namespace.
+    pub pid: u32,
+    /// Zero.
+    pub padding: u32,
+    /// When it started: nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_time: u64,
 }
 
 /// Body of [`Kind::Exit`].
@@ -279,6 +314,71 @@ operations! {
     MakeNode = 10 => "mknod",
     /// `memfd_create(2)`: the first place is its name, a mere text. Values: flags.
     MemfdCreate = 11 => "memfd_create",
+
+    /// setuid(2). Values: user.
+    Setuid = 32 => "setuid",
+    /// setgid(2). Values: group.
+    Setgid = 33 => "setgid",
+    /// setreuid(2). Values: real, effective.
+    Setreuid = 34 => "setreuid",
+    /// setregid(2). Values: real, effective.
+    Setregid = 35 => "setregid",
+    /// setresuid(2). Values: real, effective, saved.
+    Setresuid = 36 => "setresuid",
+    /// setresgid(2). Values: real, effective, saved.
+    Setresgid = 37 => "setresgid",
+    /// setfsuid(2). Values: user. Its result is the user before, whether it worked or not.
+    Setfsuid = 38 => "setfsuid",
+    /// setfsgid(2). Values: group. Its result is the group before, whether it worked or not.
+    Setfsgid = 39 => "setfsgid",
+    /// setgroups(2). Values: how many.
+    Setgroups = 40 => "setgroups",
+    /// capset(2). Values: effective, permitted, inheritable, as sets of 64 bits.
+    Capset = 41 => "capset",
+    /// unshare(2) of namespaces. Values: flags.
+    Unshare = 42 => "unshare",
+    /// clone(2), clone3(2) into new namespaces. Values: flags.
+    Clone = 43 => "clone",
+    /// setns(2). Values: descriptor, type.
+    Setns = 44 => "setns",
+    /// mount(2): the first is the source, a mere text, the second the place. Values: flags.
+    Mount = 45 => "mount",
+    /// umount2(2): the first is the place. Values: flags.
+    Umount = 46 => "umount",
+    /// fsmount(2). Values: descriptor, flags.
+    Fsmount = 47 => "fsmount",
+    /// `move_mount(2)`: from the first place to the second. Values: flags.
+    MoveMount = 48 => "move_mount",
+    /// `pivot_root(2)`: the new root, and the place of the old one.
+    PivotRoot = 49 => "pivot_root",
+    /// chroot(2): the new root.
+    Chroot = 50 => "chroot",
+    /// bpf(2). Values: command.
+    Bpf = 51 => "bpf",
+    /// `init_module(2)`. Values: image, length.
+    InitModule = 52 => "init_module",
+    /// `finit_module(2)`: the first is the module.
+    FinitModule = 53 => "finit_module",
+    /// `delete_module(2)`: the first is its name, a mere text.
+    DeleteModule = 54 => "delete_module",
+    /// `kexec_load(2)`.
+    KexecLoad = 55 => "kexec_load",
+    /// `kexec_file_load(2)`: the first is the kernel.
+    KexecFileLoad = 56 => "kexec_file_load",
+    /// `io_uring_setup(2)`. Values: entries.
+    IoUringSetup = 57 => "io_uring_setup",
+
+    /// ptrace(2), of the requests that take hold of a process or change it. Values: request, process.
+    Ptrace = 80 => "ptrace",
+    /// `process_vm_readv(2)`. Values: process.
+    ProcessVmReadv = 81 => "process_vm_readv",
+    /// `process_vm_writev(2)`. Values: process.
+    ProcessVmWritev = 82 => "process_vm_writev",
+    /// `pidfd_getfd(2)`. Values: descriptor of the process, descriptor within it.
+    PidfdGetfd = 83 => "pidfd_getfd",
+
+    /// socket(2) of a family beyond IP and unix. Values: family, type, protocol.
+    Socket = 96 => "socket",
 }
 
 /// A file a system call names, by its directory and argument or by its descriptor.
@@ -297,15 +397,17 @@ pub struct Place {
     pub flags: u16,
 }
 
-/// Body of [`Kind::Change`]: a system call by its arguments and the files they name.
+/// Body of [`Kind::Change`], [`Kind::Privilege`], [`Kind::Access`]: a system call by its arguments and the files they name.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Syscall {
     /// One of [`Operation`].
     pub operation: u16,
-    /// Zero.
-    pub padding: [u16; 3],
+    /// How deep the process's pid namespace is: process ids among its arguments are those of the host at 0.
+    pub pid_level: u16,
+    /// The process behind the pid descriptor it names, as an id of the host; 0 when it names none.
+    pub target_pid: u32,
     /// Its other arguments as given, in the order the operation lists them; what lies beyond means nothing.
     pub values: [u64; 4],
     /// The file it names first.
@@ -319,7 +421,8 @@ pub struct Syscall {
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Net {
-    /// IPv4 in the first four bytes, IPv6 in all; network order.
+    /// IPv4 in the first four bytes, IPv6 in all; network order. Of families beyond IP and unix the first
+    /// bytes of the address as given, family included.
     pub address: [u8; 16],
     /// `AF_*`.
     pub family: u16,
@@ -341,10 +444,6 @@ pub struct Net {
 pub const DIRECTION_IN: u32 = 0;
 /// Bytes the server wrote: responses, on its stdout ([`Payload::direction`]).
 pub const DIRECTION_OUT: u32 = 1;
-
-/// Bytes a process of the server wrote to its own stdin: what looks like a request then may be its own
-/// ([`Payload::direction`]). No bytes are sent.
-pub const DIRECTION_INJECTED: u32 = 2;
 
 /// Body of [`Kind::Payload`]; the header's `result` is what the system call moved, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -391,19 +490,39 @@ pub struct Packet {
     pub data_len: u32,
 }
 
+/// Body of [`Kind::Injection`]; the header's `result` is what was written, in bytes.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Injection {
+    /// The instance whose channel it is.
+    pub victim: u64,
+    /// `DIRECTION_IN` for its stdin, `DIRECTION_OUT` for its stdout.
+    pub direction: u32,
+    /// The file descriptor that was used.
+    pub fd: i32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 56);
     assert!(size_of::<Packet>() == 40);
     assert!(size_of::<Fork>() == 16);
     assert!(size_of::<Exec>() == 72);
     assert!(size_of::<Exit>() == 8);
+    assert!(size_of::<Ancestor>() == 16);
     assert!(size_of::<Open>() == 32);
     assert!(size_of::<Place>() == 8);
     assert!(size_of::<Syscall>() == 56);
     assert!(size_of::<Net>() == 32);
     assert!(size_of::<Payload>() == 24);
+    assert!(size_of::<Injection>() == 16);
     assert!(
-        size_of::<Header>() + size_of::<Exec>() + 2 * (PATH_BYTES + 256) + ARGV_BYTES < EVENT_BYTES
+        size_of::<Header>()
+            + size_of::<Exec>()
+            + ANCESTORS * size_of::<Ancestor>()
+            + 2 * (PATH_BYTES + 256)
+            + ARGV_BYTES
+            < EVENT_BYTES
     );
     assert!(size_of::<Header>() + size_of::<Payload>() + PAYLOAD_CHUNK < EVENT_BYTES);
     assert!(

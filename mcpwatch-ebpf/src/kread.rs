@@ -110,6 +110,24 @@ pub fn task_socket(task: Address, fd: i32) -> Address {
     }
 }
 
+/// Process id, in the initial pid namespace, behind a pid descriptor of a task; 0 when it is none.
+#[inline(always)]
+pub fn task_pidfd(task: Address, fd: i32) -> u32 {
+    let file = task_file(task, fd);
+    // Since 6.9 (pidfs) it is the inode that holds the `struct pid`.
+    let mut pid = follow(file, offset!(file_private_data));
+    if pid == 0 {
+        pid = follow(follow(file, offset!(file_inode)), offset!(inode_private));
+    }
+    read(pid, offset!(pid_numbers)).unwrap_or(0)
+}
+
+/// How deep the pid namespace of a task is; 0 for the initial one.
+#[inline(always)]
+pub fn task_pid_level(task: Address) -> u32 {
+    read(follow(task, offset!(task_thread_pid)), offset!(pid_level)).unwrap_or(0)
+}
+
 /// `AF_*` of the socket behind a file descriptor of a task; 0 when it is none.
 #[inline(always)]
 pub fn socket_family(task: Address, fd: i32) -> u16 {

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use mcpwatch_common::{
-    control::{Counters, Instance, Offsets, Probe, Settings, Watch},
+    control::{Channel, Counters, Instance, Offsets, Probe, Settings, Watch},
     event::{EVENT_BYTES, Place},
 };
 
@@ -23,6 +23,11 @@ pub static WATCH: HashMap<u32, Watch> = HashMap::with_max_entries(32_768, 0);
 /// Servers and candidates by instance id. A process whose instance is gone is no longer watched.
 #[map]
 pub static INSTANCES: HashMap<u64, Instance> = HashMap::with_max_entries(4_096, 0);
+
+/// The stdin and stdout of instances, by inode: who else writes there is told. Full: the oldest goes, and what
+/// is written there by processes of other instances is not.
+#[map]
+pub static CHANNELS: LruHashMap<u64, Channel> = LruHashMap::with_max_entries(8_192, 0);
 
 /// With `--descendants-of`: the processes that may be captured at all.
 #[map]

@@ -292,7 +292,15 @@ fn addressed(task: &Task, call: &Addressed) {
                     }
                 }
             }
-            _ => {}
+            // Netlink, vsock, packet and others: their part that tells where to is twelve bytes at most.
+            _ => {
+                let given = read_user::<[u32; 3]>(address).unwrap_or([0; 3]);
+                let [first, second, third] = given;
+                // SAFETY: sixteen bytes either way.
+                body.address = unsafe {
+                    core::mem::transmute::<[u32; 4], [u8; 16]>([first, second, third, 0])
+                };
+            }
         }
     }
     body.unix_len = tail_len as u16;

@@ -128,7 +128,8 @@ fn step(draft: &Draft) -> u64 {
         unsafe { (&raw mut (*draft.root()).met_at).write_volatile(len as u64) };
     }
     let parent = follow(dentry, offset!(dentry_parent));
-    if dentry == follow(vfsmount, offset!(vfsmount_root)) || dentry == parent {
+    let is_top = dentry == follow(vfsmount, offset!(vfsmount_root));
+    if is_top || (dentry == parent && len > 0) {
         // The top of this mount: go on where it is mounted. `struct mount` embeds `struct vfsmount`.
         let mount = vfsmount - u64::from(offset!(mount_mnt));
         let above = follow(mount, offset!(mount_parent));
@@ -151,6 +152,13 @@ fn step(draft: &Draft) -> u64 {
         };
         if written <= 0 {
             return STUCK;
+        }
+        // A file without a folder: made in memory, with a name (`memfd:…`); a pipe or socket, without.
+        if dentry == parent {
+            if written > 1 {
+                draft.set_len(written as usize);
+            }
+            return TOP;
         }
         draft.set_len(len + written as usize);
         dentry = parent;

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use mcpwatch_common::{
     control::Probe,
     event::{
-        DIRECTION_IN, DIRECTION_INJECTED, FLAG_TRUNCATED, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL,
+        DIRECTION_IN, DIRECTION_OUT, FLAG_TRUNCATED, Injection, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL,
         Payload,
     },
 };
@@ -117,15 +117,24 @@ fn is_channel(task: &Task, draft: &Draft) -> bool {
         }
     };
     let used = kread::channel_inode(kread::task_file(kread::current_task(), fd));
-    // SAFETY: as above.
-    let stdin = unsafe { (*instance).stdin_inode };
-    if direction != DIRECTION_IN && used != 0 && used == stdin && used != channel {
-        draft.body(Payload { offset: 0, data_len: 0, direction: DIRECTION_INJECTED, last: 1, fd });
-        draft.send::<Payload>(task, Notice::of_call(probe, Kind::Payload, moved as i64), 0);
+    if used == 0 {
+        filtered(probe);
         return false;
     }
-    if channel == 0 || used != channel {
-        filtered(probe);
+    if used != channel {
+        // SAFETY: as above.
+        let own = unsafe { (*instance).stdin_inode } == used;
+        let other =
+            if own { Some((task.instance, true)) } else { watch::channel_of_other(task, used) };
+        match other {
+            Some((victim, stdin)) if direction != DIRECTION_IN => {
+                let direction = if stdin { DIRECTION_IN } else { DIRECTION_OUT };
+                draft.body(Injection { victim, direction, fd });
+                let notice = Notice::of_call(probe, Kind::Injection, moved as i64);
+                draft.send::<Injection>(task, notice, 0);
+            }
+            _ => filtered(probe),
+        }
         return false;
     }
     // Two threads that write at once may read one position; the agent takes a position behind its own

@@ -6,8 +6,8 @@ use aya_ebpf::helpers::generated::{
 use mcpwatch_common::{
     control::Probe,
     event::{
-        ARGV_BYTES, EXEC_CANDIDATE, EXEC_WATCH_FULL, Exec, Exit, FLAG_TRUNCATED, FLAG_UNREADABLE,
-        Fork, Kind,
+        ANCESTORS, ARGV_BYTES, Ancestor, EXEC_CANDIDATE, EXEC_SET_USER_ID, EXEC_UNLINKED,
+        EXEC_WATCH_FULL, Exec, Exit, FLAG_TRUNCATED, FLAG_UNREADABLE, Fork, Kind,
     },
 };
 
@@ -20,6 +20,8 @@ use crate::{
     watch::{self, Founded, Inherited, Task},
 };
 
+/// Bytes of the ancestors before the tail of an exec.
+const ANCESTRY: usize = ANCESTORS * size_of::<Ancestor>();
 /// Tail offsets of an exec event stay below this: two paths of up to `PATH_BYTES` and a component each.
 const TAIL_MASK: i32 = 0x3fff;
 
@@ -69,12 +71,21 @@ pub fn on_exec(current: Address) {
         Founded::Full => exec_flags |= EXEC_WATCH_FULL,
     }
     let Some(draft) = Draft::new(Room::Life) else { return };
-    let tail = draft.tail::<Exec>();
-    let tail_at = Draft::tail_at::<Exec>();
+    let ancestors = mcpwatch_ancestors(Room::Life as u64) as u16;
+    // SAFETY: within the buffer, as asserted in `mcpwatch_common::event`.
+    let tail = unsafe { draft.tail::<Exec>().add(ANCESTRY) };
+    let tail_at = Draft::tail_at::<Exec>() + ANCESTRY;
     let mut flags = 0;
 
     let mm = follow(current, offset!(task_mm));
     let exe = follow(mm, offset!(mm_exe_file));
+    if read::<u32>(follow(exe, offset!(file_inode)), offset!(inode_links)) == Some(0) {
+        exec_flags |= EXEC_UNLINKED;
+    }
+    let cred = follow(current, offset!(task_cred));
+    if read::<u32>(cred, offset!(cred_uid)) != read::<u32>(cred, offset!(cred_euid)) {
+        exec_flags |= EXEC_SET_USER_ID;
+    }
     let exe = path::walk(exe + u64::from(offset!(file_path)), Room::Life, tail_at);
     let cwd = follow(current, offset!(task_fs)) + u64::from(offset!(fs_pwd));
     let cwd = path::walk(cwd, Room::Life, tail_at + exe.len);
@@ -117,10 +128,37 @@ pub fn on_exec(current: Address) {
         flags: exec_flags,
         stdin_family: kread::socket_family(current, 0),
         stdout_family: kread::socket_family(current, 1),
-        padding: [0; 3],
+        ancestors,
+        padding: [0; 2],
     });
     let notice = Notice { flags, wake, ..Notice::of_call(Probe::Exec, Kind::Exec, 0) };
-    draft.send::<Exec>(&task, notice, argv_at + argv_len);
+    draft.send::<Exec>(&task, notice, ANCESTRY + argv_at + argv_len);
+}
+
+/// Writes the ancestors of the running process behind the body of an exec, from its parent up to process 1, or
+/// to the edge of the scope; gives their number. A global BPF function, so that its caller is verified for any
+/// number, not for each.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_ancestors(room: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::from_number(room)) else { return 0 };
+    // SAFETY: within the buffer, as asserted in `mcpwatch_common::event`.
+    let to = unsafe { draft.start().add(Draft::tail_at::<Exec>()).cast::<Ancestor>() };
+    let mut task = kread::current_task();
+    let mut found = 0;
+    for number in 0..ANCESTORS {
+        task = follow(task, offset!(task_real_parent));
+        let pid = kread::task_tgid(task);
+        // The idle task is the parent of process 1.
+        if pid == 0 || !watch::in_scope(pid) {
+            break;
+        }
+        let start_time = kread::task_start_time(task);
+        // SAFETY: one of the ancestors there is room for.
+        unsafe { to.add(number).write(Ancestor { pid, padding: 0, start_time }) };
+        found += 1;
+    }
+    found
 }
 
 /// A thread ended; with the last one of a process, the process has.

@@ -32,6 +32,29 @@ const NONE: u64 = 6;
 /// Position that stands for the working directory.
 const HERE: u64 = 7;
 
+/// Which kind of event a form is sent as, in its bits 40 and 41; 0 is a change.
+const PRIVILEGE: u64 = 1;
+const ACCESS: u64 = 2;
+const SOCKET: u64 = 3;
+/// [`Form::of_pidfd`].
+const OF_PIDFD: u64 = 1 << 42;
+/// [`Form::user_value`].
+const USER_VALUE: u64 = 1 << 43;
+/// [`Form::user_sets`].
+const USER_SETS: u64 = 1 << 44;
+/// [`Form::if_namespaces`].
+const IF_NAMESPACES: u64 = 1 << 45;
+/// [`Form::if_takes_hold`].
+const IF_TAKES_HOLD: u64 = 1 << 46;
+/// [`Form::if_rare_family`].
+const IF_RARE_FAMILY: u64 = 1 << 47;
+/// `CLONE_NEWNS`, `_NEWCGROUP`, `_NEWUTS`, `_NEWIPC`, `_NEWUSER`, `_NEWPID`, `_NEWNET`.
+const CLONE_NAMESPACES: u64 = 0x7e02_0000;
+/// `CLONE_NEWTIME`, which clone(2) has no room for.
+const NEW_TIME: u64 = 0x80;
+/// `-EBADF`: the descriptor may stand for anything.
+const NO_DESCRIPTOR: i64 = -9;
+
 /// What a system call is reported as, and where in its arguments stands what: a plain number, because it
 /// goes through a BPF function call. Zero is none.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,7 +66,29 @@ impl Form {
 
     /// An operation whose arguments are nothing.
     pub const fn of(operation: Operation) -> Self {
-        Self(operation as u64 | (NONE << 16 | NONE << 20 | NONE << 24 | NONE << 28 | NONE << 32))
+        let kind = match operation as u64 {
+            0..32 => 0,
+            32..80 => PRIVILEGE,
+            80..96 => ACCESS,
+            _ => SOCKET,
+        };
+        let nothing = NONE << 16 | NONE << 20 | NONE << 24 | NONE << 28 | NONE << 32;
+        Self(operation as u64 | nothing | kind << 40)
+    }
+
+    /// Only when its first value says that namespaces are made.
+    pub const fn if_namespaces(self) -> Self {
+        Self(self.0 | IF_NAMESPACES)
+    }
+
+    /// Only when its first value is a request of ptrace(2) that takes hold of a process or changes it.
+    pub const fn if_takes_hold(self) -> Self {
+        Self(self.0 | IF_TAKES_HOLD)
+    }
+
+    /// Only when its first value is an address family beyond IP and unix.
+    pub const fn if_rare_family(self) -> Self {
+        Self(self.0 | IF_RARE_FAMILY)
     }
 
     const fn with(self, shift: u64, position: u64) -> Self {
@@ -80,6 +125,21 @@ impl Form {
         self.to_at(HERE, path)
     }
 
+    /// The first value: a descriptor that stands for a process.
+    pub const fn of_pidfd(self) -> Self {
+        Self(self.0 | OF_PIDFD)
+    }
+
+    /// The only other argument: the first 64 bits of a struct.
+    pub const fn user_value(self, address: u64) -> Self {
+        Self(self.values(address).0 | USER_VALUE)
+    }
+
+    /// The other arguments: the three sets of `struct __user_cap_data_struct[2]`.
+    pub const fn user_sets(self, address: u64) -> Self {
+        Self(self.values(address).0 | USER_SETS)
+    }
+
     /// The first of the other arguments.
     pub const fn values(self, first: u64) -> Self {
         self.with(32, first)
@@ -91,6 +151,9 @@ impl Form {
 /// The three functions are called one after the other: nested, their stacks would not fit.
 #[inline(always)]
 pub fn on_call(task: &Task, call: &Call, form: Form) {
+    if !applies(call.args[0], call.args[1], call.result, form.0) {
+        return;
+    }
     let Some(draft) = Draft::new(Room::Call) else { return };
     let to = draft.reported();
     // One by one: as a struct it would first be put together on the stack, of which `sys_exit` and what it
@@ -111,6 +174,34 @@ pub fn on_call(task: &Task, call: &Call, form: Form) {
     mcpwatch_place(form.0 >> 16 & 0xff, 0);
     mcpwatch_place(form.0 >> 24 & 0xff, 1);
     mcpwatch_report(form.0);
+}
+
+/// Whether the call is one to be reported: the common ones of its kind are not.
+#[inline(never)]
+fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
+    if form & IF_NAMESPACES != 0 {
+        let is_clone = form as u16 == Operation::Clone as u16;
+        // In the child, too, the call returns.
+        if is_clone && result == 0 {
+            return false;
+        }
+        if form & USER_VALUE != 0 {
+            // `struct clone_args` begins with the flags.
+            let flags = if second < 8 { 0 } else { read_user::<u64>(first).unwrap_or(0) };
+            return flags & (CLONE_NAMESPACES | NEW_TIME) != 0;
+        }
+        return first & (CLONE_NAMESPACES | if is_clone { 0 } else { NEW_TIME }) != 0;
+    }
+    if form & IF_TAKES_HOLD != 0 {
+        // `PTRACE_TRACEME`, `POKETEXT`, `POKEDATA`, `POKEUSR`, `SETREGS`, `SETFPREGS`, `ATTACH`, `SETREGSET`,
+        // `SEIZE`. Those that go on from there come by the thousand and say nothing more.
+        return matches!(first, 0 | 4 | 5 | 6 | 13 | 15 | 16 | 0x4205 | 0x4206);
+    }
+    if form & IF_RARE_FAMILY != 0 {
+        // What is done with sockets of `AF_UNIX`, `AF_INET` and `AF_INET6` is told when it is done.
+        return !matches!(first as u32, 1 | 2 | 10);
+    }
+    true
 }
 
 /// An argument of the call in the scratch buffer.
@@ -140,19 +231,43 @@ extern "C" fn mcpwatch_report(form: u64) -> u64 {
     let value = form >> 32 & 0xf;
     draft.body(Syscall {
         operation: form as u16,
-        padding: [0; 3],
-        values: [
-            argument(&draft, value),
-            argument(&draft, value + 1),
-            argument(&draft, value + 2),
-            argument(&draft, value + 3),
-        ],
+        pid_level: kread::task_pid_level(current_task()) as u16,
+        target_pid: if form & OF_PIDFD == 0 || result == NO_DESCRIPTOR {
+            0
+        } else {
+            kread::task_pidfd(current_task(), argument(&draft, value) as i32)
+        },
+        values: values(&draft, form),
         first,
         second,
     });
-    let notice = Notice { flags, ..Notice::of_call(Probe::Change, Kind::Change, result) };
+    let (probe, kind) = match form >> 40 & 0x3 {
+        PRIVILEGE => (Probe::Privilege, Kind::Privilege),
+        ACCESS => (Probe::Access, Kind::Access),
+        SOCKET => (Probe::Socket, Kind::Socket),
+        _ => (Probe::Change, Kind::Change),
+    };
+    let notice = Notice { flags, ..Notice::of_call(probe, kind, result) };
     draft.send::<Syscall>(&task, notice, bounds::mask::<POSITION>(len as usize));
     0
+}
+
+/// The call's other arguments.
+#[inline(always)]
+fn values(draft: &Draft, form: u64) -> [u64; 4] {
+    let first = form >> 32 & 0xf;
+    let address = argument(draft, first);
+    if form & USER_VALUE != 0 {
+        return [read_user(address).unwrap_or(0), 0, 0, 0];
+    }
+    if form & USER_SETS != 0 {
+        // Two structs of effective, permitted and inheritable: the lower halves, then the upper ones.
+        let [low, more_low, last_low, high, more_high, last_high] =
+            read_user::<[u32; 6]>(address).unwrap_or([0; 6]);
+        let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        return [join(low, high), join(more_low, more_high), join(last_low, last_high), 0];
+    }
+    [address, argument(draft, first + 1), argument(draft, first + 2), argument(draft, first + 3)]
 }
 
 /// Writes directory and argument of one file into the tail, behind what is there, and what it wrote into

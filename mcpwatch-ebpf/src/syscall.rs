@@ -157,6 +157,38 @@ system_calls! {
     sys_mknod          -             [MakeNode.path(0).values(1)];
     sys_mknodat        -             [MakeNode.at(0, 1).values(2)];
     sys_memfd_create   -             [MemfdCreate.text(0).values(1)];
+    sys_setuid            - [Setuid.values(0)];
+    sys_setgid            - [Setgid.values(0)];
+    sys_setreuid          - [Setreuid.values(0)];
+    sys_setregid          - [Setregid.values(0)];
+    sys_setgroups         - [Setgroups.values(0)];
+    sys_setresuid         - [Setresuid.values(0)];
+    sys_setresgid         - [Setresgid.values(0)];
+    sys_setfsuid          - [Setfsuid.values(0)];
+    sys_setfsgid          - [Setfsgid.values(0)];
+    sys_capset            - [Capset.user_sets(1)];
+    sys_unshare           - [Unshare.values(0).if_namespaces()];
+    sys_clone             - [Clone.values(0).if_namespaces()];
+    sys_clone3            - [Clone.user_value(0).if_namespaces()];
+    sys_setns             - [Setns.values(0)];
+    sys_mount             - [Mount.text(0).to_path(1).values(3)];
+    sys_umount            - [Umount.path(0).values(1)];
+    sys_fsmount           - [Fsmount.values(0)];
+    sys_move_mount        - [MoveMount.at(0, 1).to_at(2, 3).values(4)];
+    sys_pivot_root        - [PivotRoot.path(0).to_path(1)];
+    sys_chroot            - [Chroot.path(0)];
+    sys_bpf               - [Bpf.values(0)];
+    sys_init_module       - [InitModule.values(0)];
+    sys_finit_module      - [FinitModule.descriptor(0)];
+    sys_delete_module     - [DeleteModule.text(0)];
+    sys_kexec_load        - [KexecLoad];
+    sys_kexec_file_load   - [KexecFileLoad.descriptor(0)];
+    sys_io_uring_setup    - [IoUringSetup.values(0)];
+    sys_ptrace            - [Ptrace.values(0).if_takes_hold()];
+    sys_process_vm_readv  - [ProcessVmReadv.values(0)];
+    sys_process_vm_writev - [ProcessVmWritev.values(0)];
+    sys_pidfd_getfd       - [PidfdGetfd.of_pidfd().values(0)];
+    sys_socket            - [Socket.values(0).if_rare_family()];
 }
 
 /// One row a 32-bit system call of `mcpwatch_common::syscalls`. Makes of each the arm that finds the call it is like,
@@ -280,8 +312,14 @@ pub fn on_exit(task: &Task, regs: u64, result: i64) {
     if number == NONE {
         count_compat(task, alone);
     } else if number != UNWATCHED {
-        handle(number, task, &call, alone);
+        handle(number, form_of(number), task, &call, alone);
     }
+}
+
+/// [`reported_as`] for any number, apart from its caller as [`decode`] is.
+#[inline(never)]
+fn form_of(number: u64) -> Form {
+    reported_as(number)
 }
 
 /// The number of the call and, in `call`, its arguments. Apart from its caller for the sake of the stack, which is
@@ -323,7 +361,7 @@ fn on_return(number: u64, ctx: &FExitContext) {
     }
     let Some((_, args)) = arch::registers(regs) else { return };
     if handover::claim(&task) {
-        handle(number, &task, &Call { args, result }, false);
+        handle(number, reported_as(number), &task, &Call { args, result }, false);
     }
 }
 
@@ -341,7 +379,7 @@ fn on_compat_return(number: u64, ctx: &FExitContext) {
     if number == NONE {
         count_compat(&task, false);
     } else {
-        handle(number, &task, &Call { args, result }, false);
+        handle(number, reported_as(number), &task, &Call { args, result }, false);
     }
 }
 
@@ -357,7 +395,7 @@ fn count_compat(task: &Task, alone: bool) {
 
 /// The one dispatch of both tiers.
 #[inline(always)]
-fn handle(number: u64, task: &Task, call: &Call, alone: bool) {
+fn handle(number: u64, form: Form, task: &Task, call: &Call, alone: bool) {
     // What is only peeked at is read again later.
     if !acquire(alone) {
         return unreadable(Probe::Busy);
@@ -376,7 +414,6 @@ fn handle(number: u64, task: &Task, call: &Call, alone: bool) {
             payload::on_transfer(task, call, form, direction);
         }
         effect(number, task, call);
-        let form = reported_as(number);
         if form != Form::NOTHING {
             report::on_call(task, call, form);
         }

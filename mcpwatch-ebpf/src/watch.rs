@@ -2,12 +2,12 @@
 //! server's life is missed and descendants are followed without a race.
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use mcpwatch_common::control::{Instance, Probe, Watch, instance_id};
+use mcpwatch_common::control::{Channel, Instance, Probe, Watch, instance_id};
 
 use crate::{
     emit::unreadable,
     kread::{self, Address},
-    maps::{INSTANCES, SCOPE, WATCH, setting},
+    maps::{CHANNELS, INSTANCES, SCOPE, WATCH, setting},
 };
 
 /// The running thread, as far as events name it.
@@ -113,7 +113,28 @@ pub fn found(pid: u32, start_time: u64, stdin_inode: u64, stdout_inode: u64) -> 
         let _ = INSTANCES.remove(id);
         return Founded::Full;
     }
+    for inode in [stdin_inode, stdout_inode] {
+        if inode != 0 {
+            // Full: see the map.
+            let _ = CHANNELS.insert(inode, Channel { instance: id }, 0);
+        }
+    }
     Founded::Yes(id)
+}
+
+/// The other instance whose stdin or stdout this is, and whether it is the stdin.
+#[inline(always)]
+pub fn channel_of_other(task: &Task, inode: u64) -> Option<(u64, bool)> {
+    // SAFETY: the value is copied at once.
+    let Channel { instance: id } = *unsafe { CHANNELS.get(inode) }?;
+    if id == task.instance {
+        return None;
+    }
+    let other = instance(id)?;
+    // SAFETY: a map value that stays valid for the program's run; the fields are plain numbers.
+    let (stdin, stdout) = unsafe { ((*other).stdin_inode, (*other).stdout_inode) };
+    // Inode numbers are used again, and an instance may have been given up as a server.
+    (inode == stdin || inode == stdout).then_some((id, inode == stdin))
 }
 
 /// Whether an executing process is a candidate, and then founds its instance: its stdin and stdout are

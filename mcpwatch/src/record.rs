@@ -45,6 +45,12 @@ pub struct Record {
     /// On `file.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<FileDetail>,
+    /// On `process.privilege`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privilege: Option<PrivilegeDetail>,
+    /// On `process.access`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessDetail>,
     /// On `net.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<NetDetail>,
@@ -91,6 +97,8 @@ impl Record {
             exec: None,
             exit: None,
             file: None,
+            privilege: None,
+            access: None,
             net: None,
             dns: None,
             tls: None,
@@ -163,10 +171,16 @@ names! {
         ProcessExec => "process.exec",
         /// A process ended.
         ProcessExit => "process.exit",
+        /// A process changed what it may do or see, or took hold of the kernel.
+        ProcessPrivilege => "process.privilege",
+        /// A process reached into another.
+        ProcessAccess => "process.access",
         /// A file was opened, or an open failed.
         FileOpen => "file.open",
         /// A file was renamed, linked, removed, made, cut, or given another mode or owner.
         FileChange => "file.change",
+        /// A socket of a family beyond IP and unix was made.
+        NetSocket => "net.socket",
         /// A connection was tried.
         NetConnect => "net.connect",
         /// A datagram was sent to an address.
@@ -430,9 +444,30 @@ pub struct ExecDetail {
     /// The parent's program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_exe: Option<String>,
+    /// The processes above it, from the parent up to process 1, or to the edge of what is watched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<Ancestor>,
+    /// The executed file has no name: `memfd` for one made in memory, `deleted` for one that had a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// The program runs with the rights of another user than who started it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub set_user_id: bool,
     /// A socket stands on stdin or stdout: `stdin`, `stdout`, `both`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_stdio: Option<&'static str>,
+}
+
+/// A process above another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ancestor {
+    /// In the initial pid namespace.
+    pub pid: u32,
+    /// Its `process.entity_id`.
+    pub entity_id: String,
+    /// Its program, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
 }
 
 /// How a process ended.
@@ -502,10 +537,111 @@ pub struct FileTarget {
     pub inner_path: Option<String>,
 }
 
+/// A change of what a process may do or see, or a hold taken of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PrivilegeDetail {
+    /// The name of the system call.
+    pub operation: &'static str,
+    /// `ok`, or the name of the error.
+    pub result: String,
+    /// The user or group ids asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<IdsDetail>,
+    /// How many supplementary groups were set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<u64>,
+    /// The capabilities asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+    /// The namespaces made or entered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<&'static str>,
+    /// The new root directory, the mount point, the module.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The argument that named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argument: Option<String>,
+    /// `path` below the process's own root directory, where chroot(2) has put that elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner_path: Option<String>,
+    /// What is mounted there; where the old root directory goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// `MS_*` of mount(2).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mount_flags: Vec<&'static str>,
+    /// The command of bpf(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+/// User or group ids that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct IdsDetail {
+    /// The real one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real: Option<u32>,
+    /// The effective one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<u32>,
+    /// The saved one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<u32>,
+    /// The one for files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<u32>,
+}
+
+/// Sets of capabilities, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    /// Those in force.
+    pub effective: Vec<&'static str>,
+    /// Those that may be put in force.
+    pub permitted: Vec<&'static str>,
+    /// Those that go to executed programs.
+    pub inheritable: Vec<&'static str>,
+}
+
+/// One process reaching into another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessDetail {
+    /// The name of the system call.
+    pub operation: &'static str,
+    /// The request of ptrace(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The other process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<AccessTarget>,
+    /// Its id in the pid namespace of the process, where nothing more is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_pid: Option<u32>,
+    /// `ok`, or the name of the error.
+    pub result: String,
+}
+
+/// A process that was reached into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessTarget {
+    /// In the initial pid namespace.
+    pub pid: u32,
+    /// Its `process.entity_id`, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entity_id: Option<String>,
+    /// Its program, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Name of the server it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+}
+
 /// A network endpoint and what was done with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NetDetail {
-    /// `inet`, `inet6`, `unix` or `af_N`.
+    /// `inet`, `inet6`, `unix`, `netlink`, `vsock`, `packet`, …, or `af_N`.
     pub family: String,
     /// `tcp`, `udp`, `stream`, `datagram`, …; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -519,6 +655,15 @@ pub struct NetDetail {
     /// Path of a unix socket; an abstract name begins with `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// On netlink: where to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netlink: Option<Netlink>,
+    /// On vsock: where to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<Vsock>,
+    /// On packet sockets: where to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packet: Option<Packet>,
     /// `ok`, `in_progress`, `unknown` or the name of the error.
     pub result: String,
     /// Names the address is known by: in the host's own files, or from its own name servers.
@@ -590,6 +735,33 @@ pub struct TlsDetail {
     /// The name asked for may be an encrypted one, and the one shown stand for many (ECH).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub encrypted_hello: bool,
+}
+
+/// An end of netlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Netlink {
+    /// Its port id: 0 for the kernel.
+    pub port: u32,
+    /// Multicast groups, as bits.
+    pub groups: u32,
+}
+
+/// An end between virtual machines and their host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Vsock {
+    /// The machine: 2 for the host.
+    pub cid: u32,
+    /// Its port.
+    pub port: u32,
+}
+
+/// A network interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Packet {
+    /// Its index.
+    pub interface: i32,
+    /// The kind of frames, `ETH_P_*`.
+    pub ethertype: u16,
 }
 
 /// What was said outside calls.

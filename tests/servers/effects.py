@@ -6,6 +6,9 @@ has no function for are made through libc.
 import ctypes
 import json
 import os
+import socket
+import struct
+import subprocess
 import sys
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -122,7 +125,177 @@ def mounted(path):
     in_child(deed)
 
 
+def as_user(uid, deed):
+    """Does it as somebody who is not root."""
+
+    def work():
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        deed()
+
+    in_child(work)
+
+
+def refused(deed):
+    """What the system has to refuse."""
+
+    def work():
+        try:
+            deed()
+        except OSError:
+            return
+        raise OSError("it was not refused")
+
+    return work
+
+
+def syscall(number, *arguments):
+    """A system call the C library has no function for; numbers from 424 on are the same everywhere."""
+    result = LIBC.syscall(number, *arguments)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def own_mounts(path):
+    libc("unshare", CLONE_NEWNS)
+    libc("mount", "none", "/", None, MS_REC | MS_PRIVATE, None)
+    libc("mount", path, path, None, MS_BIND, None)
+    libc("umount2", path, 2)
+
+
+def set_capabilities(effective):
+    header = struct.pack("Ii", 0x20080522, 0)
+    sets = struct.pack("6I", effective, effective, 0, 0, 0, 0)
+    libc("capset", header, sets)
+
+
+def sleeping(deed):
+    """Does it to a child of its own that waits."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    os.close(reader)
+    try:
+        deed(child)
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+
+
+def attach(pid):
+    LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    libc("ptrace", 16, pid, None, None)
+    os.waitpid(pid, 0)
+    libc("ptrace", 17, pid, None, None)
+
+
+def copy_memory(name, pid):
+    """Eight bytes of its own, which a forked child has at the same place."""
+    buffer = ctypes.create_string_buffer(8)
+    row = struct.pack("QQ", ctypes.addressof(buffer), 8)
+    getattr(LIBC, name).argtypes = [ctypes.c_int, ctypes.c_void_p] + [ctypes.c_ulong] * 1 + [
+        ctypes.c_void_p,
+        ctypes.c_ulong,
+        ctypes.c_ulong,
+    ]
+    libc(name, pid, row, 1, row, 1, 0)
+
+
+def take_descriptor(pid):
+    descriptor = os.pidfd_open(pid)
+    os.close(syscall(438, descriptor, 0, 0))
+    os.close(descriptor)
+
+
+def open_ring():
+    parameters = ctypes.create_string_buffer(120)
+    os.close(syscall(425, 4, parameters))
+
+
+def run_memory(source):
+    """Executes a copy of a program in memory."""
+    file = os.memfd_create("agent")
+    with open(source, "rb") as program:
+        os.write(file, program.read())
+    child = os.fork()
+    if child == 0:
+        os.execve(file, ["agent"], {})
+    os.waitpid(child, 0)
+
+
+def run_deleted(source, path):
+    with open(source, "rb") as program, open(path, "wb") as copy:
+        copy.write(program.read())
+    os.chmod(path, 0o755)
+    child = os.fork()
+    if child == 0:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        os.unlink(path)
+        os.execve(file, ["gone"], {})
+    os.waitpid(child, 0)
+
+
+def make_socket(family, kind, protocol=0):
+    socket.socket(family, kind, protocol).close()
+
+
+def call_machine():
+    with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1)
+        connection.connect((1, 4242))
+
+
+def call_runtime(path):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+
+
+def write_to(path, text):
+    file = os.open(path, os.O_WRONLY)
+    os.write(file, text.encode())
+    os.close(file)
+
+
+def write_memory(pid):
+    os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))
+
+
 TOOLS = {
+    # What it may do and see.
+    "give_up_root": lambda a: as_user(a["uid"], lambda: None),
+    "ask_for_root": lambda a: as_user(a["uid"], refused(lambda: os.setuid(0))),
+    "ask_for_capabilities": lambda a: as_user(a["uid"], refused(lambda: set_capabilities(1 << 21))),
+    "sudo": lambda a: as_user(a["uid"], lambda: subprocess.run([a["program"]], check=True)),
+    "new_namespaces": lambda a: in_child(lambda: libc("unshare", CLONE_NEWNS | 0x4000000)),
+    "enter_namespace": lambda a: in_child(
+        lambda: libc("setns", os.open("/proc/self/ns/uts", os.O_RDONLY), 0x4000000)
+    ),
+    "mount": lambda a: in_child(lambda: own_mounts(a["path"])),
+    "use_bpf": lambda a: refused(lambda: syscall(a["number"], 5, 0, 0))(),
+    "load_module": lambda a: refused(lambda: libc("delete_module", a["name"], 0))(),
+    "open_ring": lambda a: open_ring(),
+    # Other processes.
+    "trace_child": lambda a: sleeping(attach),
+    "read_child": lambda a: sleeping(lambda pid: copy_memory("process_vm_readv", pid)),
+    "write_child": lambda a: sleeping(lambda pid: copy_memory("process_vm_writev", pid)),
+    "take_descriptor": lambda a: sleeping(take_descriptor),
+    "trace": lambda a: in_child(lambda: attach(a["pid"])),
+    "write_memory": lambda a: write_memory(a["pid"]),
+    "write_to": lambda a: write_to(a["path"], a["text"]),
+    # Programs without a name.
+    "run_memory": lambda a: run_memory("/bin/true"),
+    "run_deleted": lambda a: run_deleted("/bin/true", a["path"]),
+    # Sockets of other families.
+    "netlink": lambda a: bool(socket.if_nameindex()) and None,
+    "packet": lambda a: make_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)),
+    "vsock": lambda a: call_machine(),
+    "runtime": lambda a: call_runtime(a["path"]),
+    "pid": lambda a: str(os.getpid()),
     "move": lambda a: os.rename(a["from"], a["to"]),
     "move_at": lambda a: os.rename(
         a["from"], a["to"], src_dir_fd=folder(a["folder"]), dst_dir_fd=folder(a["folder"])
@@ -164,8 +337,7 @@ TOOLS = {
 def call_tool(request):
     params = request["params"]
     try:
-        TOOLS[params["name"]](params.get("arguments") or {})
-        text, failed = "done", False
+        text, failed = TOOLS[params["name"]](params.get("arguments") or {}) or "done", False
     except OSError as error:
         # What the system refuses is an effect too; which one, the test knows.
         text, failed = f"{type(error).__name__}: {error}", False

@@ -1,7 +1,10 @@
 //! The whole set of effects, from the kernel to the record: each system call that changes something is told
 //! with its files, attributed to the call that made it.
 
-use mcpwatch_tests::{Agent, Client, Era, Scene, Sdk, deps, digest, request_id, text};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
+use mcpwatch_tests::{Agent, Client, Era, Scene, Sdk, deps, digest, request_id, said, text};
 use serde_json::{Value, json};
 
 /// One call and the records it must leave, each as a part of it.
@@ -71,7 +74,9 @@ impl Play {
         let result = self.client.call("effects", case.tool, case.arguments.clone());
         let id = request_id(&result).clone();
         let call = self.agent.find(&format!("mcp.call {id}"), |record| {
-            text(record, "type") == "mcp.call" && record["call"]["id"] == id
+            text(record, "type") == "mcp.call"
+                && text(record, "server.name") == "effects"
+                && record["call"]["id"] == id
         });
         let fresh = self.agent.since(before);
         let own: Vec<&Value> = fresh.attributed_to(text(&call, "call.uid")).collect();
@@ -377,4 +382,282 @@ fn paths_cross_bind_mounts_and_overlays() {
             "target": {"path": format!("{path}/merged/above")}}}),
         ],
     )]);
+}
+
+/// A `process.privilege` of a call that does not mention it.
+fn privilege(operation: &str, more: Value) -> Value {
+    let mut privilege = json!({"operation": operation, "result": "ok"});
+    merge(&mut privilege, more);
+    // What a kernel says to what it must refuse differs.
+    if privilege["result"] == "refused" {
+        privilege.as_object_mut().expect("an object").remove("result");
+    }
+    json!({"type": "process.privilege", "privilege": privilege})
+}
+
+fn alert(rule: &str, severity: &str) -> Value {
+    json!({"type": "alert", "alert": {"rule": rule, "severity": severity}})
+}
+
+#[test]
+fn every_change_of_privileges_is_told() {
+    let play = Play::begin();
+    let folder = play.scene.path("mounted");
+    std::fs::create_dir_all(&folder).expect("mkdir");
+    let sudo = play.scene.path("sudo");
+    std::fs::copy("/bin/true", &sudo).expect("a program can be copied");
+    std::fs::set_permissions(&sudo, std::fs::Permissions::from_mode(0o4755)).expect("chmod");
+    let critical = || alert("privilege_change", "critical");
+    let high = || alert("privilege_change", "high");
+    let bpf = if cfg!(target_arch = "x86_64") { 321 } else { 280 };
+    let cases = [
+        case(
+            "give_up_root",
+            json!({"uid": 1234}),
+            &[
+                privilege(
+                    "setresuid",
+                    json!({"ids": {"real": 1234, "effective": 1234, "saved": 1234}}),
+                ),
+                privilege("setresgid", json!({"ids": {"real": 1234}})),
+            ],
+        ),
+        case(
+            "ask_for_root",
+            json!({"uid": 1234}),
+            &[privilege("setuid", json!({"result": "EPERM", "ids": {"effective": 0}}))],
+        ),
+        case(
+            "ask_for_capabilities",
+            json!({"uid": 1234}),
+            &[privilege(
+                "capset",
+                json!({"result": "EPERM", "capabilities": {"effective": ["CAP_SYS_ADMIN"],
+                    "permitted": ["CAP_SYS_ADMIN"], "inheritable": []}}),
+            )],
+        ),
+        case(
+            "sudo",
+            json!({"uid": 1234, "program": sudo}),
+            &[json!({"type": "process.exec", "relation": "requested",
+                "exec": {"path": sudo, "set_user_id": true}})],
+        ),
+        case(
+            "new_namespaces",
+            json!({}),
+            &[privilege("unshare", json!({"namespaces": ["mount", "uts"]})), critical()],
+        ),
+        case(
+            "enter_namespace",
+            json!({}),
+            &[privilege("setns", json!({"namespaces": ["uts"]})), critical()],
+        ),
+        case(
+            "mount",
+            json!({"path": folder}),
+            &[
+                json!({"type": "process.privilege", "relation": "requested",
+                    "privilege": {"operation": "mount", "path": folder, "source": folder,
+                        "mount_flags": ["MS_BIND"], "result": "ok"}}),
+                privilege("umount", json!({"path": folder})),
+                critical(),
+            ],
+        ),
+        case(
+            "use_bpf",
+            json!({"number": bpf}),
+            &[privilege("bpf", json!({"command": "BPF_PROG_LOAD", "result": "refused"})), high()],
+        ),
+        case(
+            "load_module",
+            json!({"name": "no_such_module_of_ours"}),
+            &[privilege(
+                "delete_module",
+                json!({"path": "no_such_module_of_ours", "result": "refused"}),
+            )],
+        ),
+        case(
+            "open_ring",
+            json!({}),
+            &[privilege("io_uring_setup", json!({})), alert("io_uring_use", "medium")],
+        ),
+    ];
+    play.play_all(&cases);
+}
+
+#[test]
+fn a_process_that_gave_up_root_and_asks_for_more_is_an_alert() {
+    let scene = Scene::new();
+    // The program of a server that never was root.
+    let script = scene.script("servers/effects.py");
+    let arguments = [
+        "--reuid=1234",
+        "--regid=1234",
+        "--clear-groups",
+        &*deps().python().to_string_lossy(),
+        &script,
+    ]
+    .map(str::to_owned);
+    let server = json!({"command": "setpriv", "args": arguments});
+    std::fs::set_permissions(scene.home(), std::fs::Permissions::from_mode(0o777)).expect("chmod");
+    let config = scene.config(&[("effects", server)]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["effects"], Era::Handshake);
+    let play = Play { agent, client, scene };
+    let wrong = play.play(&case(
+        "ask_for_root",
+        json!({"uid": 1234}),
+        &[
+            privilege("setuid", json!({"result": "EPERM", "ids": {"effective": 0}})),
+            alert("privilege_change", "high"),
+        ],
+    ));
+    assert!(wrong.is_empty(), "{wrong:?}");
+    play.play_all(&[]);
+}
+
+#[test]
+fn who_reaches_into_another_process_is_told_with_whom() {
+    let play = Play::begin();
+    let access = |operation: &str, more: Value| {
+        let mut access =
+            json!({"operation": operation, "result": "ok", "target": {"server": "effects"}});
+        merge(&mut access, more);
+        json!({"type": "process.access", "access": access})
+    };
+    let critical = || alert("privilege_change", "critical");
+    let cases = [
+        case(
+            "trace_child",
+            json!({}),
+            &[access("ptrace", json!({"request": "PTRACE_ATTACH"})), critical()],
+        ),
+        case("read_child", json!({}), &[access("process_vm_readv", json!({})), critical()]),
+        case("write_child", json!({}), &[access("process_vm_writev", json!({})), critical()]),
+        case("take_descriptor", json!({}), &[access("pidfd_getfd", json!({})), critical()]),
+    ];
+    play.play_all(&cases);
+}
+
+#[test]
+fn who_puts_a_hand_on_another_servers_channel_or_memory_is_caught() {
+    let scene = Scene::new();
+    let script = scene.script("servers/effects.py");
+    let server = json!({"command": deps().python(), "args": [script]});
+    let bank = json!({"command": deps().python(), "args": [server["args"][0], "bank"]});
+    let config = scene.config(&[("effects", server), ("bank", bank)]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["effects", "bank"], Era::Handshake);
+    let result = client.call("bank", "pid", json!({}));
+    let pid: u32 = said(&result).parse().expect("a pid");
+    let play = Play { agent, client, scene };
+    let request = "{\"jsonrpc\": \"2.0\", \"method\": \"notifications/none\"}\n";
+    let caught = |object: Value| {
+        json!({"type": "alert", "server": {"name": "effects"}, "relation": object["relation"],
+            "alert": {"rule": "channel_injection", "severity": "critical"}})
+    };
+    let cases = [
+        case(
+            "write_to",
+            json!({"path": format!("/proc/{pid}/fd/0"), "text": request}),
+            &[caught(json!({"relation": "requested"})), caught(json!({"relation": "covert"}))],
+        ),
+        case(
+            "write_memory",
+            json!({"pid": pid}),
+            &[
+                json!({"type": "file.open", "file": {"path": format!("/proc/{pid}/mem"),
+                    "access": "read_write"}}),
+                caught(json!({"relation": "covert"})),
+            ],
+        ),
+        case(
+            "trace",
+            json!({"pid": pid}),
+            &[
+                json!({"type": "process.access", "relation": "requested", "access": {
+                    "operation": "ptrace", "target": {"pid": pid, "server": "bank"}}}),
+                caught(json!({"relation": "requested"})),
+            ],
+        ),
+    ];
+    let wrong: Vec<String> = cases.iter().flat_map(|case| play.play(case)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    play.agent.find("the other server's channel", |record| {
+        text(record, "type") == "mcp.message"
+            && text(record, "server.name") == "bank"
+            && text(record, "mcp.problem") == "injected"
+    });
+    play.play_all(&[]);
+}
+
+#[test]
+fn programs_without_a_name_are_shown_as_such_with_their_ancestors() {
+    let play = Play::begin();
+    let gone = play.scene.path("gone");
+    let anchor = u64::from(play.scene.anchor_pid());
+    let kind = |kind: &str, path: &str| json!({"type": "process.exec", "relation": "covert", "exec": {"kind": kind, "path": path}});
+    let mut deleted = kind("deleted", &gone);
+    deleted["relation"] = json!("requested");
+    let before = play.agent.count();
+    let wrong: Vec<String> = [
+        case("run_memory", json!({}), &[kind("memfd", "/memfd:agent")]),
+        case("run_deleted", json!({"path": gone}), &[deleted]),
+    ]
+    .iter()
+    .flat_map(|case| play.play(case))
+    .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let records = play.agent.since(before);
+    let exec = records.of("process.exec").next().expect("an exec");
+    let ancestors = exec["exec"]["ancestors"].as_array().expect("ancestors");
+    // The server, the client, and the anchor of the scene, where the scope ends.
+    let pids: Vec<u64> = ancestors.iter().filter_map(|one| one["pid"].as_u64()).collect();
+    assert_eq!(pids.last(), Some(&anchor), "{ancestors:?}");
+    assert!(pids.contains(&u64::from(play.client.pid())), "{ancestors:?}");
+    assert!(text(&ancestors[0], "exe").contains("python"), "{ancestors:?}");
+    play.play_all(&[]);
+}
+
+#[test]
+fn sockets_of_every_family_and_those_of_container_runtimes() {
+    let play = Play::begin();
+    let runtime = play.scene.path("docker.sock");
+    let _listener = UnixListener::bind(&runtime).expect("a socket in the home");
+    let net = |kind: &str, net: Value| json!({"type": kind, "net": net});
+    let cases = [
+        case(
+            "netlink",
+            json!({}),
+            &[
+                net(
+                    "net.socket",
+                    json!({"family": "netlink", "protocol": "route", "result": "ok"}),
+                ),
+                net("net.bind", json!({"family": "netlink", "netlink": {"groups": 0}})),
+            ],
+        ),
+        case(
+            "packet",
+            json!({}),
+            &[net("net.socket", json!({"family": "packet", "protocol": "raw"}))],
+        ),
+        case(
+            "vsock",
+            json!({}),
+            &[net("net.socket", json!({"family": "vsock", "protocol": "stream"}))],
+        ),
+        case(
+            "runtime",
+            json!({"path": runtime}),
+            &[
+                json!({"type": "net.connect", "relation": "requested",
+                    "net": {"family": "unix", "path": runtime}}),
+                alert("privilege_change", "critical"),
+            ],
+        ),
+    ];
+    play.play_all(&cases);
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::Object;
-use crate::event::{Change, Exec, Net, Operation, Place};
+use crate::event::{Change, Exec, Net, Operation, Place, Privilege};
 use crate::host::answers::Answers;
 use crate::session::Call;
 
@@ -30,6 +30,8 @@ pub struct Mentions {
     texts: Vec<String>,
     /// Words that stand where a command stands.
     commands: Vec<String>,
+    /// Whole numbers, as text.
+    numbers: Vec<String>,
 }
 
 /// A word that may name a file.
@@ -65,6 +67,9 @@ impl Mentions {
             (None, Some(text)) => strings.push(text.as_str()),
             (None, None) => {}
         }
+        if let Some(arguments) = &call.arguments {
+            numbers(arguments, 0, &mut mentions.numbers);
+        }
         for text in strings {
             mentions.add(text);
         }
@@ -77,6 +82,9 @@ impl Mentions {
         match object {
             Object::File(open) => self.of_file(&open.path, &open.argument),
             Object::Change(change) => self.of_change(change),
+            Object::Privilege(privilege, program) => self.of_privilege(privilege, program),
+            Object::Process(pid) => self.of_process(pid),
+            Object::Nothing => None,
             Object::Program(exec) => self.of_program(exec),
             Object::Endpoint(net, names, answers) => self.of_endpoint(net, names, answers),
             Object::Name(name) => self.of_name(name),
@@ -200,6 +208,26 @@ impl Mentions {
         of(target)
     }
 
+    /// A path it is about, or the program: who is told to run `mount` is told to mount.
+    fn of_privilege(&self, privilege: &Privilege, program: &str) -> Option<&str> {
+        let of = |place: &Option<Place>| {
+            let place = place.as_ref().filter(|place| place.path.starts_with('/'))?;
+            self.of_file(&place.path, &place.argument)
+        };
+        of(&privilege.place).or_else(|| of(&privilege.source)).or_else(|| {
+            let base = program.rsplit('/').next().filter(|base| !base.is_empty())?;
+            self.commands
+                .iter()
+                .find(|word| word.rsplit('/').next() == Some(base))
+                .map(String::as_str)
+        })
+    }
+
+    fn of_process(&self, pid: u32) -> Option<&str> {
+        let pid = pid.to_string();
+        self.numbers.iter().chain(&self.texts).find(|text| **text == pid).map(String::as_str)
+    }
+
     fn of_file(&self, path: &str, argument: &str) -> Option<&str> {
         self.paths
             .iter()
@@ -300,6 +328,19 @@ fn collect<'a>(value: &'a Value, depth: usize, out: &mut Vec<&'a str>) {
         Value::String(text) => out.push(text),
         Value::Array(items) => items.iter().for_each(|item| collect(item, depth + 1, out)),
         Value::Object(fields) => fields.values().for_each(|item| collect(item, depth + 1, out)),
+        _ => {}
+    }
+}
+
+/// Every whole number of a value.
+fn numbers(value: &Value, depth: usize, out: &mut Vec<String>) {
+    if depth > DEPTH || out.len() >= STRINGS {
+        return;
+    }
+    match value {
+        Value::Number(number) if number.is_u64() => out.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| numbers(item, depth + 1, out)),
+        Value::Object(fields) => fields.values().for_each(|item| numbers(item, depth + 1, out)),
         _ => {}
     }
 }
@@ -513,6 +554,9 @@ mod tests {
             stdin_family: None,
             stdout_family: None,
             cgroup: 0,
+            ancestors: Vec::new(),
+            set_user_id: false,
+            unlinked: false,
             path: path.into(),
             cwd: "/".into(),
             argv: argv.iter().map(ToString::to_string).collect(),
@@ -565,6 +609,7 @@ mod tests {
                 socket_type: 1,
                 protocol: 6,
                 endpoint: Some(endpoint.parse().unwrap()),
+                other: None,
                 unix_path: None,
                 result: None,
             };

@@ -12,7 +12,7 @@ pub mod mentions;
 
 use std::sync::Arc;
 
-use crate::event::{Change, Exec, Net, Open};
+use crate::event::{Change, Exec, Net, Open, Privilege};
 use crate::host::answers::Answers;
 use crate::record::Relation;
 use crate::session::Call;
@@ -60,6 +60,12 @@ pub enum Object<'a> {
     Endpoint(&'a Net, &'a [String], &'a Answers),
     /// A name that is asked for, in lower case.
     Name(&'a str),
+    /// A change of privileges: by the paths in it, or by the program that makes it.
+    Privilege(&'a Privilege, &'a str),
+    /// Another process, by its id.
+    Process(u32),
+    /// What no call can name.
+    Nothing,
 }
 
 /// A call an effect may belong to.

@@ -13,7 +13,7 @@ pub mod rules;
 
 use crate::attribute::Attribution;
 use crate::config;
-use crate::event::{Change, Exec, Net, Open};
+use crate::event::{Access, Change, Direction, Exec, Injection, Net, Open, Privilege};
 use crate::host::answers::Claim;
 use crate::record::{self, AlertEvidence, Process, Relation, Server, Severity, Tags};
 
@@ -30,6 +30,12 @@ pub enum Action<'a> {
     Open(&'a Open),
     /// It changed a file other than by writing to it, or tried to.
     Change(&'a Change),
+    /// It changed what it may do or see, or tried to.
+    Privilege(&'a Privilege),
+    /// It reached into another process, or tried to: [`Effect::reached`].
+    Access(&'a Access),
+    /// It wrote to a channel at whose end it is not: [`Effect::reached`].
+    Injection(&'a Injection),
     /// It used the network.
     Net(&'a Net),
     /// It asked name service.
@@ -45,6 +51,24 @@ pub struct Lookup {
     pub kind: String,
     /// The name server.
     pub resolver: std::net::SocketAddr,
+}
+
+/// What an effect reaches into: a process, or the channel of a server.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The process: of a channel the server's first.
+    pub pid: u32,
+    /// Its program; empty when unknown.
+    pub exe: String,
+    /// Name of the server it belongs to.
+    pub server: Option<String>,
+    /// That is the acting process's own server.
+    pub own: bool,
+    /// It is the acting process itself or descends from it; of a channel: the acting process is of those
+    /// who made it.
+    pub below: bool,
+    /// Which way bytes go on the channel, when it is one.
+    pub channel: Option<Direction>,
 }
 
 /// What the server was given before any call: everything here counts as explained.
@@ -81,6 +105,8 @@ pub struct Effect<'a> {
     pub names: &'a [String],
     /// Names that only somebody else than the host's name servers gave it: they explain nothing.
     pub claims: &'a [Claim],
+    /// What it reaches into, of an access, an injection, and an open that leads there.
+    pub reached: Option<&'a Reached>,
     /// Why it was done.
     pub attribution: &'a Attribution,
     /// The process that serves is not running yet: the launcher is still fetching and installing it.

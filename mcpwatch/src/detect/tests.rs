@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::event::{NetOperation, Operation, Place, ProcessKey};
+use crate::event::{Ids, NetOperation, Operation, Place, ProcessKey};
 use crate::record::Time;
 use crate::session::{Annotations, Call};
 
@@ -21,6 +21,7 @@ pub(crate) struct Scene {
     pub(crate) since_response: Option<u64>,
     pub(crate) roots: Vec<String>,
     pub(crate) claims: Vec<Claim>,
+    pub(crate) reached: Option<Reached>,
     pub(crate) attribution: Attribution,
     pub(crate) given: Given,
 }
@@ -71,6 +72,7 @@ impl Scene {
             since_response: None,
             roots: Vec::new(),
             claims: Vec::new(),
+            reached: None,
             attribution: Attribution {
                 relation,
                 candidates: if in_call { vec![(Arc::new(call), 1.0)] } else { Vec::new() },
@@ -93,6 +95,7 @@ impl Scene {
             since_response: self.since_response,
             roots: &self.roots,
             claims: &self.claims,
+            reached: self.reached.as_ref(),
             attribution: &self.attribution,
             given: &self.given,
         }
@@ -153,6 +156,9 @@ pub(crate) fn exec(path: &str, argv: &[&str]) -> Exec {
         stdin_family: None,
         stdout_family: None,
         cgroup: 1,
+        ancestors: Vec::new(),
+        set_user_id: false,
+        unlinked: false,
         path: path.into(),
         cwd: "/".into(),
         argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
@@ -188,6 +194,22 @@ pub(crate) fn change(operation: Operation, path: &str) -> Change {
     }
 }
 
+/// A change of privileges that worked and says nothing more.
+pub(crate) fn privilege(operation: Operation) -> Privilege {
+    Privilege {
+        operation,
+        ids: Ids::default(),
+        groups: None,
+        capabilities: None,
+        namespaces: 0,
+        place: None,
+        source: None,
+        mount_flags: 0,
+        command: None,
+        result: Ok(0),
+    }
+}
+
 /// A change of two files that worked.
 pub(crate) fn change_of_two(operation: Operation, path: &str, target: &str) -> Change {
     Change { target: Some(change(operation, target).file), ..change(operation, path) }
@@ -211,6 +233,7 @@ pub(crate) fn net(operation: NetOperation, socket_type: i32, endpoint: &str) -> 
         socket_type: u16::try_from(socket_type).unwrap(),
         protocol: 0,
         endpoint: Some(endpoint),
+        other: None,
         unix_path: None,
         result: Some(Ok(0)),
     }
@@ -239,15 +262,18 @@ fn ids_are_the_contract() {
         [
             "annotation_lie",
             "background_activity",
+            "channel_injection",
             "dns_tunnel",
             "download_exec",
             "internal_probe",
+            "io_uring_use",
             "mcp_config_read",
             "mcp_config_write",
             "metadata_access",
             "outlives_call",
             "path_escape",
             "persistence_write",
+            "privilege_change",
             "reverse_shell",
             "sensitive_file_read",
             "shell_spawn",

@@ -7,12 +7,14 @@ use mcpwatch_common::event as wire;
 use wire::{Header, Kind};
 
 mod paths;
+mod reported;
 
 use paths::{from_base, path_text, split_at_root};
+use reported::Reported;
 
 use super::{
-    Change, Direction, Event, EventKind, Exec, Exit, Fork, Net, NetOperation, Open, Operation,
-    Packet, Payload, ProcessKey,
+    Direction, Event, EventKind, Exec, Exit, Fork, Injection, Net, NetOperation, Open,
+    OtherEndpoint, Packet, Payload, ProcessKey,
 };
 
 pub use paths::{join, text};
@@ -114,8 +116,9 @@ fn decode(header: &Header, body: &[u8]) -> Result<Event, DecodeError> {
             })
         }
         Kind::Exec => {
-            let (exec, tail) = read::<wire::Exec>(body)?;
-            EventKind::Exec(Box::new(decode_exec(&exec, tail).ok_or_else(parts)?))
+            let (exec, rest) = read::<wire::Exec>(body)?;
+            let (ancestors, tail) = read::<[wire::Ancestor; wire::ANCESTORS]>(rest)?;
+            EventKind::Exec(Box::new(decode_exec(&exec, &ancestors, tail).ok_or_else(parts)?))
         }
         Kind::Exit => {
             let (exit, _) = read::<wire::Exit>(body)?;
@@ -131,11 +134,25 @@ fn decode(header: &Header, body: &[u8]) -> Result<Event, DecodeError> {
             EventKind::Open(Box::new(decode_open(header, &open, tail).ok_or_else(parts)?))
         }
         Kind::Change => {
-            let (call, tail) = read::<wire::Syscall>(body)?;
-            let operation = Operation::from_u16(call.operation)
-                .ok_or(DecodeError::Operation { found: call.operation })?;
-            let change = decode_change(header, operation, &call, tail).ok_or_else(parts)?;
-            EventKind::Change(Box::new(change))
+            let call = Reported::of(header, body)?.ok_or_else(parts)?;
+            EventKind::Change(Box::new(call.change()))
+        }
+        Kind::Privilege => {
+            let call = Reported::of(header, body)?.ok_or_else(parts)?;
+            EventKind::Privilege(Box::new(call.privilege()))
+        }
+        Kind::Access => EventKind::Access(Reported::of(header, body)?.ok_or_else(parts)?.access()),
+        Kind::Socket => {
+            let call = Reported::of(header, body)?.ok_or_else(parts)?;
+            EventKind::Net(Box::new(call.socket()))
+        }
+        Kind::Injection => {
+            let (injection, _) = read::<wire::Injection>(body)?;
+            EventKind::Injection(Injection {
+                bytes: u64::try_from(header.result).unwrap_or(0),
+                victim: injection.victim,
+                direction: direction(injection.direction).ok_or_else(parts)?,
+            })
         }
         Kind::Connect => decode_net(header, body, NetOperation::Connect, parts)?,
         Kind::Send => decode_net(header, body, NetOperation::Send, parts)?,
@@ -147,22 +164,12 @@ fn decode(header: &Header, body: &[u8]) -> Result<Event, DecodeError> {
         Kind::Payload => {
             let (payload, tail) = read::<wire::Payload>(body)?;
             let data = tail.get(..payload.data_len as usize).ok_or_else(parts)?;
-            let said = |direction| {
-                EventKind::Payload(Payload {
-                    direction,
-                    offset: payload.offset,
-                    data: data.to_vec(),
-                    last: payload.last != 0,
-                })
-            };
-            match payload.direction {
-                wire::DIRECTION_IN => said(Direction::ClientToServer),
-                wire::DIRECTION_OUT => said(Direction::ServerToClient),
-                wire::DIRECTION_INJECTED => {
-                    EventKind::Injection { bytes: u64::try_from(header.result).unwrap_or(0) }
-                }
-                _ => return Err(parts()),
-            }
+            EventKind::Payload(Payload {
+                direction: direction(payload.direction).ok_or_else(parts)?,
+                offset: payload.offset,
+                data: data.to_vec(),
+                last: payload.last != 0,
+            })
         }
     };
     Ok(Event {
@@ -197,7 +204,7 @@ fn take<'a>(tail: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     Some(part)
 }
 
-fn decode_exec(exec: &wire::Exec, mut tail: &[u8]) -> Option<Exec> {
+fn decode_exec(exec: &wire::Exec, ancestors: &[wire::Ancestor], mut tail: &[u8]) -> Option<Exec> {
     let path = take(&mut tail, exec.path_len.into())?;
     let cwd = take(&mut tail, exec.cwd_len.into())?;
     let argv = take(&mut tail, exec.argv_len as usize)?;
@@ -214,7 +221,13 @@ fn decode_exec(exec: &wire::Exec, mut tail: &[u8]) -> Option<Exec> {
         stdout_inode: inode(exec.stdout_inode),
         stdin_family: (exec.stdin_family != 0).then_some(exec.stdin_family),
         stdout_family: (exec.stdout_family != 0).then_some(exec.stdout_family),
-        // The wire does not carry them yet.
+        ancestors: ancestors
+            .iter()
+            .take(exec.ancestors.into())
+            .map(|one| key(one.pid, one.start_time))
+            .collect(),
+        set_user_id: exec.flags & wire::EXEC_SET_USER_ID != 0,
+        unlinked: exec.flags & wire::EXEC_UNLINKED != 0,
         cgroup: exec.cgroup,
         path: path_text(path, true),
         cwd: path_text(cwd, true),
@@ -264,58 +277,17 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
     })
 }
 
+const fn direction(number: u32) -> Option<Direction> {
+    match number {
+        wire::DIRECTION_IN => Some(Direction::ClientToServer),
+        wire::DIRECTION_OUT => Some(Direction::ServerToClient),
+        _ => None,
+    }
+}
+
 /// The error number in the result of a system call that failed.
 fn errno(result: i64) -> i32 {
     i32::try_from(result.saturating_neg()).unwrap_or(i32::MAX)
-}
-
-fn decode_change(
-    header: &Header,
-    operation: Operation,
-    call: &wire::Syscall,
-    mut tail: &[u8],
-) -> Option<Change> {
-    let mut file = paths::place(call.first, &mut tail)?;
-    let second = paths::place(call.second, &mut tail)?;
-    let [first_value, second_value, ..] = call.values;
-    // Arguments of 32 bits stand in registers of 64, whose upper half means nothing.
-    #[expect(clippy::cast_possible_truncation, reason = "the arguments are of 32 bits")]
-    let narrow = |value: u64| value as u32;
-    let mut operation = operation;
-    let (mut target, mut mode, mut owner, mut size) = (None, None, (None, None), None);
-    match operation {
-        Operation::Rename | Operation::Link => target = Some(second),
-        Operation::Symlink => {
-            // The text of the link, read from where the link lies.
-            let mut meant = std::mem::replace(&mut file, second);
-            if !meant.argument.starts_with('/') {
-                let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-                meant.path = join(folder, &meant.argument);
-            }
-            target = Some(meant);
-        }
-        Operation::Unlink => {
-            if narrow(first_value).cast_signed() & libc::AT_REMOVEDIR != 0 {
-                operation = Operation::RemoveDirectory;
-            }
-        }
-        Operation::Chmod | Operation::MakeDirectory | Operation::MakeNode => {
-            mode = Some(narrow(first_value));
-        }
-        Operation::Chown => {
-            let id = |value| Some(narrow(value)).filter(|id| *id != u32::MAX);
-            owner = (id(first_value), id(second_value));
-        }
-        Operation::Truncate => size = Some(first_value),
-        Operation::MemfdCreate => {
-            // As the kernel names it, see `memfd_create(2)`.
-            file.path = format!("/memfd:{}", file.argument);
-            file.unlinked = true;
-        }
-        Operation::RemoveDirectory => {}
-    }
-    let result = if header.result < 0 { Err(errno(header.result)) } else { Ok(()) };
-    Some(Change { operation, file, target, mode, owner, size, result })
 }
 
 fn decode_net(
@@ -333,6 +305,7 @@ fn decode_net(
         socket_type: net.socket_type,
         protocol: net.protocol,
         endpoint: endpoint(net.family, net.address, net.port),
+        other: other_endpoint(&net),
         unix_path: (i32::from(net.family) == libc::AF_UNIX).then(|| unix_path(unix)),
         result: (net.has_result != 0).then_some(result),
     })))
@@ -363,6 +336,27 @@ fn endpoint(family: u16, address: [u8; 16], port: u16) -> Option<SocketAddr> {
         _ => return None,
     };
     Some(SocketAddr::new(address, port))
+}
+
+/// The addresses of `struct sockaddr_nl`, `sockaddr_vm` and `sockaddr_ll`, family included.
+fn other_endpoint(net: &wire::Net) -> Option<OtherEndpoint> {
+    let (words, _) = net.address.as_chunks::<4>();
+    let [[_, _, high, low], second, third, _] = *words else { return None };
+    match i32::from(net.family) {
+        libc::AF_NETLINK => Some(OtherEndpoint::Netlink {
+            port: u32::from_ne_bytes(second),
+            groups: u32::from_ne_bytes(third),
+        }),
+        libc::AF_VSOCK => Some(OtherEndpoint::Vsock {
+            port: u32::from_ne_bytes(second),
+            cid: u32::from_ne_bytes(third),
+        }),
+        libc::AF_PACKET => Some(OtherEndpoint::Packet {
+            ethertype: u16::from_be_bytes([high, low]),
+            interface: i32::from_ne_bytes(second),
+        }),
+        _ => None,
+    }
 }
 
 /// A `sun_path`: terminated, or abstract with a leading NUL (shown as `@`); see `unix(7)`.

@@ -53,11 +53,12 @@ pub enum EventKind {
     Tls(Box<Packet>),
     /// Bytes on a protocol channel.
     Payload(Payload),
-    /// A process of the server wrote to the server's own stdin.
-    Injection {
-        /// How many bytes.
-        bytes: u64,
-    },
+    /// A change of what the process may do or see.
+    Privilege(Box<Privilege>),
+    /// The process reached into another.
+    Access(Access),
+    /// The process wrote to a channel at whose end it is not.
+    Injection(Injection),
 }
 
 /// A new process.
@@ -94,6 +95,12 @@ pub struct Exec {
     pub stdout_family: Option<u16>,
     /// Id of the cgroup in the v2 hierarchy.
     pub cgroup: u64,
+    /// The processes above it, from the parent up to process 1 or to the edge of what is watched; at most 32.
+    pub ancestors: Vec<ProcessKey>,
+    /// It runs with the rights of another user than who started it.
+    pub set_user_id: bool,
+    /// The executed file has no name any more, or never had one.
+    pub unlinked: bool,
     /// Resolved path of the executed file.
     pub path: String,
     /// Working directory.
@@ -206,9 +213,88 @@ impl Change {
     }
 }
 
+/// A change of what a process may do or see, or a hold taken of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privilege {
+    /// What was done.
+    pub operation: Operation,
+    /// The user or group ids asked for.
+    pub ids: Ids,
+    /// How many supplementary groups were set.
+    pub groups: Option<u64>,
+    /// The effective, permitted and inheritable capabilities asked for, as bits.
+    pub capabilities: Option<[u64; 3]>,
+    /// `CLONE_NEW*` of the namespaces made or entered.
+    pub namespaces: u64,
+    /// What it is about: the new root, the mount point, the module.
+    pub place: Option<Place>,
+    /// What is mounted there; where the old root goes.
+    pub source: Option<Place>,
+    /// `MS_*` of mount(2).
+    pub mount_flags: u64,
+    /// The command of bpf(2).
+    pub command: Option<u32>,
+    /// What the system call returned, or the error number.
+    pub result: Result<i64, i32>,
+}
+
+/// User or group ids that were asked for; `None` where they stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// The real one.
+    pub real: Option<u32>,
+    /// The effective one.
+    pub effective: Option<u32>,
+    /// The saved one.
+    pub saved: Option<u32>,
+    /// The one for files.
+    pub filesystem: Option<u32>,
+}
+
+impl Ids {
+    /// None was asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// All that were asked for.
+    pub fn all(&self) -> impl Iterator<Item = u32> {
+        [self.real, self.effective, self.saved, self.filesystem].into_iter().flatten()
+    }
+}
+
+/// One process reaching into another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// How.
+    pub operation: Operation,
+    /// The request of ptrace(2).
+    pub request: Option<u32>,
+    /// The other process, by its id in the initial pid namespace.
+    pub target: Option<u32>,
+    /// The same where it is known by an id of another namespace only.
+    pub namespace_target: Option<u32>,
+    /// The error number, when it failed.
+    pub result: Result<(), i32>,
+}
+
+/// Bytes written to a channel by a process that is not at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injection {
+    /// How many.
+    pub bytes: u64,
+    /// The instance whose channel it is.
+    pub victim: u64,
+    /// Which way they look as if they went.
+    pub direction: Direction,
+}
+
 /// What was done with the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetOperation {
+    /// socket(2), of a family beyond IP and unix.
+    Socket,
     /// connect(2).
     Connect,
     /// A datagram to an address.
@@ -219,6 +305,32 @@ pub enum NetOperation {
     Listen,
     /// accept(2).
     Accept,
+}
+
+/// An address of a family beyond IP and unix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherEndpoint {
+    /// A part of the kernel, or another process.
+    Netlink {
+        /// The port id: 0 for the kernel.
+        port: u32,
+        /// Multicast groups, as bits.
+        groups: u32,
+    },
+    /// A virtual machine or its host.
+    Vsock {
+        /// The machine.
+        cid: u32,
+        /// Its port.
+        port: u32,
+    },
+    /// A network interface, whole frames.
+    Packet {
+        /// Its index.
+        interface: i32,
+        /// The kind of frames, `ETH_P_*`.
+        ethertype: u16,
+    },
 }
 
 /// A use of the network.
@@ -234,6 +346,8 @@ pub struct Net {
     pub protocol: u16,
     /// The IP address and port, for IPv4 and IPv6. IPv4-mapped addresses are given as IPv4.
     pub endpoint: Option<std::net::SocketAddr>,
+    /// Where to, of families beyond IP and unix.
+    pub other: Option<OtherEndpoint>,
     /// The unix path; abstract names begin with `@`.
     pub unix_path: Option<String>,
     /// Result of the system call, or the error number; `None` when nobody will say.

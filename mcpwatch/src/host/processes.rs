@@ -11,6 +11,9 @@ use crate::record::Process;
 /// Most ended processes that are remembered for the sake of their children's ancestry.
 const ENDED: usize = 4_096;
 
+/// Most ancestors that are followed: a bound against a ring, which only a made-up recording can hold.
+const ANCESTRY: usize = 64;
+
 /// One process.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -32,6 +35,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Processes {
     entries: HashMap<ProcessKey, Entry>,
+    /// The latest process of each id.
+    latest: HashMap<u32, ProcessKey>,
     ended: VecDeque<ProcessKey>,
     capacity: usize,
     refused: u64,
@@ -41,7 +46,13 @@ impl Processes {
     /// A table of at most `capacity` processes.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::new(), ended: VecDeque::new(), capacity, refused: 0 }
+        Self {
+            entries: HashMap::new(),
+            latest: HashMap::new(),
+            ended: VecDeque::new(),
+            capacity,
+            refused: 0,
+        }
     }
 
     /// Adds or replaces a process. A full table refuses, and counts, processes that belong to no instance;
@@ -54,7 +65,28 @@ impl Processes {
             }
             self.forget_oldest();
         }
+        let latest = self.latest.entry(key.pid).or_insert(key);
+        *latest = (*latest).max(key);
         self.entries.insert(key, entry);
+    }
+
+    /// The living process with this id, if it is known.
+    #[must_use]
+    pub fn living(&self, pid: u32) -> Option<(ProcessKey, &Entry)> {
+        let key = *self.latest.get(&pid)?;
+        self.entries.get(&key).filter(|entry| !entry.ended).map(|entry| (key, entry))
+    }
+
+    /// The process itself and its ancestors, as far as they are known.
+    pub fn ancestry(&self, key: ProcessKey) -> impl Iterator<Item = (ProcessKey, &Entry)> {
+        let mut next = Some(key);
+        std::iter::from_fn(move || {
+            let key = next?;
+            let entry = self.entries.get(&key)?;
+            next = entry.parent.filter(|parent| *parent != key);
+            Some((key, entry))
+        })
+        .take(ANCESTRY)
     }
 
     /// The process, if it is known.
@@ -91,6 +123,9 @@ impl Processes {
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.ended.pop_front() {
             self.entries.remove(&oldest);
+            if self.latest.get(&oldest.pid) == Some(&oldest) {
+                self.latest.remove(&oldest.pid);
+            }
         }
     }
 

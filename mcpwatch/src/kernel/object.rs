@@ -7,7 +7,7 @@ use aya::maps::{HashMap, MapData, PerCpuArray};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use mcpwatch_common::control::{CALL_SLOTS, Counters, Instance, Probe, Settings, Watch};
+use mcpwatch_common::control::{CALL_SLOTS, Channel, Counters, Instance, Probe, Settings, Watch};
 
 use super::hooks::{self, Flow, HOOKS, Hook, Point, SYS_EXIT, Tier, Way, When};
 use super::ring::Ring;
@@ -43,6 +43,7 @@ pub struct Object {
     ebpf: Ebpf,
     watch: HashMap<MapData, u32, [u64; 2]>,
     instances: HashMap<MapData, u64, [u64; 4]>,
+    channels: HashMap<MapData, u64, [u64; 1]>,
     counters: PerCpuArray<MapData, [u64; 6]>,
     states: BTreeMap<&'static str, State>,
     cgroup: Option<File>,
@@ -96,6 +97,7 @@ impl Object {
         let mut object = Self {
             watch: take(&mut ebpf, "WATCH")?,
             instances: take(&mut ebpf, "INSTANCES")?,
+            channels: take(&mut ebpf, "CHANNELS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             states: BTreeMap::new(),
             cgroup: cgroup2_root(),
@@ -311,6 +313,13 @@ impl Object {
 
     /// Makes an instance, so that processes can be added to it.
     pub fn add_instance(&mut self, id: u64, instance: Instance) -> Result<(), KernelError> {
+        for inode in [instance.stdin_inode, instance.stdout_inode] {
+            if inode != 0 {
+                self.channels
+                    .insert(inode, bytemuck::cast::<Channel, [u64; 1]>(Channel { instance: id }), 0)
+                    .map_err(|error| map_error("CHANNELS", &error))?;
+            }
+        }
         self.instances
             .insert(id, bytemuck::cast::<Instance, [u64; 4]>(instance), 0)
             .map_err(|error| map_error("INSTANCES", &error))

@@ -44,6 +44,13 @@ const FIELDS: &[Field] = fields! {
     task_signal: "task_struct" "signal";
     task_exit_code: "task_struct" "exit_code";
     task_thread_status: "task_struct" "thread_info.status";
+    task_thread_pid: "task_struct" "thread_pid";
+    task_cred: "task_struct" "cred";
+    cred_uid: "cred" "uid";
+    cred_euid: "cred" "euid";
+    pid_level: "pid" "level";
+    // The first of them is the number in the initial namespace.
+    pid_numbers: "pid" "numbers";
     signal_live: "signal_struct" "live";
     mm_arg_start: "mm_struct" "arg_start";
     mm_arg_end: "mm_struct" "arg_end";
@@ -69,6 +76,7 @@ const FIELDS: &[Field] = fields! {
     inode_number: "inode" "i_ino";
     inode_mode: "inode" "i_mode";
     inode_links: "inode" "i_nlink";
+    inode_private: "inode" "i_private";
     inode_superblock: "inode" "i_sb";
     superblock_device: "super_block" "s_dev";
     files_fdtable: "files_struct" "fdt";

@@ -41,9 +41,13 @@ const fn class_of(kind: RecordType) -> Class {
     match kind {
         RecordType::ProcessExec => class(1007, 1, "Launch"),
         RecordType::ProcessExit => class(1007, 2, "Terminate"),
+        // Which one, the operation says: see `privilege_activity`.
+        RecordType::ProcessPrivilege => class(1007, OTHER, "Privilege"),
+        RecordType::ProcessAccess => class(1007, 4, "Inject"),
         RecordType::FileOpen => class(1001, 14, "Open"),
         // Which one, the operation says: see `change_activity`.
         RecordType::FileChange => class(1001, OTHER, "Change"),
+        RecordType::NetSocket => class(4001, OTHER, "Socket"),
         RecordType::NetConnect => class(4001, 1, "Open"),
         RecordType::NetAccept => class(4001, OTHER, "Accept"),
         RecordType::NetSend | RecordType::NetTls => class(4001, 6, "Traffic"),
@@ -77,16 +81,30 @@ fn change_activity(operation: &'static str) -> Class {
     }
 }
 
+/// The activity of a `process.privilege`.
+const fn privilege_activity(of_ids: bool) -> Class {
+    if of_ids { class(1007, 5, "Set User ID") } else { class(1007, OTHER, "Privilege") }
+}
+
+fn class_of_record(record: &Record) -> Class {
+    match (record.kind, &record.file, &record.privilege, &record.access) {
+        (RecordType::FileChange, Some(file), ..) => {
+            change_activity(file.operation.unwrap_or("change"))
+        }
+        (RecordType::ProcessPrivilege, _, Some(privilege), _) => {
+            privilege_activity(privilege.ids.is_some())
+        }
+        (RecordType::ProcessAccess, .., Some(access)) if access.operation == "process_vm_readv" => {
+            class(1007, 3, "Open")
+        }
+        (kind, ..) => class_of(kind),
+    }
+}
+
 /// The OCSF event of a record.
 #[must_use]
 pub fn event(record: &Record) -> Value {
-    let class = record.file.as_ref().and_then(|file| file.operation).map_or_else(
-        || class_of(record.kind),
-        |operation| match record.kind {
-            RecordType::FileChange => change_activity(operation),
-            kind => class_of(kind),
-        },
-    );
+    let class = class_of_record(record);
     let severity = record.alert.as_ref().map_or(Severity::Info, |alert| alert.severity);
     let (severity_id, severity_name) = severity_of(severity);
     let mut event = object(json!({
@@ -123,9 +141,13 @@ pub fn event(record: &Record) -> Value {
         event.insert("actor".to_owned(), json!({ "process": actor }));
     }
     let own = match record.kind {
-        RecordType::ProcessExec | RecordType::ProcessExit => process_activity(record),
+        RecordType::ProcessExec | RecordType::ProcessExit | RecordType::ProcessPrivilege => {
+            process_activity(record)
+        }
+        RecordType::ProcessAccess => access_activity(record),
         RecordType::FileOpen | RecordType::FileChange => file_activity(record),
-        RecordType::NetConnect
+        RecordType::NetSocket
+        | RecordType::NetConnect
         | RecordType::NetSend
         | RecordType::NetBind
         | RecordType::NetListen
@@ -183,6 +205,8 @@ fn add_status(record: &Record, event: &mut Map<String, Value>) {
         .as_ref()
         .map(|file| file.result.as_str())
         .or_else(|| record.net.as_ref().map(|net| net.result.as_str()))
+        .or_else(|| record.privilege.as_ref().map(|privilege| privilege.result.as_str()))
+        .or_else(|| record.access.as_ref().map(|access| access.result.as_str()))
         .or_else(|| Some(record.call.as_ref()?.outcome.as_ref()?.status.name()));
     let (id, name) = match result {
         Some("ok") => (1, "Success"),
@@ -254,6 +278,17 @@ fn process_activity(record: &Record) -> Value {
         "process": process,
         "exit_code": record.exit.and_then(|exit| exit.code.or(exit.signal.map(|signal| 128 + signal))),
     })
+}
+
+/// The process is the one that was reached into; who did it is the actor.
+fn access_activity(record: &Record) -> Value {
+    let Some(target) = record.access.as_ref().and_then(|access| access.target.as_ref()) else {
+        return json!({ "process": {} });
+    };
+    let file = target.exe.as_deref().map(file_object);
+    let mut process = object(json!({ "pid": target.pid, "uid": target.entity_id, "file": file }));
+    without_nulls(&mut process);
+    json!({ "process": process })
 }
 
 fn file_activity(record: &Record) -> Value {
@@ -405,6 +440,8 @@ fn unmapped(record: &Record) -> Value {
         "file": record.file,
         "dns": record.dns,
         "tls": record.tls,
+        "privilege": record.privilege,
+        "access": record.access,
         "tags": record.alert.as_ref().map(|alert| json!(alert.tags)),
     }));
     unmapped.retain(|_, value| !value.is_null());

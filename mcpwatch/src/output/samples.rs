@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::record::{
-    Alert, AlertEvidence, Call, CallError, CallOutcome, CallStatus, Candidate, ClaimedName,
-    Container, DnsAnswer, DnsDetail, Evidence, EvidenceKind, ExecDetail, ExitDetail, FileDetail,
-    FileTarget, Hook, Host, Loss, McpDetail, NetDetail, Party, ProbeCounters, Process, Record,
-    RecordType, Relation, SCHEMA, Server, Severity, Status, Tags, Time, TlsDetail,
+    AccessDetail, AccessTarget, Alert, AlertEvidence, Ancestor, Call, CallError, CallOutcome,
+    CallStatus, Candidate, Capabilities, ClaimedName, Container, DnsAnswer, DnsDetail, Evidence,
+    EvidenceKind, ExecDetail, ExitDetail, FileDetail, FileTarget, Hook, Host, IdsDetail, Loss,
+    McpDetail, NetDetail, Netlink, Packet, Party, PrivilegeDetail, ProbeCounters, Process, Record,
+    RecordType, Relation, SCHEMA, Server, Severity, Status, Tags, Time, TlsDetail, Vsock,
 };
 
 /// 2026-03-04T05:06:07.089010011Z.
@@ -117,6 +118,8 @@ fn effect(kind: RecordType) -> Record {
         exec: None,
         exit: None,
         file: None,
+        privilege: None,
+        access: None,
         net: None,
         dns: None,
         tls: None,
@@ -155,6 +158,54 @@ pub fn open(path: &str) -> Record {
     }
 }
 
+/// With every field a change of privileges can have, though no system call has them all.
+pub fn privilege() -> Record {
+    Record {
+        privilege: Some(PrivilegeDetail {
+            operation: "mount",
+            result: "EPERM".to_owned(),
+            ids: Some(IdsDetail {
+                real: Some(0),
+                effective: Some(0),
+                saved: Some(0),
+                filesystem: Some(0),
+            }),
+            groups: Some(2),
+            capabilities: Some(Capabilities {
+                effective: vec!["CAP_SYS_ADMIN"],
+                permitted: vec!["CAP_SYS_ADMIN"],
+                inheritable: vec!["CAP_NET_RAW"],
+            }),
+            namespaces: vec!["user", "mount"],
+            path: Some("/mnt".to_owned()),
+            argument: Some("../mnt".to_owned()),
+            inner_path: Some("/mnt".to_owned()),
+            source: Some("/dev/sda1".to_owned()),
+            mount_flags: vec!["MS_RDONLY"],
+            command: Some("BPF_PROG_LOAD".to_owned()),
+        }),
+        ..effect(RecordType::ProcessPrivilege)
+    }
+}
+
+pub fn access() -> Record {
+    Record {
+        access: Some(AccessDetail {
+            operation: "ptrace",
+            request: Some("PTRACE_ATTACH".to_owned()),
+            target: Some(AccessTarget {
+                pid: 4300,
+                entity_id: Some("4300-1a2d".to_owned()),
+                exe: Some("/usr/bin/python3.13".to_owned()),
+                server: Some("bank".to_owned()),
+            }),
+            namespace_pid: Some(7),
+            result: "ok".to_owned(),
+        }),
+        ..effect(RecordType::ProcessAccess)
+    }
+}
+
 /// With every field a change can have, though no system call has them all.
 pub fn change() -> Record {
     Record {
@@ -190,6 +241,9 @@ fn net(kind: RecordType) -> Record {
             address: Some([203, 0, 113, 7].into()),
             port: Some(443),
             path: Some("@bus".to_owned()),
+            netlink: Some(Netlink { port: 0, groups: 1 }),
+            vsock: Some(Vsock { cid: 2, port: 1024 }),
+            packet: Some(Packet { interface: 2, ethertype: 3 }),
             result: "in_progress".to_owned(),
             names: vec!["collect.example".to_owned()],
             claimed_names: vec![ClaimedName {
@@ -246,6 +300,23 @@ pub fn alert() -> Record {
     }
 }
 
+fn exec() -> ExecDetail {
+    ExecDetail {
+        path: "/bin/sh".to_owned(),
+        argv: vec!["sh".to_owned(), "-c".to_owned(), "id; uname".to_owned()],
+        cwd: "/home/ada".to_owned(),
+        parent_exe: Some("/usr/bin/node".to_owned()),
+        ancestors: vec![Ancestor {
+            pid: 1,
+            entity_id: "1-1".to_owned(),
+            exe: Some("/usr/lib/systemd/systemd".to_owned()),
+        }],
+        kind: Some("memfd"),
+        set_user_id: true,
+        socket_stdio: Some("both"),
+    }
+}
+
 pub fn of_type(kind: RecordType) -> Record {
     match kind {
         RecordType::ServerDiscovered => Record { process: Some(process()), ..of_server(kind) },
@@ -258,22 +329,16 @@ pub fn of_type(kind: RecordType) -> Record {
         RecordType::McpCall => {
             Record { call: Some(ended_call(CallStatus::ToolError)), ..of_server(kind) }
         }
-        RecordType::ProcessExec => Record {
-            exec: Some(ExecDetail {
-                path: "/bin/sh".to_owned(),
-                argv: vec!["sh".to_owned(), "-c".to_owned(), "id; uname".to_owned()],
-                cwd: "/home/ada".to_owned(),
-                parent_exe: Some("/usr/bin/node".to_owned()),
-                socket_stdio: Some("both"),
-            }),
-            ..effect(kind)
-        },
+        RecordType::ProcessExec => Record { exec: Some(exec()), ..effect(kind) },
         RecordType::ProcessExit => {
             Record { exit: Some(ExitDetail { code: Some(0), signal: Some(15) }), ..effect(kind) }
         }
+        RecordType::ProcessPrivilege => privilege(),
+        RecordType::ProcessAccess => access(),
         RecordType::FileOpen => open("/home/ada/.ssh/id_rsa"),
         RecordType::FileChange => change(),
-        RecordType::NetConnect
+        RecordType::NetSocket
+        | RecordType::NetConnect
         | RecordType::NetSend
         | RecordType::NetBind
         | RecordType::NetListen

@@ -95,6 +95,8 @@ impl Serialize for Line<'_> {
             exec,
             exit,
             file,
+            privilege,
+            access,
             net,
             dns,
             tls,
@@ -122,6 +124,8 @@ impl Serialize for Line<'_> {
         put(&mut map, "exec", exec.as_ref())?;
         put(&mut map, "exit", exit.as_ref())?;
         put(&mut map, "file", file.as_ref())?;
+        put(&mut map, "privilege", privilege.as_ref())?;
+        put(&mut map, "access", access.as_ref())?;
         put(&mut map, "net", net.as_ref())?;
         put(&mut map, "dns", dns.as_ref())?;
         put(&mut map, "tls", tls.as_ref())?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Sniff;
-use crate::event::{Event, EventKind, NetOperation};
+use crate::event::{Direction, Event, EventKind, NetOperation};
 
 use super::instance::{Instance, OwnedProgram, Role};
 use super::naming::PATIENCE;
@@ -63,8 +63,9 @@ impl Pipeline {
                 }
                 true
             }
-            EventKind::Injection { .. } => {
-                instance.tampered = true;
+            EventKind::Injection(injection) => {
+                instance.tampered |=
+                    injection.victim == id && injection.direction == Direction::ClientToServer;
                 held.push(event.clone());
                 true
             }
@@ -101,6 +102,8 @@ impl Pipeline {
             EventKind::Open(_)
             | EventKind::Change(_)
             | EventKind::Net(_)
+            | EventKind::Privilege(_)
+            | EventKind::Access(_)
             | EventKind::Dns(_)
             | EventKind::Tls(_) => {
                 held.push(event.clone());

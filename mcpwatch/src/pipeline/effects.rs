@@ -6,22 +6,21 @@ use crate::attribute::{Attribution, Circumstances, Object, attribute};
 use crate::detect::dedupe::{Due, Key, Scope};
 use crate::detect::{self, Action, Effect, Finding};
 use crate::discover::launcher;
-use crate::event::{Event, EventKind, Exec, Net, NetOperation, Open, ProcessKey};
-use crate::host::answers::Claim;
-use crate::record::{
-    self, Candidate, FileDetail, NetDetail, Process, Record, RecordType, Relation,
-};
+use crate::event::{Event, EventKind, Exec, NetOperation, Open, ProcessKey};
+use crate::record::{self, Candidate, FileDetail, Process, Record, RecordType, Relation};
 use crate::session::Call;
 
 use super::change::change_detail;
 use super::naming::lookup_net;
+use super::net::net_detail;
+use super::privilege::privilege_detail;
 use super::{Pipeline, relay};
 
 /// Most calls that are named beside the likeliest.
 const CANDIDATES: usize = 8;
 
 impl Pipeline {
-    /// An open, a change or a use of the network by a process of a server.
+    /// A system call with an effect by a process of a server.
     pub(super) fn effect(&mut self, event: &Event) {
         let Some(owner) = self.owner(event.instance) else { return };
         let process = self.shown_process(event);
@@ -50,11 +49,35 @@ impl Pipeline {
                 }
                 self.records.push(record);
             }
+            EventKind::Privilege(privilege) => {
+                let object = Object::Privilege(privilege, &process.exe);
+                let attribution = self.attribute(event.process, owner, object);
+                self.detect(event, owner, &process, Action::Privilege(privilege), &attribution);
+                let kind = RecordType::ProcessPrivilege;
+                let mut record = self.effect_record(kind, event, owner, &attribution);
+                record.process = Some(process);
+                record.privilege = Some(privilege_detail(privilege));
+                if event.truncated {
+                    record.truncated.push("privilege.path");
+                }
+                self.records.push(record);
+            }
+            EventKind::Access(access) => {
+                let object = access.target.map_or(Object::Nothing, Object::Process);
+                let attribution = self.attribute(event.process, owner, object);
+                self.detect(event, owner, &process, Action::Access(access), &attribution);
+                let kind = RecordType::ProcessAccess;
+                let mut record = self.effect_record(kind, event, owner, &attribution);
+                record.process = Some(process);
+                record.access = Some(self.access_detail(access));
+                self.records.push(record);
+            }
             EventKind::Net(net) => {
                 let (names, claims) = self.names_of(owner, net);
                 let attribution = self.attribute_endpoint(event.process, owner, net, &names);
                 self.detect(event, owner, &process, Action::Net(net), &attribution);
                 let kind = match net.operation {
+                    NetOperation::Socket => RecordType::NetSocket,
                     NetOperation::Connect => RecordType::NetConnect,
                     NetOperation::Send => RecordType::NetSend,
                     NetOperation::Bind => RecordType::NetBind,
@@ -167,6 +190,7 @@ impl Pipeline {
         let installing = attribution.relation == Relation::Startup
             && instance.programs.last().is_some_and(|program| launcher::is_wrapper(&program.argv));
         let since_response = attribution.call().and_then(|call| serving.since(call, event.time));
+        let reached = self.reached(event, owner, action);
         let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));
         let roots = instance.conversation.roots();
         let effect = Effect {
@@ -180,6 +204,7 @@ impl Pipeline {
             installing,
             since_response,
             roots,
+            reached: reached.as_ref(),
             attribution,
             given: &given,
         };
@@ -225,6 +250,9 @@ impl Pipeline {
             Action::Exec(exec) => alert.exec = Some(self.exec_detail(exec)),
             Action::Open(open) => alert.file = Some(file_detail(open)),
             Action::Change(change) => alert.file = Some(change_detail(change)),
+            Action::Privilege(privilege) => alert.privilege = Some(privilege_detail(privilege)),
+            Action::Access(access) => alert.access = Some(self.access_detail(access)),
+            Action::Injection(_) => {}
             Action::Net(net) => {
                 let (names, claims) = self.names_of(owner, net);
                 alert.net = Some(net_detail(net, names, &claims));
@@ -337,47 +365,14 @@ fn file_detail(open: &Open) -> FileDetail {
     }
 }
 
-pub(super) fn net_detail(net: &Net, names: Vec<String>, claims: &[Claim]) -> NetDetail {
-    let stream = net.socket_type == 1;
-    let datagram = net.socket_type == 2;
-    NetDetail {
-        family: match i32::from(net.family) {
-            libc::AF_UNIX => "unix".into(),
-            libc::AF_INET => "inet".into(),
-            libc::AF_INET6 => "inet6".into(),
-            other => format!("af_{other}"),
-        },
-        protocol: match i32::from(net.protocol) {
-            libc::IPPROTO_TCP => Some("tcp"),
-            libc::IPPROTO_UDP => Some("udp"),
-            libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => Some("icmp"),
-            _ if stream => Some("stream"),
-            _ if datagram => Some("datagram"),
-            _ => None,
-        },
-        address: net.endpoint.map(|endpoint| endpoint.ip()),
-        port: net.endpoint.map(|endpoint| endpoint.port()),
-        path: net.unix_path.clone(),
-        result: match net.result {
-            None => "unknown".into(),
-            Some(Ok(_)) => "ok".into(),
-            Some(Err(libc::EINPROGRESS)) => "in_progress".into(),
-            Some(Err(error)) => errno_name(error),
-        },
-        names,
-        claimed_names: claims
-            .iter()
-            .map(|claim| record::ClaimedName { name: claim.name.clone(), from: claim.from })
-            .collect(),
-    }
-}
-
 /// Names of the errors system calls end with; any other keeps its number.
 pub(super) fn errno_name(error: i32) -> String {
     let name = match error {
         libc::EPERM => "EPERM",
         libc::ENOENT => "ENOENT",
         libc::ENXIO => "ENXIO",
+        libc::E2BIG => "E2BIG",
+        libc::EUSERS => "EUSERS",
         libc::EBADF => "EBADF",
         libc::EAGAIN => "EAGAIN",
         libc::ENOMEM => "ENOMEM",

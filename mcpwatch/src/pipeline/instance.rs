@@ -8,7 +8,7 @@ use crate::attribute::{Mentions, Suspect};
 use crate::detect::Given;
 use crate::discover::launcher::Launch;
 use crate::discover::matching::Program;
-use crate::event::{Direction, Event, EventKind, Exec, Payload, Place, ProcessKey};
+use crate::event::{Direction, Event, EventKind, Exec, Payload, Place, Privilege, ProcessKey};
 use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 use crate::wire::Limits;
@@ -341,6 +341,12 @@ fn size_of(event: &Event) -> usize {
                 of(&change.file) + change.target.as_ref().map_or(0, of)
             }
             EventKind::Dns(packet) | EventKind::Tls(packet) => packet.data.len() + 64,
+            EventKind::Privilege(privilege) => {
+                let of = |place: &Option<Place>| {
+                    place.as_ref().map_or(0, |place| place.path.len() + place.argument.len())
+                };
+                std::mem::size_of::<Privilege>() + of(&privilege.place) + of(&privilege.source)
+            }
             _ => 64,
         }
 }

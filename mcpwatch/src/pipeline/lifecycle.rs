@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::attribute::Suspect;
 use crate::event::{Event, EventKind, Exec, Exit, Fork, ProcessKey};
 use crate::host::processes::{Entry, entity_id};
-use crate::record::{ExecDetail, ExitDetail, Process, RecordType};
+use crate::record::{Ancestor, ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
 
 use super::candidates::NESTING;
@@ -127,12 +127,29 @@ impl Pipeline {
             argv: self.masked(&exec.argv),
             cwd: exec.cwd.clone(),
             parent_exe: self.processes.get(exec.parent).map(|parent| parent.shown.exe.clone()),
+            ancestors: exec.ancestors.iter().map(|key| self.ancestor(*key)).collect(),
+            kind: exec
+                .unlinked
+                .then(|| if exec.path.starts_with("/memfd:") { "memfd" } else { "deleted" }),
+            set_user_id: exec.set_user_id,
             socket_stdio: match (exec.stdin_family.is_some(), exec.stdout_family.is_some()) {
                 (true, true) => Some("both"),
                 (true, false) => Some("stdin"),
                 (false, true) => Some("stdout"),
                 (false, false) => None,
             },
+        }
+    }
+
+    fn ancestor(&self, key: ProcessKey) -> Ancestor {
+        Ancestor {
+            pid: key.pid,
+            entity_id: entity_id(key),
+            exe: self
+                .processes
+                .get(key)
+                .map(|entry| entry.shown.exe.clone())
+                .filter(|exe| !exe.is_empty()),
         }
     }
 

@@ -15,6 +15,9 @@ mod instance;
 mod lifecycle;
 mod losses;
 mod naming;
+mod net;
+mod privilege;
+mod reached;
 mod relay;
 mod speech;
 mod verdict;
@@ -299,11 +302,15 @@ impl Pipeline {
             EventKind::Fork(fork) => self.forked(event, *fork),
             EventKind::Exec(exec) => self.executed(event, exec),
             EventKind::Exit(exit) => self.exited(event, *exit),
-            EventKind::Open(_) | EventKind::Change(_) | EventKind::Net(_) => self.effect(event),
+            EventKind::Open(_)
+            | EventKind::Change(_)
+            | EventKind::Net(_)
+            | EventKind::Privilege(_)
+            | EventKind::Access(_) => self.effect(event),
             EventKind::Dns(packet) => self.name_service(event, packet),
             EventKind::Tls(packet) => self.tls(event, packet),
             EventKind::Payload(payload) => self.said(event, payload),
-            EventKind::Injection { bytes } => self.injected(event, *bytes),
+            EventKind::Injection(injection) => self.injected(event, *injection),
         }
     }
 

@@ -12,8 +12,8 @@ use crate::host::tls;
 use crate::record::{DnsAnswer, DnsDetail, NetDetail, Record, RecordType, TlsDetail};
 
 use super::Pipeline;
-use super::effects::net_detail;
 use super::instance::Role;
+use super::net::net_detail;
 
 /// How long an answer is waited for, in nanoseconds: the C library asks again after as long.
 pub(super) const PATIENCE: u64 = 5_000_000_000;
@@ -200,6 +200,7 @@ impl Pipeline {
             socket_type: 1,
             protocol: 6,
             endpoint: Some(packet.peer),
+            other: None,
             unix_path: None,
             result: Some(Ok(0)),
         };
@@ -267,6 +268,9 @@ pub(super) fn lookup_net(resolver: SocketAddr, stream: bool) -> NetDetail {
         address: Some(resolver.ip()),
         port: Some(resolver.port()),
         path: None,
+        netlink: None,
+        vsock: None,
+        packet: None,
         result: "unknown".into(),
         names: Vec::new(),
         claimed_names: Vec::new(),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::event::{Direction, Event, Payload};
+use crate::attribute::Object;
+use crate::detect;
+use crate::event::{Direction, Event, Injection, Payload};
 use crate::record::{self, CallOutcome, McpDetail, RecordType};
 use crate::session::{Call, Ended, Problem, Said, Session};
 
@@ -71,21 +73,42 @@ impl Pipeline {
         }
     }
 
-    /// A process of a server wrote to the server's stdin. What is asked from now on may be the server's own
-    /// words: no effect counts as requested any more.
-    pub(super) fn injected(&mut self, event: &Event, bytes: u64) {
-        let id = self.channel_of(event.instance).unwrap_or(event.instance);
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        instance.tampered = true;
-        let detail = "a process of the server wrote to the server's own stdin; calls from now on may be its \
-                      own, and none of its effects counts as requested";
-        let problem = Problem {
-            direction: Direction::ClientToServer,
-            word: Fault::Injected.word(),
-            detail: detail.into(),
-            bytes,
+    /// A process of a server wrote to a channel at whose end it is not. What is asked there from now on may be
+    /// its words: no effect of that server counts as requested any more.
+    pub(super) fn injected(&mut self, event: &Event, injection: Injection) {
+        let Some(writer) = self.owner(event.instance) else { return };
+        let victim = self.channel_of(injection.victim).unwrap_or(injection.victim);
+        let Some(victim) = self.owner(victim) else { return };
+        let to_stdin = injection.direction == Direction::ClientToServer;
+        // Those who made a channel write to it, and what a server's own processes put on its stdout is the
+        // server's word.
+        if (victim != writer && self.lies_below(victim, writer)) || (victim == writer && !to_stdin)
+        {
+            return;
+        }
+        if to_stdin && let Some(instance) = self.instances.get_mut(&victim) {
+            instance.tampered = true;
+        }
+        let who = match self.serving(writer) {
+            Some(writing) if victim != writer => format!("the server {}", writing.shown.name),
+            _ => "the server".to_owned(),
         };
-        self.problem(id, event.time, &problem);
+        let end = if to_stdin { "stdin" } else { "stdout" };
+        let detail = format!(
+            "a process of {who} wrote to this server's own {end}; what is said from now on may be its own, \
+             and no effect counts as requested"
+        );
+        let problem = Problem {
+            direction: injection.direction,
+            word: Fault::Injected.word(),
+            detail,
+            bytes: injection.bytes,
+        };
+        self.problem(victim, event.time, &problem);
+        let process = self.shown_process(event);
+        let attribution = self.attribute(event.process, writer, Object::Nothing);
+        let action = detect::Action::Injection(&injection);
+        self.detect(event, writer, &process, action, &attribution);
     }
 
     fn session(&mut self, id: u64, time: u64, session: &Session) {

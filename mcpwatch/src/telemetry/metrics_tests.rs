@@ -30,7 +30,7 @@ fn one_record_of_each_type_is_counted_once() {
         &metrics,
         &[
             r#"mcpwatch_alerts_total{rule="sensitive_file_read",severity="critical"} 1"#,
-            r#"mcpwatch_attributions_total{outcome="covert"} 11"#,
+            r#"mcpwatch_attributions_total{outcome="covert"} 14"#,
             r#"mcpwatch_attributions_total{outcome="requested"} 0"#,
             r#"mcpwatch_tool_calls_total{status="tool_error"} 1"#,
             r#"mcpwatch_tool_calls_total{status="ok"} 0"#,

@@ -195,7 +195,7 @@ impl Rule for DownloadExec {
                 }
                 None
             }
-            Action::Net(_) | Action::Lookup(_) => None,
+            _ => None,
         }
     }
 

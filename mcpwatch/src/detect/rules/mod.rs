@@ -3,15 +3,18 @@
 
 pub mod annotation_lie;
 pub mod background_activity;
+pub mod channel_injection;
 pub mod dns_tunnel;
 pub mod download_exec;
 pub mod internal_probe;
+pub mod io_uring_use;
 pub mod mcp_config_read;
 pub mod mcp_config_write;
 pub mod metadata_access;
 pub mod outlives_call;
 pub mod path_escape;
 pub mod persistence_write;
+pub mod privilege_change;
 pub mod reverse_shell;
 pub mod sensitive_file_read;
 pub mod shell_spawn;
@@ -31,6 +34,9 @@ pub const RULES: &[RuleEntry] = &[
     RuleEntry { info: &path_escape::INFO, build: path_escape::build },
     RuleEntry { info: &annotation_lie::INFO, build: annotation_lie::build },
     RuleEntry { info: &outlives_call::INFO, build: outlives_call::build },
+    RuleEntry { info: &channel_injection::INFO, build: channel_injection::build },
+    RuleEntry { info: &privilege_change::INFO, build: privilege_change::build },
+    RuleEntry { info: &io_uring_use::INFO, build: io_uring_use::build },
     RuleEntry { info: &metadata_access::INFO, build: metadata_access::build },
     RuleEntry { info: &internal_probe::INFO, build: internal_probe::build },
     RuleEntry { info: &unexpected_egress::INFO, build: unexpected_egress::build },

@@ -98,8 +98,7 @@ impl Rule for OutlivesCall {
                 };
                 (format!("used the network ({})", quote(&to)), vec![evidence("address", &to)])
             }
-            // What was sent to the name server is told as that.
-            Action::Lookup(_) => return None,
+            _ => return None,
         };
         let severity = INFO.severities.of(effect.attribution.relation)?;
         found.push(evidence("command", &command_line(&process.argv)));

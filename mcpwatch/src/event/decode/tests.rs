@@ -2,6 +2,7 @@
 
 use super::paths::path_text;
 use super::*;
+use crate::event::{Access, Change, Operation, Privilege};
 
 fn event(kind: u16, result: i64, body: &[u8], tail: &[u8]) -> Vec<u8> {
     let size = size_of::<Header>() + body.len() + tail.len();
@@ -113,7 +114,8 @@ fn changed(
     let (second, more) = second.unwrap_or_default();
     let body = wire::Syscall {
         operation: operation as u16,
-        padding: [0; 3],
+        pid_level: 0,
+        target_pid: 0,
         values,
         first: first.0,
         second,
@@ -124,6 +126,54 @@ fn changed(
         panic!()
     };
     *change
+}
+
+/// A system call without files.
+fn called(kind: Kind, operation: Operation, values: [u64; 4], result: i64) -> EventKind {
+    let body = wire::Syscall {
+        operation: operation as u16,
+        pid_level: u16::from(kind == Kind::Access),
+        target_pid: 77,
+        values,
+        first: wire::Place::default(),
+        second: wire::Place::default(),
+    };
+    one(&event(kind as u16, result, bytemuck::bytes_of(&body), b"")).kind
+}
+
+#[test]
+fn ids_flags_and_sets() {
+    let of = |operation, values, result| -> Privilege {
+        let EventKind::Privilege(privilege) = called(Kind::Privilege, operation, values, result)
+        else {
+            panic!()
+        };
+        *privilege
+    };
+    let ids = of(Operation::Setresuid, [0, u64::from(u32::MAX), 7, 9], -1);
+    assert_eq!((ids.ids.real, ids.ids.effective, ids.ids.saved), (Some(0), None, Some(7)));
+    assert_eq!(ids.result, Err(1));
+    assert_eq!(of(Operation::Setns, [5, 0x4000_0000, 0, 0], 0).namespaces, 0x4000_0000);
+    assert_eq!(of(Operation::Unshare, [0x1002_0000, 0, 0, 0], 0).namespaces, 0x1002_0000);
+    assert_eq!(of(Operation::Capset, [1, 2, 3, 0], 0).capabilities, Some([1, 2, 3]));
+    assert_eq!(of(Operation::Bpf, [5, 0, 0, 0], 3).command, Some(5));
+}
+
+#[test]
+fn targets_by_host_and_by_namespace() {
+    let of = |operation, values| -> Access {
+        let EventKind::Access(access) = called(Kind::Access, operation, values, 0) else {
+            panic!()
+        };
+        access
+    };
+    // The process is in a namespace of its own: only what a descriptor stands for is known to the host.
+    let attach = of(Operation::Ptrace, [16, 5, 0, 0]);
+    assert_eq!((attach.request, attach.target, attach.namespace_target), (Some(16), None, Some(5)));
+    let me = of(Operation::Ptrace, [0, 5, 0, 0]);
+    assert_eq!((me.target, me.namespace_target), (None, None));
+    let descriptor = of(Operation::PidfdGetfd, [3, 0, 0, 0]);
+    assert_eq!((descriptor.target, descriptor.namespace_target), (Some(77), None));
 }
 
 #[test]
@@ -188,6 +238,40 @@ fn addresses_of_every_family() {
     assert_eq!(net(1, [0; 16], b"\0hidden").unix_path.as_deref(), Some("@hidden"));
     assert_eq!(net(1, [0; 16], b"").unix_path.as_deref(), Some(""));
     assert_eq!(net(16, [0; 16], b"").endpoint, None);
+}
+
+#[test]
+fn ends_beyond_ip_and_unix() {
+    for (family, rest, expected) in [
+        (libc::AF_NETLINK, [0_u32, 77, 5], OtherEndpoint::Netlink { port: 77, groups: 5 }),
+        (libc::AF_VSOCK, [0, 1024, 2], OtherEndpoint::Vsock { port: 1024, cid: 2 }),
+        (
+            libc::AF_PACKET,
+            [0x0300 << 16, 4, 0],
+            OtherEndpoint::Packet { interface: 4, ethertype: 3 },
+        ),
+    ] {
+        let family = u16::try_from(family).unwrap();
+        let mut address = [0; 16];
+        for (part, number) in address.chunks_mut(4).zip(rest) {
+            part.copy_from_slice(&number.to_ne_bytes());
+        }
+        address[..2].copy_from_slice(&family.to_ne_bytes());
+        let body = wire::Net {
+            address,
+            family,
+            port: 0,
+            socket_type: 1,
+            protocol: 0,
+            fd: 3,
+            unix_len: 0,
+            has_result: 1,
+        };
+        let EventKind::Net(net) = one(&event(5, 0, bytemuck::bytes_of(&body), b"")).kind else {
+            panic!()
+        };
+        assert_eq!(net.other, Some(expected));
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::path::Path;
 use super::colour::{Colour, Style};
 use crate::output::escape::Escaped;
 use crate::record::{
-    Alert, Call, CallOutcome, CallStatus, DnsDetail, ExecDetail, ExitDetail, FileDetail, Loss,
-    McpDetail, NetDetail, Party, Process, Record, Server, Status, Time, TlsDetail,
+    AccessDetail, Alert, Call, CallOutcome, CallStatus, DnsDetail, ExecDetail, ExitDetail,
+    FileDetail, Loss, McpDetail, NetDetail, Party, PrivilegeDetail, Process, Record, Server,
+    Status, Time, TlsDetail,
 };
 
 /// Most characters of a name, of a path and of a sentence: a line stays readable, whatever a
@@ -83,6 +84,12 @@ impl Display for Line<'_> {
         } else if let Some(file) = &record.file {
             write!(f, "{word} ")?;
             put_file(file, f)?;
+        } else if let Some(privilege) = &record.privilege {
+            write!(f, "{word} ")?;
+            put_privilege(privilege, f)?;
+        } else if let Some(access) = &record.access {
+            write!(f, "{word} ")?;
+            put_access(access, f)?;
         } else if let Some(net) = &record.net {
             write!(f, "{word} ")?;
             if let Some(dns) = &record.dns {
@@ -292,6 +299,12 @@ fn put_exec(exec: &ExecDetail, f: &mut Formatter<'_>) -> fmt::Result {
     if exec.argv.len() > WORDS {
         write!(f, " … and {} more", exec.argv.len() - WORDS)?;
     }
+    if let Some(kind) = exec.kind {
+        write!(f, " ({kind})")?;
+    }
+    if exec.set_user_id {
+        f.write_str(" (set-user-ID)")?;
+    }
     match exec.socket_stdio {
         Some("both") => f.write_str(" (stdin and stdout are sockets)"),
         Some(which) => write!(f, " ({which} is a socket)"),
@@ -333,8 +346,67 @@ fn put_file(file: &FileDetail, f: &mut Formatter<'_>) -> fmt::Result {
     put_result(&file.result, f)
 }
 
+fn put_privilege(privilege: &PrivilegeDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str(privilege.operation)?;
+    if let Some(ids) = &privilege.ids {
+        for (name, id) in [
+            ("real", ids.real),
+            ("effective", ids.effective),
+            ("saved", ids.saved),
+            ("filesystem", ids.filesystem),
+        ] {
+            if let Some(id) = id {
+                write!(f, " {name} {id}")?;
+            }
+        }
+    }
+    for name in privilege.namespaces.iter().chain(&privilege.mount_flags) {
+        write!(f, " {name}")?;
+    }
+    if let Some(capabilities) = &privilege.capabilities {
+        write!(f, " {}", Escaped::new(&capabilities.effective.join(" "), SENTENCE))?;
+    }
+    if let Some(command) = &privilege.command {
+        write!(f, " {}", Escaped::new(command, NAME))?;
+    }
+    if let Some(source) = &privilege.source {
+        write!(f, " {} →", Escaped::path(source, PATH))?;
+    }
+    if let Some(path) = &privilege.path {
+        write!(f, " {}", Escaped::path(path, PATH))?;
+    }
+    put_result(&privilege.result, f)
+}
+
+fn put_access(access: &AccessDetail, f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str(access.operation)?;
+    if let Some(request) = &access.request {
+        write!(f, " {}", Escaped::new(request, NAME))?;
+    }
+    if let Some(target) = &access.target {
+        write!(f, " {}", target.pid)?;
+        if let Some(exe) = &target.exe {
+            write!(f, " {}", Escaped::path(exe, PATH))?;
+        }
+        if let Some(server) = &target.server {
+            write!(f, " of server {}", Escaped::new(server, NAME))?;
+        }
+    }
+    put_result(&access.result, f)
+}
+
 fn put_net(net: &NetDetail, f: &mut Formatter<'_>) -> fmt::Result {
-    f.write_str(net.protocol.unwrap_or(&net.family))?;
+    let ip = matches!(net.family.as_str(), "inet" | "inet6" | "unix");
+    write!(f, "{}", Escaped::new(net.protocol.filter(|_| ip).unwrap_or(&net.family), NAME))?;
+    if let Some(protocol) = net.protocol.filter(|_| !ip) {
+        write!(f, " {protocol}")?;
+    }
+    if let Some(vsock) = net.vsock {
+        write!(f, " machine {} port {}", vsock.cid, vsock.port)?;
+    }
+    if let Some(packet) = net.packet {
+        write!(f, " interface {} frames {:#06x}", packet.interface, packet.ethertype)?;
+    }
     match (net.address, net.port, &net.path) {
         (Some(address), Some(port), _) => write!(f, " {}", SocketAddr::new(address, port))?,
         (Some(address), None, _) => write!(f, " {address}")?,

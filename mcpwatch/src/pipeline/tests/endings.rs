@@ -152,7 +152,7 @@ fn a_full_watch_set_and_a_slow_output_are_losses() {
     let mut scene = Scene::new();
     scene.fork(CLIENT, 11);
     let body = wire::Exec { flags: wire::EXEC_WATCH_FULL, ..no_exec() };
-    scene.send(Kind::Exec, 11, 0, bytemuck::bytes_of(&body), b"");
+    scene.send(Kind::Exec, 11, 0, bytemuck::bytes_of(&body), &[0; wire::ANCESTORS * 16]);
     scene.input(Input::OutputLoss {
         time: scene.now,
         output: "stdout".into(),

@@ -240,9 +240,13 @@ impl Scene {
             flags: if founds { wire::EXEC_CANDIDATE } else { 0 },
             stdin_family: 0,
             stdout_family: 0,
-            padding: [0; 3],
+            ancestors: 1,
+            padding: [0; 2],
         };
-        let tail = [path, cwd, argv].concat();
+        let mut ancestors = [wire::Ancestor { pid: 0, padding: 0, start_time: 0 }; wire::ANCESTORS];
+        ancestors[0] =
+            wire::Ancestor { pid: body.ppid, padding: 0, start_time: body.parent_start_time };
+        let tail = [bytemuck::bytes_of(&ancestors), &path, &cwd, &argv].concat();
         self.send(Kind::Exec, pid, 0, bytemuck::bytes_of(&body), &tail);
     }
 

@@ -1,0 +1,426 @@
+//! `privilege_change`: a server changed what it may do or see, or took hold of the kernel or of another
+//! process.
+
+use super::ATLAS_VERSION;
+use crate::detect::paths::{file_name, is_within};
+use crate::detect::reason::{
+    OBJECT, cause, circumstances, clip, command_line, evidence, quote, server,
+};
+use crate::detect::{
+    Action, DetectError, Effect, Finding, Given, Knowledge, Rule, RuleInfo, Severities,
+};
+use crate::event::{Exec, Net, NetOperation, Operation, Privilege};
+use crate::record::{AlertEvidence, Severity, Tags};
+
+/// What it is.
+pub static INFO: RuleInfo = RuleInfo {
+    id: "privilege_change",
+    title: "Privileges, namespaces or mounts changed below an MCP server",
+    severities: Severities {
+        refused: Some(Severity::High),
+        absent: Some(Severity::Low),
+        ..Severities::always(Severity::Critical)
+    },
+    tags: Tags {
+        attack: &["T1548", "T1611", "T1055.008"],
+        atlas: &["AML.T0105"],
+        owasp_mcp: &["MCP02"],
+        owasp_llm: &[],
+    },
+    atlas_version: ATLAS_VERSION,
+    description: "A server works with what it was given. Another user, more capabilities, other \
+        namespaces or mounts, a module or BPF program in the kernel, a hand on another process or on the \
+        container runtime are ways out of it.",
+    trigger: "A process of the server's tree that is not root's asks for another user id, for group 0, for \
+        supplementary groups or for capabilities; executes a set-user-ID program; makes or enters \
+        namespaces, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
+        traces another process or reaches into its memory; or connects to the socket of a container \
+        runtime. What root gives up, and ids that stay the same, count for nothing.",
+    explained_by: &[
+        "a container or sandbox program, and its own helpers, that the server is launched with",
+        "a container runtime's socket that the server's command line or configuration names",
+        "`allow.exec` of the server's settings names the program: its being executed, and ids and \
+         capabilities it asks for",
+    ],
+    playbook: "See which program did it and whether it succeeded (`result`). If it did: take the process's \
+        new rights as the reach of the incident, and look for what it did with them. Run servers without \
+        root, with no_new_privs, and without the container runtime's socket.",
+    yields_to: &["channel_injection"],
+};
+
+/// Programs that make containers or sandboxes, and what these start for that.
+const RUNTIMES: &[&str] = &[
+    "podman",
+    "docker",
+    "nerdctl",
+    "buildah",
+    "conmon",
+    "conmonrs",
+    "crun",
+    "runc",
+    "youki",
+    "bwrap",
+    "firejail",
+    "systemd-nspawn",
+    "unshare",
+    "nsenter",
+    "newuidmap",
+    "newgidmap",
+    "slirp4netns",
+    "pasta",
+    "passt",
+    "netavark",
+    "aardvark-dns",
+    "fuse-overlayfs",
+    "catatonit",
+    "rootlessport",
+    "containers-rootlessport",
+    "iptables",
+    "nft",
+    "mount",
+    "umount",
+    "fusermount3",
+];
+/// Where programs of the system lie.
+const SYSTEM_FOLDERS: &[&str] = &["/usr", "/bin", "/sbin", "/opt", "/snap", "/nix/store"];
+/// Names of the sockets by which container runtimes are told what to do.
+const RUNTIME_SOCKETS: &[&str] = &[
+    "docker.sock",
+    "containerd.sock",
+    "containerd.sock.ttrpc",
+    "crio.sock",
+    "podman.sock",
+    "buildkitd.sock",
+    "cri-dockerd.sock",
+    "kubelet.sock",
+    "lxd/unix.socket",
+    "incus/unix.socket",
+];
+
+/// The rule.
+struct PrivilegeChange;
+
+/// Makes the rule.
+pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
+    Ok(Box::new(PrivilegeChange))
+}
+
+/// What was done, in words, with its result and what it is about.
+struct Deed {
+    did: String,
+    result: Result<i32, i32>,
+    /// It is about ids and capabilities alone: what a program like sudo does.
+    of_ids: bool,
+    object: String,
+    evidence: Vec<AlertEvidence>,
+}
+
+impl Rule for PrivilegeChange {
+    fn info(&self) -> &'static RuleInfo {
+        &INFO
+    }
+
+    fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
+        let deed = match effect.action {
+            Action::Privilege(privilege) => changed(effect, privilege)?,
+            Action::Exec(exec) if !knowledge.policy.allows_exec(&effect.given.allow, exec) => {
+                set_user_id(effect, exec)?
+            }
+            Action::Access(access) => {
+                let whom = access.target.or(access.namespace_target);
+                let whom = whom.map_or_else(String::new, |pid| format!(" of pid {pid}"));
+                let name = access.operation.name();
+                Deed {
+                    did: format!("took hold{whom} with {name}"),
+                    result: access.result.map(|()| 0),
+                    of_ids: false,
+                    object: format!("{name}{whom}"),
+                    evidence: vec![evidence("operation", name)],
+                }
+            }
+            Action::Net(net) => runtime_socket(effect, net)?,
+            _ => return None,
+        };
+        if effect.launching
+            || is_runtime(effect)
+            || (deed.of_ids
+                && knowledge.policy.allows_program(&effect.given.allow, &effect.process.exe))
+        {
+            return None;
+        }
+        let severity = INFO.severities.of_result(effect.attribution.relation, deed.result)?;
+        let mut found = deed.evidence;
+        circumstances(effect, &mut found);
+        let tried = if deed.result.is_ok() { "" } else { "tried and failed: it " };
+        Some(Finding {
+            rule: INFO.id,
+            severity,
+            reason: format!("Server {} {tried}{} {}.", server(effect), deed.did, cause(effect)),
+            evidence: found,
+            object: clip(&deed.object, OBJECT).into_owned(),
+        })
+    }
+}
+
+/// The system call, where it is more than giving something up.
+fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
+    let user = effect.process.uid;
+    let name = privilege.operation.name();
+    let at = |what: &str| {
+        privilege
+            .place
+            .as_ref()
+            .map_or_else(String::new, |place| format!("{what} {}", quote(&place.path)))
+    };
+    let did = match privilege.operation {
+        Operation::IoUringSetup => return None,
+        Operation::Setuid | Operation::Setreuid | Operation::Setresuid | Operation::Setfsuid => {
+            let other = privilege.ids.all().find(|id| *id != user)?;
+            if user == 0 {
+                return None;
+            }
+            format!("asked for user id {other} with {name}")
+        }
+        Operation::Setgid | Operation::Setregid | Operation::Setresgid | Operation::Setfsgid => {
+            if user == 0 || !privilege.ids.all().any(|id| id == 0) {
+                return None;
+            }
+            format!("asked for group id 0 with {name}")
+        }
+        Operation::Setgroups if user == 0 => return None,
+        Operation::Setgroups => "set its supplementary groups".to_owned(),
+        Operation::Capset => {
+            let [effective, _, inheritable] = privilege.capabilities?;
+            if user == 0 || effective | inheritable == 0 {
+                return None;
+            }
+            "asked for capabilities with capset".to_owned()
+        }
+        Operation::Unshare | Operation::Clone => format!("made new namespaces with {name}"),
+        Operation::Setns => "entered other namespaces with setns".to_owned(),
+        Operation::Mount => format!("changed mounts{}", at(" at")),
+        Operation::Umount => format!("took away the mount{}", at(" at")),
+        Operation::MoveMount => format!("moved a mount{}", at(" to")),
+        Operation::Fsmount => "made a mount with fsmount".to_owned(),
+        Operation::PivotRoot | Operation::Chroot => {
+            format!("changed its root directory{}", at(" to"))
+        }
+        Operation::Bpf => "used bpf(2)".to_owned(),
+        Operation::InitModule | Operation::FinitModule => {
+            format!("loaded a kernel module{}", at(" from"))
+        }
+        Operation::DeleteModule => format!("unloaded the kernel module{}", at("")),
+        _ => format!("replaced the running kernel with {name}"),
+    };
+    let mut found = vec![evidence("operation", name)];
+    for (name, place) in [("path", &privilege.place), ("source", &privilege.source)] {
+        found.extend(place.as_ref().map(|place| evidence(name, &place.path)));
+    }
+    let of_ids = !privilege.ids.is_empty()
+        || matches!(privilege.operation, Operation::Setgroups | Operation::Capset);
+    let object = format!("{name}{}", at(""));
+    Some(Deed { did, result: privilege.result.map(|_| 0), of_ids, object, evidence: found })
+}
+
+/// A program that runs as somebody else than who starts it.
+fn set_user_id(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
+    if !exec.set_user_id || effect.process.uid == 0 {
+        return None;
+    }
+    Some(Deed {
+        did: format!("executed the set-user-ID program {}", quote(&exec.path)),
+        result: Ok(0),
+        of_ids: true,
+        object: exec.path.clone(),
+        evidence: vec![
+            evidence("program", &exec.path),
+            evidence("argv", &command_line(&exec.argv)),
+        ],
+    })
+}
+
+fn runtime_socket(effect: &Effect<'_>, net: &Net) -> Option<Deed> {
+    let path = net.unix_path.as_deref()?;
+    if net.operation != NetOperation::Connect || !is_runtime_socket(path) {
+        return None;
+    }
+    let given = effect.given;
+    let names = |text: &String| text.strip_prefix("unix://").unwrap_or(text).contains(path);
+    if given.paths.iter().chain(&given.argv).any(names) {
+        return None;
+    }
+    let result = match net.result {
+        Some(Err(error)) => Err(error),
+        _ => Ok(0),
+    };
+    Some(Deed {
+        did: format!("connected to {}, the socket of a container runtime,", quote(path)),
+        result,
+        of_ids: false,
+        object: path.to_owned(),
+        evidence: vec![evidence("path", path)],
+    })
+}
+
+fn is_runtime_socket(path: &str) -> bool {
+    RUNTIME_SOCKETS.iter().any(|name| {
+        path.strip_suffix(name).is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    })
+}
+
+/// Whether the process is a part of the container or sandbox the server is launched with.
+fn is_runtime(effect: &Effect<'_>) -> bool {
+    let is_one = |program: &str| RUNTIMES.contains(&file_name(program));
+    let exe = effect.process.exe.as_str();
+    launched_in_one(effect.given)
+        // runc executes a copy of itself in memory.
+        && (exe.starts_with("/memfd:runc_cloned:")
+            || (is_one(exe) && SYSTEM_FOLDERS.iter().any(|folder| is_within(exe, folder))))
+}
+
+/// Whether a container or sandbox program is what a wrapper of the launch starts with.
+fn launched_in_one(given: &Given) -> bool {
+    given.argv.iter().any(|word| RUNTIMES.contains(&file_name(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Scene, exec, privilege};
+    use crate::event::{Ids, Place};
+    use crate::record::Relation::{Background, Covert, Requested, Startup};
+
+    const ONE: [(&str, Severity); 1] = [("privilege_change", Severity::Critical)];
+
+    fn user(uid: u32) -> Scene {
+        let mut scene = Scene::new(Covert);
+        scene.process.uid = uid;
+        scene
+    }
+
+    #[test]
+    fn ways_out_fire_for_everybody_and_in_every_relation() {
+        for operation in [
+            Operation::Unshare,
+            Operation::Clone,
+            Operation::Setns,
+            Operation::Mount,
+            Operation::Umount,
+            Operation::Fsmount,
+            Operation::MoveMount,
+            Operation::PivotRoot,
+            Operation::Chroot,
+            Operation::Bpf,
+            Operation::InitModule,
+            Operation::FinitModule,
+            Operation::DeleteModule,
+            Operation::KexecLoad,
+            Operation::KexecFileLoad,
+        ] {
+            for (uid, relation) in [(0, Requested), (1000, Covert), (0, Background), (7, Startup)] {
+                let mut scene = Scene::new(relation);
+                scene.process.uid = uid;
+                let mut deed = privilege(operation);
+                assert_eq!(scene.found(Action::Privilege(&deed)), ONE, "{operation:?}");
+                deed.result = Err(libc::EPERM);
+                let found = scene.found(Action::Privilege(&deed));
+                assert_eq!(found, [("privilege_change", Severity::High)], "{operation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_and_capabilities_fire_when_they_are_more() {
+        let ids = |effective, saved| Ids { effective, saved, ..Ids::default() };
+        for (uid, operation, ids, fires) in [
+            (1000, Operation::Setuid, ids(Some(0), None), true),
+            (1000, Operation::Setuid, ids(Some(1000), None), false),
+            (1000, Operation::Setresuid, ids(Some(1000), Some(33)), true),
+            (1000, Operation::Setresuid, ids(None, None), false),
+            (0, Operation::Setuid, ids(Some(1000), None), false),
+            (1000, Operation::Setgid, ids(Some(0), None), true),
+            (1000, Operation::Setgid, ids(Some(100), None), false),
+            (1000, Operation::Setgroups, ids(None, None), true),
+            (0, Operation::Setgroups, ids(None, None), false),
+        ] {
+            let mut deed = privilege(operation);
+            deed.ids = ids;
+            let found = user(uid).found(Action::Privilege(&deed));
+            assert_eq!(!found.is_empty(), fires, "{uid} {operation:?} {ids:?}");
+        }
+        for (uid, sets, fires) in [
+            (1000, [1, 1, 0], true),
+            (1000, [0, 1, 1], true),
+            (1000, [0, 1, 0], false),
+            (0, [1, 1, 1], false),
+        ] {
+            let mut deed = privilege(Operation::Capset);
+            deed.capabilities = Some(sets);
+            assert_eq!(
+                !user(uid).found(Action::Privilege(&deed)).is_empty(),
+                fires,
+                "{uid} {sets:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_set_user_id_program_is_one_for_whoever_is_not_root() {
+        let mut sudo = exec("/usr/bin/sudo", &["sudo", "id"]);
+        assert_eq!(user(1000).found(Action::Exec(&sudo)), []);
+        sudo.set_user_id = true;
+        assert_eq!(user(1000).found(Action::Exec(&sudo)), ONE);
+        assert_eq!(user(0).found(Action::Exec(&sudo)), []);
+        let mut scene = user(1000);
+        scene.given.allow.exec = vec!["/usr/bin/sudo".into()];
+        assert_eq!(scene.found(Action::Exec(&sudo)), []);
+    }
+
+    #[test]
+    fn sockets_of_container_runtimes() {
+        let connect = |path: &str| Net {
+            operation: NetOperation::Connect,
+            family: 1,
+            socket_type: 1,
+            protocol: 0,
+            endpoint: None,
+            other: None,
+            unix_path: Some(path.into()),
+            result: Some(Ok(0)),
+        };
+        for (path, fires) in [
+            ("/var/run/docker.sock", true),
+            ("/run/containerd/containerd.sock", true),
+            ("/run/crio/crio.sock", true),
+            ("/run/user/1000/podman/podman.sock", true),
+            ("/var/lib/lxd/unix.socket", true),
+            ("/tmp/mydocker.sock", false),
+            ("/run/user/1000/bus", false),
+        ] {
+            let found = user(1000).found(Action::Net(&connect(path)));
+            assert_eq!(!found.is_empty(), fires, "{path}");
+        }
+        let mut scene = user(1000);
+        scene.given.argv = vec!["docker-mcp".into(), "--host=unix:///var/run/docker.sock".into()];
+        assert_eq!(scene.found(Action::Net(&connect("/var/run/docker.sock"))), []);
+        let absent = Net { result: Some(Err(libc::ENOENT)), ..connect("/var/run/docker.sock") };
+        let found = user(1000).found(Action::Net(&absent));
+        assert_eq!(found, [("privilege_change", Severity::Low)]);
+    }
+
+    #[test]
+    fn the_container_a_server_is_launched_in_is_explained() {
+        let mut mount = privilege(Operation::Mount);
+        mount.place = Some(Place { path: "/proc".into(), ..Place::default() });
+        let mut scene = user(0);
+        scene.process.exe = "/usr/bin/crun".into();
+        assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
+        scene.given.argv = ["podman", "run", "-i", "image"].map(Into::into).into();
+        assert_eq!(scene.found(Action::Privilege(&mount)), []);
+        // What runs inside is the server.
+        scene.process.exe = "/usr/bin/python3".into();
+        assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
+        scene.process.exe = "/tmp/crun".into();
+        assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
+    }
+}

@@ -1,0 +1,200 @@
+//! System calls that are reported by their arguments: what the arguments of each mean.
+
+use mcpwatch_common::event as wire;
+
+use super::super::{Access, Change, Ids, Net, NetOperation, Operation, Place, Privilege};
+use super::paths::{self, join};
+use super::{DecodeError, errno, read};
+
+/// `PTRACE_TRACEME`: by it a process gives itself to its parent.
+pub const TRACE_ME: u32 = 0;
+
+/// A reported system call, its files read.
+pub(super) struct Reported {
+    operation: Operation,
+    values: [u64; 4],
+    pid_level: u16,
+    target_pid: u32,
+    first: Place,
+    second: Place,
+    result: i64,
+}
+
+impl Reported {
+    /// `None` when its parts do not fit its size.
+    pub(super) fn of(header: &wire::Header, body: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let (call, mut tail) = read::<wire::Syscall>(body)?;
+        let operation = Operation::from_u16(call.operation)
+            .ok_or(DecodeError::Operation { found: call.operation })?;
+        let first = paths::place(call.first, &mut tail);
+        let second = paths::place(call.second, &mut tail);
+        Ok(first.zip(second).map(|(first, second)| Self {
+            operation,
+            values: call.values,
+            pid_level: call.pid_level,
+            target_pid: call.target_pid,
+            first,
+            second,
+            result: header.result,
+        }))
+    }
+
+    fn outcome(&self) -> Result<i64, i32> {
+        if self.result < 0 { Err(errno(self.result)) } else { Ok(self.result) }
+    }
+
+    /// An argument of 32 bits: it stands in a register of 64, whose upper half means nothing.
+    #[expect(clippy::cast_possible_truncation, reason = "the argument is of 32 bits")]
+    const fn narrow(&self, number: usize) -> u32 {
+        let [first, second, third, _] = self.values;
+        match number {
+            0 => first as u32,
+            1 => second as u32,
+            _ => third as u32,
+        }
+    }
+
+    /// A user or group id; -1 stands for none.
+    fn id(&self, number: usize) -> Option<u32> {
+        Some(self.narrow(number)).filter(|id| *id != u32::MAX)
+    }
+
+    pub(super) fn change(self) -> Change {
+        let result = self.outcome().map(|_| ());
+        let [first_value, ..] = self.values;
+        let mut change = Change {
+            operation: self.operation,
+            mode: None,
+            owner: (None, None),
+            size: None,
+            result,
+            target: None,
+            file: Place::default(),
+        };
+        match self.operation {
+            Operation::Rename | Operation::Link => {
+                change.file = self.first;
+                change.target = Some(self.second);
+                return change;
+            }
+            Operation::Symlink => {
+                // The text of the link, read from where the link lies.
+                let mut meant = self.first;
+                if !meant.argument.starts_with('/') {
+                    let folder = self.second.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                    meant.path = join(folder, &meant.argument);
+                }
+                change.file = self.second;
+                change.target = Some(meant);
+                return change;
+            }
+            Operation::Unlink if self.narrow(0).cast_signed() & libc::AT_REMOVEDIR != 0 => {
+                change.operation = Operation::RemoveDirectory;
+            }
+            Operation::Chmod | Operation::MakeDirectory | Operation::MakeNode => {
+                change.mode = Some(self.narrow(0));
+            }
+            Operation::Chown => change.owner = (self.id(0), self.id(1)),
+            Operation::Truncate => change.size = Some(first_value),
+            _ => {}
+        }
+        change.file = self.first;
+        if self.operation == Operation::MemfdCreate {
+            // As the kernel names it, see `memfd_create(2)`.
+            change.file.path = format!("/memfd:{}", change.file.argument);
+            change.file.unlinked = true;
+        }
+        change
+    }
+
+    pub(super) fn privilege(self) -> Privilege {
+        let [first_value, second_value, third_value, _] = self.values;
+        let mut privilege = Privilege {
+            operation: self.operation,
+            ids: Ids::default(),
+            groups: None,
+            capabilities: None,
+            namespaces: 0,
+            place: None,
+            source: None,
+            mount_flags: 0,
+            command: None,
+            result: self.outcome(),
+        };
+        match self.operation {
+            Operation::Setuid | Operation::Setgid => privilege.ids.effective = self.id(0),
+            Operation::Setreuid | Operation::Setregid => {
+                privilege.ids = Ids { real: self.id(0), effective: self.id(1), ..Ids::default() };
+            }
+            Operation::Setresuid | Operation::Setresgid => {
+                privilege.ids = Ids {
+                    real: self.id(0),
+                    effective: self.id(1),
+                    saved: self.id(2),
+                    filesystem: None,
+                };
+            }
+            Operation::Setfsuid | Operation::Setfsgid => privilege.ids.filesystem = self.id(0),
+            Operation::Setgroups => privilege.groups = Some(first_value),
+            Operation::Capset => {
+                privilege.capabilities = Some([first_value, second_value, third_value]);
+            }
+            Operation::Unshare | Operation::Clone => privilege.namespaces = first_value,
+            Operation::Setns => privilege.namespaces = u64::from(self.narrow(1)),
+            Operation::Bpf => privilege.command = Some(self.narrow(0)),
+            Operation::Mount => {
+                privilege.mount_flags = first_value;
+                privilege.source = Some(self.first).filter(|it| !it.path.is_empty());
+                privilege.place = Some(self.second);
+            }
+            Operation::MoveMount => {
+                privilege.source = Some(self.first);
+                privilege.place = Some(self.second);
+            }
+            Operation::PivotRoot => {
+                privilege.place = Some(self.first);
+                privilege.source = Some(self.second);
+            }
+            Operation::Umount
+            | Operation::Chroot
+            | Operation::FinitModule
+            | Operation::DeleteModule
+            | Operation::KexecFileLoad => privilege.place = Some(self.first),
+            _ => {}
+        }
+        privilege
+    }
+
+    pub(super) fn socket(&self) -> Net {
+        // `SOCK_NONBLOCK` and `SOCK_CLOEXEC` stand above the type.
+        let of = |number| u16::try_from(self.narrow(number) & 0xffff).unwrap_or(0);
+        Net {
+            operation: NetOperation::Socket,
+            family: of(0),
+            socket_type: of(1) & 0xf,
+            protocol: of(2),
+            endpoint: None,
+            other: None,
+            unix_path: None,
+            result: Some(self.outcome()),
+        }
+    }
+
+    pub(super) fn access(&self) -> Access {
+        let (request, pid) = match self.operation {
+            Operation::Ptrace => (Some(self.narrow(0)), self.narrow(1)),
+            Operation::PidfdGetfd => (None, self.target_pid),
+            _ => (None, self.narrow(0)),
+        };
+        // By `PTRACE_TRACEME` a process names nobody.
+        let named = pid != 0 && request != Some(TRACE_ME);
+        let of_host = self.pid_level == 0 || self.operation == Operation::PidfdGetfd;
+        Access {
+            operation: self.operation,
+            request,
+            target: (named && of_host).then_some(pid),
+            namespace_target: (named && !of_host).then_some(pid),
+            result: self.outcome().map(|_| ()),
+        }
+    }
+}
