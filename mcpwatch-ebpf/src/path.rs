@@ -14,6 +14,9 @@ use crate::{
 
 /// Longest name of one component with its terminator (`NAME_MAX` + 1).
 const COMPONENT: u32 = 256;
+/// `S_IFMT` and `S_IFDIR`, see `inode(7)`.
+const FORMAT: u16 = 0o170_000;
+const DIRECTORY: u16 = 0o040_000;
 /// Components and mount points that are crossed.
 const STEPS: usize = PATH_COMPONENTS + 16;
 /// Positions in a scratch buffer a walk may write at stay below this.
@@ -129,10 +132,13 @@ fn step(draft: &Draft) -> u64 {
     }
     let parent = follow(dentry, offset!(dentry_parent));
     let is_top = dentry == follow(vfsmount, offset!(vfsmount_root));
-    if is_top || (dentry == parent && len > 0) {
-        // The top of this mount: go on where it is mounted. `struct mount` embeds `struct vfsmount`.
-        let mount = vfsmount - u64::from(offset!(mount_mnt));
-        let above = follow(mount, offset!(mount_parent));
+    // The top of this mount: go on where it is mounted. `struct mount` embeds `struct vfsmount`.
+    let mount = vfsmount - u64::from(offset!(mount_mnt));
+    let above = follow(mount, offset!(mount_parent));
+    // A file that is mounted by itself and nowhere, as container runtimes do with their own program: its path is
+    // that on its file system.
+    let is_loose = is_top && above == mount && len == 0 && dentry != parent && is_file(dentry);
+    if !is_loose && (is_top || (dentry == parent && len > 0)) {
         if above == mount {
             return TOP;
         }
@@ -166,4 +172,11 @@ fn step(draft: &Draft) -> u64 {
     // SAFETY: as in `begin`.
     unsafe { draft.walk().write_volatile(Walk { vfsmount, dentry, start }) };
     GO_ON
+}
+
+/// Whether a dentry stands for anything but a directory.
+#[inline(always)]
+fn is_file(dentry: Address) -> bool {
+    let inode = follow(dentry, offset!(dentry_inode));
+    read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT != DIRECTORY
 }

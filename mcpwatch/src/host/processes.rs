@@ -11,6 +11,9 @@ use crate::record::Process;
 /// Most ended processes that are remembered for the sake of their children's ancestry.
 const ENDED: usize = 4_096;
 
+/// Most programs that are remembered of one process beside the one it runs.
+const FORMER: usize = 4;
+
 /// Most ancestors that are followed: a bound against a ring, which only a made-up recording can hold.
 const ANCESTRY: usize = 64;
 
@@ -35,6 +38,9 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Processes {
     entries: HashMap<ProcessKey, Entry>,
+    /// What watched processes were before they executed what they run now, each with the time of that exec:
+    /// what a candidate did is told later.
+    former: HashMap<ProcessKey, Vec<(u64, Arc<Process>)>>,
     /// The latest process of each id.
     latest: HashMap<u32, ProcessKey>,
     ended: VecDeque<ProcessKey>,
@@ -48,6 +54,7 @@ impl Processes {
     pub fn new(capacity: usize) -> Self {
         Self {
             entries: HashMap::new(),
+            former: HashMap::new(),
             latest: HashMap::new(),
             ended: VecDeque::new(),
             capacity,
@@ -68,6 +75,25 @@ impl Processes {
         let latest = self.latest.entry(key.pid).or_insert(key);
         *latest = (*latest).max(key);
         self.entries.insert(key, entry);
+    }
+
+    /// Keeps what a process was until it executed something at `time`.
+    pub fn replaced_at(&mut self, key: ProcessKey, time: u64) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        let former = self.former.entry(key).or_default();
+        // An exec that was held is told a second time.
+        if former.len() < FORMER && former.iter().all(|(until, _)| *until < time) {
+            former.push((time, Arc::clone(&entry.shown)));
+        }
+    }
+
+    /// What records show of the process as it was at `time`.
+    #[must_use]
+    pub fn shown_at(&self, key: ProcessKey, time: u64) -> Option<&Arc<Process>> {
+        let former = self.former.get(&key).and_then(|former| {
+            former.iter().find(|(until, _)| time <= *until).map(|(_, shown)| shown)
+        });
+        former.or_else(|| self.entries.get(&key).map(|entry| &entry.shown))
     }
 
     /// The living process with this id, if it is known.
@@ -123,6 +149,7 @@ impl Processes {
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.ended.pop_front() {
             self.entries.remove(&oldest);
+            self.former.remove(&oldest);
             if self.latest.get(&oldest.pid) == Some(&oldest) {
                 self.latest.remove(&oldest.pid);
             }

@@ -63,12 +63,6 @@ impl Pipeline {
                 }
                 true
             }
-            EventKind::Injection(injection) => {
-                instance.tampered |=
-                    injection.victim == id && injection.direction == Direction::ClientToServer;
-                held.push(event.clone());
-                true
-            }
             // A process of a server with a channel of its own: what it does is the server's doing, at once.
             EventKind::Exec(exec) if owned => {
                 if exec.candidate {
@@ -77,6 +71,12 @@ impl Pipeline {
                 false
             }
             _ if owned => false,
+            EventKind::Injection(injection) => {
+                instance.tampered |=
+                    injection.victim == id && injection.direction == Direction::ClientToServer;
+                held.push(event.clone());
+                true
+            }
             EventKind::Exec(exec) => {
                 instance.members.insert(event.process);
                 let on_channel = exec.candidate
@@ -92,6 +92,7 @@ impl Pipeline {
             EventKind::Fork(fork) => {
                 instance.members.insert(fork.child);
                 held.push(event.clone());
+                self.remember_fork(event, *fork, Arc::from([]));
                 true
             }
             EventKind::Exit(_) => {
@@ -125,8 +126,12 @@ impl Pipeline {
                 _ => instance.members.insert(event.process),
             };
         }
-        if let EventKind::Exec(exec) = &event.kind {
-            self.remember_exec(event, exec, Arc::from([]), false);
+        match &event.kind {
+            EventKind::Exec(exec) => {
+                self.remember_exec(event, exec, Arc::from([]), false);
+            }
+            EventKind::Fork(fork) => self.remember_fork(event, *fork, Arc::from([])),
+            _ => {}
         }
         self.hand_over(elder, (vec![event.clone()], 0));
         !matches!(event.kind, EventKind::Exit(_))

@@ -15,9 +15,8 @@ use super::{Action, Pipeline};
 
 impl Pipeline {
     pub(super) fn forked(&mut self, event: &Event, fork: Fork) {
-        let parent = self.processes.get(event.process).cloned();
+        let parent = self.processes.get(event.process);
         // A process that is forked in a call belongs to it; one whose parent was is the parent's heir.
-        let cgroup = parent.as_ref().map(|entry| Arc::clone(&entry.cgroup));
         let inherited = parent.as_ref().map(|entry| Arc::clone(&entry.lineage));
         let lineage = match inherited {
             Some(lineage) if !lineage.is_empty() => lineage,
@@ -34,28 +33,38 @@ impl Pipeline {
             known.instance = event.instance;
             known.lineage = lineage;
         } else {
-            let shown = Process {
-                entity_id: entity_id(fork.child),
-                pid: fork.child.pid,
-                ppid: event.process.pid,
-                start_time: self.clock.time(fork.child_start_time),
-                ..parent.map_or_else(|| unknown(fork.child), |parent| (*parent.shown).clone())
-            };
-            self.processes.insert(
-                fork.child,
-                Entry {
-                    parent: Some(event.process),
-                    shown: Arc::new(shown),
-                    cgroup: cgroup.unwrap_or_else(|| Arc::from("")),
-                    instance: event.instance,
-                    lineage,
-                    ended: false,
-                },
-            );
+            self.remember_fork(event, fork, lineage);
         }
         if let Some(instance) = self.instances.get_mut(&event.instance) {
             instance.members.insert(fork.child);
         }
+    }
+
+    /// Puts a new process into the process tree, unless it is there.
+    pub(super) fn remember_fork(&mut self, event: &Event, fork: Fork, lineage: Arc<[Suspect]>) {
+        if self.processes.get(fork.child).is_some() {
+            return;
+        }
+        let parent = self.processes.get(event.process);
+        let cgroup = parent.map_or_else(|| Arc::from(""), |entry| Arc::clone(&entry.cgroup));
+        let shown = Process {
+            entity_id: entity_id(fork.child),
+            pid: fork.child.pid,
+            ppid: event.process.pid,
+            start_time: self.clock.time(fork.child_start_time),
+            ..parent.map_or_else(|| unknown(fork.child), |parent| (*parent.shown).clone())
+        };
+        self.processes.insert(
+            fork.child,
+            Entry {
+                parent: Some(event.process),
+                shown: Arc::new(shown),
+                cgroup,
+                instance: event.instance,
+                lineage,
+                ended: false,
+            },
+        );
     }
 
     pub(super) fn executed(&mut self, event: &Event, exec: &Exec) {
@@ -82,7 +91,8 @@ impl Pipeline {
                 self.given_grew(event.instance);
             }
         }
-        let acting = before.map_or_else(|| Arc::clone(&shown), |entry| entry.shown);
+        let acting = self.processes.shown_at(event.process, event.time).map_or(&shown, |it| it);
+        let acting = Arc::clone(acting);
         self.exec_effect(event, exec, owner, &acting, &shown);
     }
 
@@ -106,6 +116,9 @@ impl Pipeline {
             uid: exec.uid,
             container: self.containers.shown(&cgroup).cloned(),
         });
+        if event.instance != 0 {
+            self.processes.replaced_at(event.process, event.time);
+        }
         self.processes.insert(
             event.process,
             Entry {
@@ -249,12 +262,12 @@ impl Pipeline {
     /// The process of an event as records show it. Of one whose fork was lost no more is known than the
     /// event says; what it does is told all the same.
     pub(super) fn shown_process(&self, event: &Event) -> Arc<Process> {
-        self.processes.get(event.process).map_or_else(
+        self.processes.shown_at(event.process, event.time).map_or_else(
             || {
                 let start_time = self.clock.time(event.start_time);
                 Arc::new(Process { start_time, ..unknown(event.process) })
             },
-            |entry| Arc::clone(&entry.shown),
+            Arc::clone,
         )
     }
 

@@ -12,14 +12,14 @@ impl Pipeline {
         match action {
             Action::Access(access) => self.reached_process(event.process, owner, access.target?),
             Action::Injection(injection) => {
-                self.reached_channel(owner, injection.victim, injection.direction)
+                self.reached_channel(event, owner, injection.victim, injection.direction)
             }
             Action::Open(open) if open.writes() => {
                 if let Some(pid) = memory_of(&open.path) {
                     return self.reached_process(event.process, owner, pid);
                 }
                 let (victim, direction) = self.channel_opened(open)?;
-                self.reached_channel(owner, victim, direction)
+                self.reached_channel(event, owner, victim, direction)
             }
             _ => None,
         }
@@ -38,8 +38,14 @@ impl Pipeline {
         })
     }
 
-    fn reached_channel(&self, owner: u64, victim: u64, direction: Direction) -> Option<Reached> {
-        let victim = self.owner(victim)?;
+    fn reached_channel(
+        &self,
+        event: &Event,
+        owner: u64,
+        channel: u64,
+        direction: Direction,
+    ) -> Option<Reached> {
+        let victim = self.server_of_channel(channel)?;
         let founder = self.instances.get(&victim)?.founder;
         let exe = self.processes.get(founder).map(|entry| entry.shown.exe.clone());
         Some(Reached {
@@ -47,9 +53,17 @@ impl Pipeline {
             exe: exe.unwrap_or_default(),
             server: self.serving(victim).map(|serving| serving.shown.name.clone()),
             own: victim == owner,
-            below: victim == owner || self.lies_below(victim, owner),
+            below: self.lies_below(channel, event.instance),
             channel: Some(direction),
         })
+    }
+
+    /// The server whose protocol is spoken on an instance's stdin and stdout; none when these are mere pipes
+    /// between processes of a server.
+    pub(super) fn server_of_channel(&self, instance: u64) -> Option<u64> {
+        let one = self.instances.get(&instance)?;
+        let id = if one.serving().is_some() { instance } else { one.voice_of? };
+        self.instances.get(&id)?.serving().map(|_| id)
     }
 
     /// The server whose stdin or stdout was opened again.

@@ -77,13 +77,11 @@ impl Pipeline {
     /// its words: no effect of that server counts as requested any more.
     pub(super) fn injected(&mut self, event: &Event, injection: Injection) {
         let Some(writer) = self.owner(event.instance) else { return };
-        let victim = self.channel_of(injection.victim).unwrap_or(injection.victim);
-        let Some(victim) = self.owner(victim) else { return };
+        let Some(victim) = self.server_of_channel(injection.victim) else { return };
         let to_stdin = injection.direction == Direction::ClientToServer;
         // Those who made a channel write to it, and what a server's own processes put on its stdout is the
         // server's word.
-        if (victim != writer && self.lies_below(victim, writer)) || (victim == writer && !to_stdin)
-        {
+        if self.lies_below(injection.victim, event.instance) || (victim == writer && !to_stdin) {
             return;
         }
         if to_stdin && let Some(instance) = self.instances.get_mut(&victim) {

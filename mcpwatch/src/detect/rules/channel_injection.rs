@@ -53,7 +53,7 @@ impl Rule for ChannelInjection {
         let victim = reached.server.as_deref()?;
         // A server's own processes share its stdout; its stdin is the client's alone.
         let shared = reached.own && reached.channel == Some(Direction::ServerToClient);
-        if shared || (reached.below && !(reached.own && reached.channel.is_some())) {
+        if shared || reached.below {
             return None;
         }
         let of = format!("of server {}", quote(victim));
@@ -125,8 +125,10 @@ mod tests {
             (false, false, ServerToClient, true),
             // A proxy writes to the server it started.
             (false, true, ClientToServer, false),
-            (true, true, ClientToServer, true),
-            (true, true, ServerToClient, false),
+            (true, false, ClientToServer, true),
+            (true, false, ServerToClient, false),
+            // What runs a container writes to what runs inside.
+            (true, true, ClientToServer, false),
         ] {
             let injection = Injection { bytes: 9, victim: 1, direction };
             for relation in [Requested, Covert, Background, Startup] {

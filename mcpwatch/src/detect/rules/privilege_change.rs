@@ -272,7 +272,9 @@ fn is_runtime_socket(path: &str) -> bool {
 fn is_runtime(effect: &Effect<'_>) -> bool {
     let is_one = |program: &str| RUNTIMES.contains(&file_name(program));
     let exe = effect.process.exe.as_str();
-    launched_in_one(effect.given)
+    // In a container its programs have whatever names they like.
+    effect.process.container.is_none()
+        && launched_in_one(effect.given)
         // runc executes a copy of itself in memory.
         && (exe.starts_with("/memfd:runc_cloned:")
             || (is_one(exe) && SYSTEM_FOLDERS.iter().any(|folder| is_within(exe, folder))))
@@ -288,6 +290,9 @@ mod tests {
     use super::*;
     use crate::detect::tests::{Scene, exec, privilege};
     use crate::event::{Ids, Place};
+    use std::sync::Arc;
+
+    use crate::record::Container;
     use crate::record::Relation::{Background, Covert, Requested, Startup};
 
     const ONE: [(&str, Severity); 1] = [("privilege_change", Severity::Critical)];
@@ -420,6 +425,18 @@ mod tests {
         // What runs inside is the server.
         scene.process.exe = "/usr/bin/python3".into();
         assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
+        scene.process.exe = "/usr/bin/crun".into();
+        scene.process.container = Some(Arc::new(Container {
+            id: "1".into(),
+            runtime: "podman".into(),
+            image: None,
+            pod: None,
+            namespace: None,
+            name: None,
+            pod_name: None,
+        }));
+        assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
+        scene.process.container = None;
         scene.process.exe = "/tmp/crun".into();
         assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
     }

@@ -43,6 +43,63 @@ fn what_was_held_keeps_its_own_times() {
 }
 
 #[test]
+fn what_was_held_is_told_of_the_program_that_did_it() {
+    let mut scene = Scene::new();
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/npx", &["npx", "server"]);
+    scene.open(11, "/a");
+    scene.fork(11, 12);
+    scene.open(12, "/b");
+    scene.exec(12, "/usr/bin/git", &["git"]);
+    scene.open(12, "/c");
+    scene.exec(11, "/usr/bin/node", &["node", "server.js"]);
+    scene.open(11, "/d");
+    scene.initialize(11);
+    let did: Vec<(&str, &str)> = scene
+        .of_type("file.open")
+        .into_iter()
+        .map(|open| {
+            let exe = open["process"]["exe"].as_str().unwrap();
+            (open["file"]["path"].as_str().unwrap(), exe)
+        })
+        .collect();
+    assert_eq!(
+        did,
+        [
+            ("/a", "/usr/bin/npx"),
+            ("/b", "/usr/bin/npx"),
+            ("/c", "/usr/bin/git"),
+            ("/d", "/usr/bin/node"),
+        ]
+    );
+}
+
+/// A process writes to the channel of another instance.
+fn writes_into(scene: &mut Scene, pid: u32, victim: u64, direction: u32) {
+    let body = wire::Injection { victim, direction, fd: 3 };
+    scene.send(Kind::Injection, pid, 40, bytemuck::bytes_of(&body), b"");
+}
+
+#[test]
+fn who_writes_to_a_servers_channel_is_told_but_not_who_made_it() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/python3", &["python3", "worker.py"]);
+    let (server, worker) = (scene.watch[&11], scene.watch[&12]);
+    assert_ne!(server, worker);
+    scene.forget();
+    // A server gives its worker something to do, and the worker answers on pipes nobody speaks MCP on.
+    writes_into(&mut scene, 11, worker, wire::DIRECTION_IN);
+    writes_into(&mut scene, 12, worker, wire::DIRECTION_OUT);
+    writes_into(&mut scene, 12, server, wire::DIRECTION_OUT);
+    assert_eq!(scene.story(), [""; 0]);
+    writes_into(&mut scene, 12, server, wire::DIRECTION_IN);
+    assert_eq!(
+        scene.story(),
+        ["message \"injected\"", "ALERT channel_injection critical background x1"]
+    );
+}
+
+#[test]
 fn a_candidate_is_dropped_when_it_has_not_spoken_in_time() {
     let mut scene = Scene::new();
     scene.candidate(11);
