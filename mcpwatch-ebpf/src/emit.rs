@@ -18,8 +18,8 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     maps::{
-        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Reported, Root, SLOTS,
-        Scratch, TAKEN, Transfer, Walk, setting,
+        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Named, Root, SLOTS, Scratch,
+        TAKEN, Transfer, Walk, setting,
     },
     watch::Task,
 };
@@ -217,11 +217,53 @@ impl Draft {
         unsafe { &raw mut (*self.scratch).transfer }
     }
 
-    /// The system call the event reports.
+    /// Puts in the system call the event tells of.
     #[inline(always)]
-    pub fn reported(&self) -> *mut Reported {
+    pub fn set_call(&self, given: &[u64; 6], returned: i64, by: &Task) {
+        // SAFETY: fields of the scratch buffer. One by one and volatile: as a struct it would first be put together
+        // on the stack. The arguments behind the sixth are zero from the beginning.
+        unsafe {
+            let call = &raw mut (*self.scratch).call;
+            let args = (&raw mut (*call).args).cast::<u64>();
+            for (position, argument) in given.iter().enumerate() {
+                args.add(position).write_volatile(*argument);
+            }
+            (&raw mut (*call).result).write_volatile(returned);
+            (&raw mut (*call).task.pid).write_volatile(by.pid);
+            (&raw mut (*call).task.tid).write_volatile(by.tid);
+            (&raw mut (*call).task.start_time).write_volatile(by.start_time);
+            (&raw mut (*call).task.instance).write_volatile(by.instance);
+        }
+    }
+
+    /// An argument of the system call; 0 beyond the sixth.
+    #[inline(always)]
+    pub fn argument(&self, position: u64) -> u64 {
+        let at = bounds::mask::<0xf>(position as usize);
+        // SAFETY: a masked index into a field of the scratch buffer; volatile, since the verifier knows nothing of
+        // the value.
+        unsafe { (&raw const (*self.scratch).call.args).cast::<u64>().add(at).read_volatile() }
+    }
+
+    /// What the system call returned.
+    #[inline(always)]
+    pub fn result(&self) -> i64 {
         // SAFETY: a field of the scratch buffer.
-        unsafe { &raw mut (*self.scratch).reported }
+        unsafe { (&raw const (*self.scratch).call.result).read_volatile() }
+    }
+
+    /// Who made the system call.
+    #[inline(always)]
+    pub fn task(&self) -> Task {
+        // SAFETY: a field of the scratch buffer.
+        unsafe { (&raw const (*self.scratch).call.task).read_volatile() }
+    }
+
+    /// The files the system call names.
+    #[inline(always)]
+    pub fn named(&self) -> *mut Named {
+        // SAFETY: a field of the scratch buffer.
+        unsafe { &raw mut (*self.scratch).named }
     }
 
     /// Writes the body behind the header.

@@ -15,8 +15,6 @@ use crate::{
     kread::{self, follow, read, read_user},
     maps::offset,
     path,
-    syscall::Call,
-    watch::Task,
 };
 
 /// Offsets in the tail stay below this: path, argument and base one after the other.
@@ -31,35 +29,49 @@ const SPENT_FLAGS: u32 = 0o1300;
 
 /// Which of the open calls: they differ in where their arguments stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Form {
     /// `open(path, flags)`.
-    Open,
+    Open = OPEN,
     /// `creat(path)`.
-    Creat,
+    Creat = CREAT,
     /// `openat(dir, path, flags)`.
-    Openat,
+    Openat = OPENAT,
     /// `openat2(dir, path, how)`.
-    Openat2,
+    Openat2 = OPENAT2,
 }
 
-/// An open returned.
+const OPEN: u64 = 0;
+const CREAT: u64 = 1;
+const OPENAT: u64 = 2;
+const OPENAT2: u64 = 3;
+
+/// The open in the scratch buffer returned.
 #[inline(always)]
-pub fn on_open(task: &Task, call: &Call, form: Form) {
-    let [first, second, third, ..] = call.args;
-    let (directory, argument, given_flags) = match form {
-        Form::Open => (CURRENT_DIRECTORY, first, second),
-        Form::Creat => (CURRENT_DIRECTORY, first, CREAT_FLAGS),
-        Form::Openat => (first as i32, second, third),
-        // `struct open_how` begins with the flags.
-        Form::Openat2 => (first as i32, second, read_user::<u64>(third).unwrap_or(0)),
-    };
-    open(task, call.result, directory, argument, given_flags as u32);
+pub fn on_open(form: Form) {
+    mcpwatch_open(form as u64);
 }
 
-/// One body for all forms, so that the verifier walks the loops once.
+/// [`on_open`], as a global BPF function.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u32) {
-    let Some(draft) = Draft::new(Room::Call) else { return };
+extern "C" fn mcpwatch_open(form: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (first, second, third) = (draft.argument(0), draft.argument(1), draft.argument(2));
+    let (directory, argument, given_flags) = match form {
+        OPEN => (CURRENT_DIRECTORY, first, second),
+        CREAT => (CURRENT_DIRECTORY, first, CREAT_FLAGS),
+        OPENAT => (first as i32, second, third),
+        // `struct open_how` begins with the flags.
+        _ => (first as i32, second, read_user::<u64>(third).unwrap_or(0)),
+    };
+    open(&draft, directory, argument, given_flags as u32);
+    0
+}
+
+#[inline(always)]
+fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
+    let (task, result) = (draft.task(), draft.result());
     let tail = draft.tail::<Open>();
     let tail_at = Draft::tail_at::<Open>();
     let current = kread::current_task();
@@ -156,5 +168,5 @@ fn open(task: &Task, result: i64, directory: i32, argument: u64, given_flags: u3
     draft.body(body);
     let tail_len = argument_at + argument_len + base_len;
     let notice = Notice { flags, ..Notice::of_call(Probe::Open, Kind::Open, result) };
-    draft.send::<Open>(task, notice, tail_len);
+    draft.send::<Open>(&task, notice, tail_len);
 }

@@ -78,6 +78,15 @@ pub fn task_start_time(task: Address) -> u64 {
 /// `struct file` behind a file descriptor of a task; 0 when it is not open.
 #[inline(always)]
 pub fn task_file(task: Address, fd: i32) -> Address {
+    mcpwatch_task_file(task, fd as u64)
+}
+
+/// [`task_file`], as a global BPF function: the verifier walks the ways through it once, and not once more for
+/// each way that leads to each place it is called from. Before 6.8 that is most of what a program costs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_task_file(task: Address, fd: u64) -> Address {
+    let fd = fd as i32;
     let fdtable = follow(follow(task, offset!(task_files)), offset!(files_fdtable));
     let Some(open) = read::<u32>(fdtable, offset!(fdtable_max_fds)) else { return 0 };
     if fd < 0 || fd as u32 >= open {
@@ -93,6 +102,13 @@ pub fn task_file(task: Address, fd: i32) -> Address {
 /// Inode number of a pipe or socket; 0 for every other file.
 #[inline(always)]
 pub fn channel_inode(file: Address) -> u64 {
+    mcpwatch_channel_inode(file)
+}
+
+/// [`channel_inode`], as a global BPF function like the one above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_channel_inode(file: Address) -> u64 {
     let inode = follow(file, offset!(file_inode));
     let mode = read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT;
     if mode == SOCKET || mode == FIFO { read(inode, offset!(inode_number)).unwrap_or(0) } else { 0 }
@@ -101,7 +117,14 @@ pub fn channel_inode(file: Address) -> u64 {
 /// `struct socket` behind a file descriptor of a task; 0 when it is none.
 #[inline(always)]
 pub fn task_socket(task: Address, fd: i32) -> Address {
-    let file = task_file(task, fd);
+    mcpwatch_task_socket(task, fd as u64)
+}
+
+/// [`task_socket`], as a global BPF function like the ones above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_task_socket(task: Address, fd: u64) -> Address {
+    let file = mcpwatch_task_file(task, fd);
     let inode = follow(file, offset!(file_inode));
     if read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT == SOCKET {
         follow(file, offset!(file_private_data))

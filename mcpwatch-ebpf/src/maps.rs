@@ -96,8 +96,10 @@ pub struct Scratch {
     pub walk: Walk,
     /// The transfer it is a part of.
     pub transfer: Transfer,
-    /// The system call it reports.
-    pub reported: Reported,
+    /// The system call it tells of.
+    pub call: Call,
+    /// The files that call names; see `report`.
+    pub named: Named,
     /// On a preemptible kernel, the thread that is at it; 0: none.
     pub owner: u64,
 }
@@ -114,20 +116,26 @@ pub struct Root {
     pub met_at: u64,
 }
 
-/// A system call that is reported by its arguments; see `report`.
+/// A system call that has returned.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct Reported {
-    /// Its arguments, then zeroes: what a form does not name.
+pub struct Call {
+    /// Its arguments as given, then zeroes: what a `report::Form` does not name.
     pub args: [u64; 16],
-    /// The files it names.
-    pub places: [Place; 2],
-    /// How many bytes of the tail they take.
-    pub len: u64,
     /// What it returned.
     pub result: i64,
     /// Who did it.
     pub task: Task,
+}
+
+/// The files a system call names that is reported by its arguments; see `report`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Named {
+    /// What is known of each.
+    pub places: [Place; 2],
+    /// How many bytes of the tail they take.
+    pub len: u64,
 }
 
 /// Where a path walk is.

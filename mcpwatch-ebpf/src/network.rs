@@ -15,7 +15,6 @@ use crate::{
     kread::{self, Address, follow, read, read_user},
     maps::{PENDING, Pending, offset, setting},
     packet,
-    syscall::Call,
     watch::{self, Founded, Task},
 };
 
@@ -156,9 +155,18 @@ pub fn flush(task: &Task, room: Room) {
 }
 
 /// `io_uring_enter(2)`: the destinations of what it submitted have no result.
+#[inline(always)]
+pub fn on_io_uring_enter() {
+    mcpwatch_flush();
+}
+
+/// [`flush`] for the call in the scratch buffer, as a global BPF function.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn on_io_uring_enter(task: &Task, _call: &Call) {
-    flush(task, Room::Call);
+extern "C" fn mcpwatch_flush() -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    flush(&draft.task(), Room::Call);
+    0
 }
 
 #[inline(always)]
@@ -171,64 +179,56 @@ fn apply(body: &mut Net, pending: &Pending) {
     body.protocol = pending.protocol;
 }
 
-/// Sends an event without a unix path.
+/// Which of the calls that name an address: they differ in where it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Form {
+    /// `connect(fd, address, length)`.
+    Connect = CONNECT,
+    /// `sendto(fd, buffer, length, flags, address, length)`.
+    Sendto = SENDTO,
+    /// `sendmsg(fd, message header)`, and the first message of sendmmsg(2): both begin with the address and its
+    /// length.
+    Sendmsg = SENDMSG,
+    /// `bind(fd, address, length)`.
+    Bind = BIND,
+}
+
+const CONNECT: u64 = 0;
+const SENDTO: u64 = 1;
+const SENDMSG: u64 = 2;
+const BIND: u64 = 3;
+
+/// The call in the scratch buffer, which names an address, returned.
 #[inline(always)]
-fn send(probe: Probe, kind: Kind, task: &Task, result: i64, body: Net) {
-    let Some(draft) = Draft::new(Room::Call) else { return };
-    draft.body(body);
-    draft.send::<Net>(task, Notice::of_call(probe, kind, result), 0);
+pub fn on_address(form: Form) {
+    mcpwatch_address(form as u64);
 }
 
-/// connect(2).
+/// [`on_address`], as a global BPF function.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn on_connect(task: &Task, call: &Call) {
-    let [fd, address, len, ..] = call.args;
-    let (probe, kind) = (Probe::Connect, Kind::Connect);
-    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
+extern "C" fn mcpwatch_address(form: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let second = draft.argument(1);
+    let (probe, kind, address, len) = match form {
+        CONNECT => (Probe::Connect, Kind::Connect, second, draft.argument(2)),
+        SENDTO => (Probe::Send, Kind::Send, draft.argument(4), draft.argument(5)),
+        SENDMSG => {
+            let len = read_user::<u32>(second + 8).unwrap_or(0);
+            (Probe::Send, Kind::Send, read_user(second).unwrap_or(0), u64::from(len))
+        }
+        _ => (Probe::Bind, Kind::Bind, second, draft.argument(2)),
+    };
+    addressed(&draft, probe, kind, address, len);
+    0
 }
 
-/// sendto(2).
-#[inline(never)]
-pub fn on_sendto(task: &Task, call: &Call) {
-    let [fd, _, _, _, address, len] = call.args;
-    let (probe, kind) = (Probe::Send, Kind::Send);
-    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
-}
-
-/// sendmsg(2), and the first message of sendmmsg(2): both begin with the address and its length.
-#[inline(never)]
-pub fn on_sendmsg(task: &Task, call: &Call) {
-    let [fd, message, ..] = call.args;
-    let address = read_user::<u64>(message).unwrap_or(0);
-    let len = read_user::<u32>(message + 8).unwrap_or(0);
-    let (probe, kind, len) = (Probe::Send, Kind::Send, u64::from(len));
-    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
-}
-
-/// bind(2).
-#[inline(never)]
-pub fn on_bind(task: &Task, call: &Call) {
-    let [fd, address, len, ..] = call.args;
-    let (probe, kind) = (Probe::Bind, Kind::Bind);
-    addressed(task, &Addressed { probe, kind, fd: fd as i32, result: call.result, address, len });
-}
-
-/// A call that names an address; in a struct, because a BPF function takes five arguments at most.
-#[derive(Clone, Copy)]
-struct Addressed {
-    probe: Probe,
-    kind: Kind,
-    fd: i32,
-    result: i64,
-    /// Where the address stands in user memory; 0 when the call names none.
-    address: u64,
-    len: u64,
-}
-
-/// Sends a call that names an address.
-#[inline(never)]
-fn addressed(task: &Task, call: &Addressed) {
-    let Addressed { probe, kind, fd, result, address, len } = *call;
+/// Sends the call in the scratch buffer; `address` is where one stands in user memory, 0 when it names none.
+#[inline(always)]
+fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
+    let task = &draft.task();
+    let (fd, result) = (draft.argument(0) as i32, draft.result());
     // A destination of another kind of call is not this call's.
     if !matches!(kind, Kind::Connect | Kind::Send) {
         flush(task, Room::Call);
@@ -244,7 +244,6 @@ fn addressed(task: &Task, call: &Addressed) {
     }
     let mut body = NOTHING;
     body.fd = fd;
-    let Some(draft) = Draft::new(Room::Call) else { return };
     let mut tail_len = 0;
     let mut kind = kind;
     if let Some(pending) = pending {
@@ -309,26 +308,47 @@ fn addressed(task: &Task, call: &Addressed) {
 }
 
 /// listen(2): the address is the socket's own.
+#[inline(always)]
+pub fn on_listen() {
+    mcpwatch_listen();
+}
+
+/// [`on_listen`], as a global BPF function.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn on_listen(task: &Task, call: &Call) {
-    let socket = kread::task_socket(kread::current_task(), call.args[0] as i32);
+extern "C" fn mcpwatch_listen() -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let fd = draft.argument(0) as i32;
+    let socket = kread::task_socket(kread::current_task(), fd);
     let mut body = local_address(follow(socket, offset!(socket_sk)));
-    body.fd = call.args[0] as i32;
+    body.fd = fd;
     body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
-    send(Probe::Listen, Kind::Listen, task, call.result, body);
+    draft.body(body);
+    let notice = Notice::of_call(Probe::Listen, Kind::Listen, draft.result());
+    draft.send::<Net>(&draft.task(), notice, 0);
+    0
 }
 
 /// accept(2): the address is the peer's.
+#[inline(always)]
+pub fn on_accept() {
+    mcpwatch_accept();
+}
+
+/// [`on_accept`], as a global BPF function.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn on_accept(task: &Task, call: &Call) {
-    if call.result < 0 {
+extern "C" fn mcpwatch_accept() -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let result = draft.result();
+    if result < 0 {
         filtered(Probe::Accept);
-        return;
+        return 0;
     }
-    let socket = kread::task_socket(kread::current_task(), call.result as i32);
+    let socket = kread::task_socket(kread::current_task(), result as i32);
     let sock = follow(socket, offset!(socket_sk));
     let mut body = NOTHING;
-    body.fd = call.args[0] as i32;
+    body.fd = draft.argument(0) as i32;
     body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
     body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
     body.family = read(sock, offset!(sock_family)).unwrap_or(0);
@@ -338,7 +358,9 @@ pub fn on_accept(task: &Task, call: &Call) {
     } else if body.family == AF_INET6 {
         body.address = read(sock, offset!(sock_peer_address6)).unwrap_or([0; 16]);
     }
-    send(Probe::Accept, Kind::Accept, task, call.result, body);
+    draft.body(body);
+    draft.send::<Net>(&draft.task(), Notice::of_call(Probe::Accept, Kind::Accept, result), 0);
+    0
 }
 
 /// A socket changed its state. One that begins to listen makes its process a candidate.

@@ -15,7 +15,6 @@ use crate::{
     emit::{Draft, Notice, Room, filtered, unreadable},
     kread::{self, read_user},
     maps::{Transfer, setting},
-    syscall::Call,
     watch::{self, Task},
 };
 
@@ -25,21 +24,27 @@ const STEPS: usize = 600;
 
 /// Where the bytes of a transfer lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Form {
     /// `(fd, buffer, length)`: read, write, recvfrom, sendto.
-    Buffer,
+    Buffer = BUFFER,
     /// `(fd, row of buffers, their number)`: readv, writev, and preadv2, pwritev2, which without an offset
     /// are the same.
-    Row,
+    Row = ROW,
     /// `(fd, message header)`: recvmsg, sendmsg.
-    Message,
+    Message = MESSAGE,
 }
 
-/// Bytes were moved, one way or the other: sends them if they are the protocol's.
+const BUFFER: u64 = 0;
+const ROW: u64 = 1;
+const MESSAGE: u64 = 2;
+
+/// The call in the scratch buffer moved bytes, one way or the other: sends them if they are the protocol's.
 #[inline(always)]
-pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
-    // The steps are taken here and not within `prepare`: stacks of nested calls add up, to 512 bytes at most.
-    if !prepare(task, call, form, direction) {
+pub fn on_transfer(form: Form, direction: u32) {
+    // The steps are taken here and not within the first function: stacks of nested calls add up, to 512 bytes at
+    // most.
+    if mcpwatch_payload_begin(form as u64, u64::from(direction)) == 0 {
         return;
     }
     for _ in 0..STEPS {
@@ -51,27 +56,30 @@ pub fn on_transfer(task: &Task, call: &Call, form: Form, direction: u32) {
     unreadable(probe_of(direction));
 }
 
-/// Describes the transfer in the scratch buffer; true when its bytes are to be sent.
-///
-/// Called from one place: the verifier proves a function once for each call of it.
+/// Describes the transfer in the scratch buffer; not 0 when its bytes are to be sent. A global BPF function.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn prepare(task: &Task, call: &Call, form: Form, direction: u32) -> bool {
-    let Some(draft) = Draft::new(Room::Call) else { return false };
-    let [fd, place, number, ..] = call.args;
+extern "C" fn mcpwatch_payload_begin(form: u64, direction: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    u64::from(begin(&draft, form, direction as u32))
+}
+
+#[inline(always)]
+fn begin(draft: &Draft, form: u64, direction: u32) -> bool {
+    let (task, result) = (draft.task(), draft.result());
+    let (fd, place, number) = (draft.argument(0), draft.argument(1), draft.argument(2));
     let (address, len, row, row_len) = match form {
         // With `MSG_TRUNC` the result may say more than the buffer holds.
-        Form::Buffer => {
-            (place, if (call.result as u64) < number { call.result as u64 } else { number }, 0, 0)
-        }
-        Form::Row => (0, 0, place, number),
-        Form::Message => {
+        BUFFER => (place, if (result as u64) < number { result as u64 } else { number }, 0, 0),
+        ROW => (0, 0, place, number),
+        _ => {
             // `struct user_msghdr`: the row and its length stand at bytes 16 and 24.
             let [row, row_len] = read_user::<[u64; 2]>(place + 16).unwrap_or([0, 0]);
             (0, 0, row, row_len)
         }
     };
     let transfer = Transfer {
-        moved: call.result as u64,
+        moved: result as u64,
         done: 0,
         address,
         len,
@@ -80,11 +88,11 @@ fn prepare(task: &Task, call: &Call, form: Form, direction: u32) -> bool {
         start: 0,
         direction,
         fd: fd as i32,
-        task: *task,
+        task,
     };
     // SAFETY: a field of the scratch buffer.
     unsafe { draft.transfer().write_volatile(transfer) };
-    is_channel(task, &draft)
+    is_channel(&task, draft)
 }
 
 #[inline(always)]

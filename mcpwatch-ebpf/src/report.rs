@@ -19,15 +19,13 @@ use crate::{
     emit::{Draft, Notice, Room},
     file::CURRENT_DIRECTORY,
     kread::{self, Address, current_task, follow, read, read_user},
-    maps::{Reported, offset},
+    maps::{Named, offset},
     path,
-    syscall::Call,
-    watch::Task,
 };
 
 /// Positions in the scratch buffer stay below this.
 const POSITION: i32 = 0x7fff;
-/// Position of an argument in [`Reported::args`] that is none: zero.
+/// Position of an argument in [`crate::maps::Call::args`] that is none: zero.
 const NONE: u64 = 6;
 /// Position that stands for the working directory.
 const HERE: u64 = 7;
@@ -63,6 +61,18 @@ pub struct Form(u64);
 impl Form {
     /// Nothing is to be reported.
     pub const NOTHING: Self = Self(0);
+
+    /// The form of a number, as it comes through a BPF function call.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number it goes through one as.
+    #[inline(always)]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 
     /// An operation whose arguments are nothing.
     pub const fn of(operation: Operation) -> Self {
@@ -148,36 +158,29 @@ impl Form {
 
 /// A system call to be reported returned.
 ///
-/// The three functions are called one after the other: nested, their stacks would not fit.
+/// The functions are called one after the other: nested, their stacks would not fit.
 #[inline(always)]
-pub fn on_call(task: &Task, call: &Call, form: Form) {
-    if !applies(call.args[0], call.args[1], call.result, form.0) {
+pub fn on_call(form: Form) {
+    if mcpwatch_applies(form.0) == 0 {
         return;
-    }
-    let Some(draft) = Draft::new(Room::Call) else { return };
-    let to = draft.reported();
-    // One by one: as a struct it would first be put together on the stack, of which `sys_exit` and what it
-    // calls have 512 bytes in all. The rest of the arguments is zero from the beginning.
-    // SAFETY: fields of the scratch buffer.
-    unsafe {
-        let args = (&raw mut (*to).args).cast::<u64>();
-        for (position, argument) in call.args.iter().enumerate() {
-            args.add(position).write_volatile(*argument);
-        }
-        (&raw mut (*to).len).write_volatile(0);
-        (&raw mut (*to).result).write_volatile(call.result);
-        (&raw mut (*to).task.pid).write_volatile(task.pid);
-        (&raw mut (*to).task.tid).write_volatile(task.tid);
-        (&raw mut (*to).task.start_time).write_volatile(task.start_time);
-        (&raw mut (*to).task.instance).write_volatile(task.instance);
     }
     mcpwatch_place(form.0 >> 16 & 0xff, 0);
     mcpwatch_place(form.0 >> 24 & 0xff, 1);
     mcpwatch_report(form.0);
 }
 
-/// Whether the call is one to be reported: the common ones of its kind are not.
+/// Whether the call in the scratch buffer is one to be reported: the common ones of its kind are not. A global BPF
+/// function, like the others.
+#[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn mcpwatch_applies(form: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    // SAFETY: a field of the scratch buffer.
+    unsafe { (&raw mut (*draft.named()).len).write_volatile(0) };
+    u64::from(applies(draft.argument(0), draft.argument(1), draft.result(), form))
+}
+
+#[inline(always)]
 fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
     if form & IF_NAMESPACES != 0 {
         let is_clone = form as u16 == Operation::Clone as u16;
@@ -204,23 +207,15 @@ fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
     true
 }
 
-/// An argument of the call in the scratch buffer.
-#[inline(always)]
-fn argument(draft: &Draft, position: u64) -> u64 {
-    let at = bounds::mask::<0xf>(position as usize);
-    // SAFETY: a masked index into a field of the scratch buffer.
-    unsafe { (&raw const (*draft.reported()).args).cast::<u64>().add(at).read_volatile() }
-}
-
 /// Sends the call in the scratch buffer with the files that [`mcpwatch_place`] found. A global BPF function: the
 /// verifier proves it once, not for each system call that is reported.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_report(form: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    // SAFETY: fields of the scratch buffer, written by `on_call` and `mcpwatch_place`.
-    let Reported { task, result, places: [first, second], len, .. } =
-        unsafe { draft.reported().read_volatile() };
+    let (task, result) = (draft.task(), draft.result());
+    // SAFETY: a field of the scratch buffer, written by `mcpwatch_place`.
+    let Named { places: [first, second], len } = unsafe { draft.named().read_volatile() };
     let mut flags = 0;
     if (first.flags | second.flags) & PLACE_UNREADABLE != 0 {
         flags |= FLAG_UNREADABLE;
@@ -235,7 +230,7 @@ extern "C" fn mcpwatch_report(form: u64) -> u64 {
         target_pid: if form & OF_PIDFD == 0 || result == NO_DESCRIPTOR {
             0
         } else {
-            kread::task_pidfd(current_task(), argument(&draft, value) as i32)
+            kread::task_pidfd(current_task(), draft.argument(value) as i32)
         },
         values: values(&draft, form),
         first,
@@ -256,7 +251,7 @@ extern "C" fn mcpwatch_report(form: u64) -> u64 {
 #[inline(always)]
 fn values(draft: &Draft, form: u64) -> [u64; 4] {
     let first = form >> 32 & 0xf;
-    let address = argument(draft, first);
+    let address = draft.argument(first);
     if form & USER_VALUE != 0 {
         return [read_user(address).unwrap_or(0), 0, 0, 0];
     }
@@ -267,19 +262,19 @@ fn values(draft: &Draft, form: u64) -> [u64; 4] {
         let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         return [join(low, high), join(more_low, more_high), join(last_low, last_high), 0];
     }
-    [address, argument(draft, first + 1), argument(draft, first + 2), argument(draft, first + 3)]
+    [address, draft.argument(first + 1), draft.argument(first + 2), draft.argument(first + 3)]
 }
 
 /// Writes directory and argument of one file into the tail, behind what is there, and what it wrote into
-/// [`Reported::places`]. `which` are the positions of the two in the call's arguments, `number` is 0 for the
+/// [`Named::places`]. `which` are the positions of the two in the call's arguments, `number` is 0 for the
 /// first file and 1 for the second.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    let to = draft.reported();
+    let to = draft.named();
     let (directory, path) = (which & 0xf, which >> 4 & 0xf);
-    let text = if path == NONE { 0 } else { argument(&draft, path) };
+    let text = if path == NONE { 0 } else { draft.argument(path) };
     // SAFETY: a field of the scratch buffer; volatile, since the verifier knows nothing of the value.
     let len = unsafe { (&raw const (*to).len).read_volatile() };
     let start = Draft::tail_at::<Syscall>() + bounds::mask::<POSITION>(len as usize);
@@ -336,7 +331,7 @@ fn base(draft: &Draft, directory: u64, text: u64) -> Address {
     if text != 0 && read_user::<u8>(text) == Some(b'/') {
         return fs + u64::from(offset!(fs_root));
     }
-    let descriptor = argument(draft, directory) as i32;
+    let descriptor = draft.argument(directory) as i32;
     if directory == HERE || descriptor == CURRENT_DIRECTORY {
         return fs + u64::from(offset!(fs_pwd));
     }

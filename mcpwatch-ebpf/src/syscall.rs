@@ -1,6 +1,10 @@
 //! System calls at their exit: `(number, arguments, result)` to the handler of the number. Both tiers feed the
 //! same handlers: `sys_exit`, through which all calls of the host go, and a program of its own on each call's
 //! wrapper, of which the constant number leaves nothing but its own handler.
+//!
+//! The call itself goes to the handlers through the scratch buffer ([`crate::maps::Call`]), and they are global BPF
+//! functions of numbers: the verifier proves each once, whatever led to it, and none of the 512 bytes of stack they
+//! share with their callers is taken by arguments.
 
 use aya_ebpf::{EbpfContext, macros::fexit, programs::FExitContext};
 use mcpwatch_common::{
@@ -9,22 +13,13 @@ use mcpwatch_common::{
 };
 
 use crate::{
-    emit::{Room, acquire, filtered, release, unreadable},
+    emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
     kread::read,
     network, payload,
     report::{self, Form},
     watch::{self, Task},
 };
-
-/// A system call that has returned.
-#[derive(Clone, Copy)]
-pub struct Call {
-    /// Its arguments, as given.
-    pub args: [u64; 6],
-    /// What it returned.
-    pub result: i64,
-}
 
 /// The number of a call an architecture never had.
 const NONE: u64 = u64::MAX;
@@ -55,9 +50,9 @@ macro_rules! system_calls {
 
         /// What the call does beside.
         #[inline(always)]
-        fn effect(number: u64, task: &Task, call: &Call) {
+        fn effect(number: u64) {
             $(if number::$name != NONE && number == number::$name {
-                effect!($effect, task, call);
+                effect!($effect);
                 return;
             })*
         }
@@ -102,10 +97,10 @@ macro_rules! report {
 }
 
 macro_rules! effect {
-    ([$($report:tt)*], $task:ident, $call:ident) => {};
-    (-, $task:ident, $call:ident) => {};
-    (($handler:path $(, $form:expr)?), $task:ident, $call:ident) => {
-        $handler($task, $call $(, $form)?)
+    ([$($report:tt)*]) => {};
+    (-) => {};
+    (($handler:path $(, $form:expr)?)) => {
+        $handler($($form)?)
     };
 }
 
@@ -116,18 +111,18 @@ system_calls! {
     sys_open           -             (file::on_open, file::Form::Open);
     sys_readv          (in Row)      -;
     sys_writev         (out Row)     -;
-    sys_connect        -             (network::on_connect);
+    sys_connect        -             (network::on_address, network::Form::Connect);
     sys_accept         -             (network::on_accept);
-    sys_sendto         (out Buffer)  (network::on_sendto);
+    sys_sendto         (out Buffer)  (network::on_address, network::Form::Sendto);
     sys_recvfrom       (in Buffer)   -;
-    sys_sendmsg        (out Message) (network::on_sendmsg);
+    sys_sendmsg        (out Message) (network::on_address, network::Form::Sendmsg);
     sys_recvmsg        (in Message)  -;
-    sys_bind           -             (network::on_bind);
+    sys_bind           -             (network::on_address, network::Form::Bind);
     sys_listen         -             (network::on_listen);
     sys_creat          -             (file::on_open, file::Form::Creat);
     sys_openat         -             (file::on_open, file::Form::Openat);
     sys_accept4        -             (network::on_accept);
-    sys_sendmmsg       -             (network::on_sendmsg);
+    sys_sendmmsg       -             (network::on_address, network::Form::Sendmsg);
     sys_preadv2        (in Row)      -;
     sys_pwritev2       (out Row)     -;
     sys_io_uring_enter -             (network::on_io_uring_enter);
@@ -305,31 +300,30 @@ pub fn on_exit(task: &Task, regs: u64, result: i64) {
     if handover::was_claimed(task) {
         return;
     }
-    let mut call = Call { args: [0; 6], result };
-    let number = decode(regs, &mut call);
     // Programs on raw tracepoints are not interrupted by others of their kind.
     let alone = !handover::both_attached();
+    let number = mcpwatch_number(regs);
     if number == NONE {
         count_compat(task, alone);
     } else if number != UNWATCHED {
-        handle(number, form_of(number), task, &call, alone);
+        handle(number, Form::from_number(mcpwatch_form(number)), task, regs, result, alone);
     }
 }
 
-/// [`reported_as`] for any number, apart from its caller as [`decode`] is.
+/// [`reported_as`] for any number: a global BPF function, whose caller is verified for any form and not for each.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn form_of(number: u64) -> Form {
-    reported_as(number)
+extern "C" fn mcpwatch_form(number: u64) -> u64 {
+    reported_as(number).number()
 }
 
-/// The number of the call and, in `call`, its arguments. Apart from its caller for the sake of the stack, which is
-/// shared with whatever else the caller calls.
+/// The number of the call, of a 32-bit one that of the call it is like.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn decode(regs: u64, call: &mut Call) -> u64 {
+extern "C" fn mcpwatch_number(regs: u64) -> u64 {
     let is_compat = arch::is_compat(regs);
     let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
-    let Some((number, args)) = registers else { return UNWATCHED };
-    call.args = args;
+    let Some((number, _)) = registers else { return UNWATCHED };
     match (is_compat, number) {
         // Where a signal handler returns to: rt_sigreturn(2) leaves no number behind.
         (false, NONE) => UNWATCHED,
@@ -357,11 +351,8 @@ fn on_return(number: u64, ctx: &FExitContext) {
         if handover::claim(&task) {
             count_compat(&task, false);
         }
-        return;
-    }
-    let Some((_, args)) = arch::registers(regs) else { return };
-    if handover::claim(&task) {
-        handle(number, reported_as(number), &task, &Call { args, result }, false);
+    } else if handover::claim(&task) {
+        handle(number, reported_as(number), &task, regs, result, false);
     }
 }
 
@@ -371,7 +362,6 @@ fn on_return(number: u64, ctx: &FExitContext) {
 fn on_compat_return(number: u64, ctx: &FExitContext) {
     let Some(task) = watch::current() else { return };
     let Some((regs, result)) = of_wrapper(ctx) else { return };
-    let Some((_, args)) = arch::compat_registers(regs) else { return };
     if !handover::claim(&task) {
         return;
     }
@@ -379,7 +369,7 @@ fn on_compat_return(number: u64, ctx: &FExitContext) {
     if number == NONE {
         count_compat(&task, false);
     } else {
-        handle(number, reported_as(number), &task, &Call { args, result }, false);
+        handle(number, reported_as(number), &task, regs, result, false);
     }
 }
 
@@ -395,28 +385,46 @@ fn count_compat(task: &Task, alone: bool) {
 
 /// The one dispatch of both tiers.
 #[inline(always)]
-fn handle(number: u64, form: Form, task: &Task, call: &Call, alone: bool) {
+fn handle(number: u64, form: Form, task: &Task, regs: u64, result: i64, alone: bool) {
     // What is only peeked at is read again later.
+    let may_peek = number == number::sys_recvfrom || number == number::sys_recvmsg;
     if !acquire(alone) {
         return unreadable(Probe::Busy);
     }
-    let flags = if number == number::sys_recvfrom {
-        call.args[3]
-    } else if number == number::sys_recvmsg {
-        call.args[2]
-    } else {
-        0
-    };
-    if flags & NOT_TAKEN != 0 {
-        filtered(Probe::Read);
-    } else {
-        if let Some((form, direction)) = transfer(number) {
-            payload::on_transfer(task, call, form, direction);
-        }
-        effect(number, task, call);
-        if form != Form::NOTHING {
-            report::on_call(task, call, form);
+    if mcpwatch_take(regs, result as u64, task.start_time, task.instance) != 0 {
+        if may_peek && mcpwatch_peeks(number) != 0 {
+            filtered(Probe::Read);
+        } else {
+            if let Some((form, direction)) = transfer(number) {
+                payload::on_transfer(form, direction);
+            }
+            effect(number);
+            if form != Form::NOTHING {
+                report::on_call(form);
+            }
         }
     }
     release(alone);
+}
+
+/// Puts the call of the running thread into the scratch buffer, between [`acquire`] and [`release`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_take(regs: u64, result: u64, start_time: u64, instance: u64) -> u64 {
+    let registers =
+        if arch::is_compat(regs) { arch::compat_registers(regs) } else { arch::registers(regs) };
+    let Some((_, args)) = registers else { return 0 };
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (pid, tid) = watch::ids();
+    draft.set_call(&args, result as i64, &Task { pid, tid, start_time, instance });
+    1
+}
+
+/// Whether the call in the scratch buffer, recvfrom(2) or recvmsg(2), leaves in the stream what it received.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_peeks(number: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let flags = draft.argument(if number == number::sys_recvfrom { 3 } else { 2 });
+    flags & NOT_TAKEN
 }

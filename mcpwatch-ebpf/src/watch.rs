@@ -142,19 +142,46 @@ pub fn channel_of_other(task: &Task, inode: u64) -> Option<(u64, bool)> {
 /// private channel; a process that merely inherits one belongs to whoever has it.
 #[inline(always)]
 pub fn found_at_exec(task: &Task, parent: Address, stdin_inode: u64, stdout_inode: u64) -> Founded {
-    if setting!(sniff) == 0 || stdin_inode == 0 || stdout_inode == 0 {
-        return Founded::No;
+    let Task { start_time, instance, .. } = *task;
+    match mcpwatch_found_at_exec(start_time, instance, parent, stdin_inode, stdout_inode) {
+        NOT_FOUNDED => Founded::No,
+        NO_ROOM => Founded::Full,
+        id => Founded::Yes(id),
     }
-    if task.instance == instance_id(task.pid, task.start_time) {
-        return Founded::No;
+}
+
+/// [`found_at_exec`], as a global BPF function: the id of the instance, or what stands for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_found_at_exec(
+    start_time: u64,
+    watched: u64,
+    parent: Address,
+    stdin_inode: u64,
+    stdout_inode: u64,
+) -> u64 {
+    let (pid, _) = ids();
+    if setting!(sniff) == 0 || stdin_inode == 0 || stdout_inode == 0 {
+        return NOT_FOUNDED;
+    }
+    if watched == instance_id(pid, start_time) {
+        return NOT_FOUNDED;
     }
     if kread::channel_inode(kread::task_file(parent, 0)) == stdin_inode
         || kread::channel_inode(kread::task_file(parent, 1)) == stdout_inode
     {
-        return Founded::No;
+        return NOT_FOUNDED;
     }
-    found(task.pid, task.start_time, stdin_inode, stdout_inode)
+    match found(pid, start_time, stdin_inode, stdout_inode) {
+        Founded::Yes(id) => id,
+        Founded::No => NOT_FOUNDED,
+        Founded::Full => NO_ROOM,
+    }
 }
+
+/// What stands for no instance where an id is expected.
+const NOT_FOUNDED: u64 = 0;
+const NO_ROOM: u64 = u64::MAX;
 
 /// A process is no longer watched, but stays in the scope.
 #[inline(always)]
