@@ -41,6 +41,10 @@ pub fn lines(records: &Records, server: &str, scene: &Scene) -> Vec<String> {
             for candidate in list(&mut plain, "call", "candidates") {
                 remove(candidate, "uid");
             }
+            for ancestor in list(&mut plain, "exec", "ancestors") {
+                remove(ancestor, "pid");
+                remove(ancestor, "entity_id");
+            }
             for evidence in list(&mut plain, "alert", "evidence") {
                 let value = text(evidence, "value").to_owned();
                 if let Some((process, _)) = value.split_once(" (pid ") {
