@@ -176,16 +176,15 @@ impl Pipeline {
             Action::Net(net) => self.names_of(owner, net),
             _ => (Vec::new(), Vec::new()),
         };
-        // What a launcher does belongs to the launch; what the launched program itself does, does not.
-        let launches = launcher::recognise(&process.exe, &process.argv)
-            .is_some_and(|launch| launch.is_wrapper);
-        // Clearing away a container is the end of launching it.
-        let clears_away =
-            instance.voice.is_some() && process.container.is_none() && relay::is_runtime(process);
         let launching = match attribution.relation {
-            Relation::Startup => launches,
-            Relation::Background => clears_away,
-            _ => false,
+            // What a launcher does belongs to the launch; what the launched program itself does, does not.
+            Relation::Startup => launcher::recognise(&process.exe, &process.argv)
+                .is_some_and(|launch| launch.is_wrapper),
+            // Clearing away a container is the end of launching it.
+            Relation::Background => {
+                instance.voice.is_some() && process.container.is_none() && relay::is_runtime(process)
+            }
+            Relation::Requested | Relation::Covert => false,
         };
         let installing = attribution.relation == Relation::Startup
             && instance.programs.last().is_some_and(|program| launcher::is_wrapper(&program.argv));
