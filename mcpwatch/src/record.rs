@@ -11,6 +11,8 @@ use serde_json::Value;
 pub const SCHEMA: &str = "mcpwatch/1";
 
 /// One line of the event stream. `seq` is given when it is published.
+///
+/// Most records are about files. What those do not have stands in boxes: a record waits in queues, by its size.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
     /// Always [`SCHEMA`].
@@ -38,7 +40,7 @@ pub struct Record {
     pub relation: Option<Relation>,
     /// On `process.exec`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exec: Option<ExecDetail>,
+    pub exec: Option<Box<ExecDetail>>,
     /// On `process.exit` and `server.exited`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<ExitDetail>,
@@ -47,31 +49,31 @@ pub struct Record {
     pub file: Option<FileDetail>,
     /// On `process.privilege`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub privilege: Option<PrivilegeDetail>,
+    pub privilege: Option<Box<PrivilegeDetail>>,
     /// On `process.access`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub access: Option<AccessDetail>,
+    pub access: Option<Box<AccessDetail>>,
     /// On `net.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub net: Option<NetDetail>,
+    pub net: Option<Box<NetDetail>>,
     /// On `net.dns`, and on alerts about one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dns: Option<DnsDetail>,
+    pub dns: Option<Box<DnsDetail>>,
     /// On `net.tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsDetail>,
+    pub tls: Option<Box<TlsDetail>>,
     /// On `mcp.session` and `mcp.message`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mcp: Option<McpDetail>,
+    pub mcp: Option<Box<McpDetail>>,
     /// On `alert`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub alert: Option<Alert>,
+    pub alert: Option<Box<Alert>>,
     /// On `loss`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss: Option<Loss>,
+    pub loss: Option<Box<Loss>>,
     /// On `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
+    pub status: Option<Box<Status>>,
     /// Names of what was cut, as paths into this record (`exec.argv`, `call.arguments`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub truncated: Vec<&'static str>,

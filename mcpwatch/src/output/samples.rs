@@ -161,7 +161,7 @@ pub fn open(path: &str) -> Record {
 /// With every field a change of privileges can have, though no system call has them all.
 pub fn privilege() -> Record {
     Record {
-        privilege: Some(PrivilegeDetail {
+        privilege: Some(Box::new(PrivilegeDetail {
             operation: "mount",
             result: "EPERM".to_owned(),
             ids: Some(IdsDetail {
@@ -183,14 +183,14 @@ pub fn privilege() -> Record {
             source: Some("/dev/sda1".to_owned()),
             mount_flags: vec!["MS_RDONLY"],
             command: Some("BPF_PROG_LOAD".to_owned()),
-        }),
+        })),
         ..effect(RecordType::ProcessPrivilege)
     }
 }
 
 pub fn access() -> Record {
     Record {
-        access: Some(AccessDetail {
+        access: Some(Box::new(AccessDetail {
             operation: "ptrace",
             request: Some("PTRACE_ATTACH".to_owned()),
             target: Some(AccessTarget {
@@ -201,7 +201,7 @@ pub fn access() -> Record {
             }),
             namespace_pid: Some(7),
             result: "ok".to_owned(),
-        }),
+        })),
         ..effect(RecordType::ProcessAccess)
     }
 }
@@ -235,7 +235,7 @@ pub fn change() -> Record {
 
 fn net(kind: RecordType) -> Record {
     Record {
-        net: Some(NetDetail {
+        net: Some(Box::new(NetDetail {
             family: "inet".to_owned(),
             protocol: Some("tcp"),
             address: Some([203, 0, 113, 7].into()),
@@ -250,7 +250,7 @@ fn net(kind: RecordType) -> Record {
                 name: "api.example".to_owned(),
                 from: [198, 51, 100, 1].into(),
             }],
-        }),
+        })),
         ..effect(kind)
     }
 }
@@ -258,7 +258,7 @@ fn net(kind: RecordType) -> Record {
 fn mcp(kind: RecordType) -> Record {
     let party = |name: &str| Some(Party { name: name.to_owned(), version: Some("1.0".to_owned()) });
     Record {
-        mcp: Some(McpDetail {
+        mcp: Some(Box::new(McpDetail {
             session: Some("s1".to_owned()),
             era: Some("handshake"),
             protocol_version: Some("2025-11-25".to_owned()),
@@ -269,14 +269,14 @@ fn mcp(kind: RecordType) -> Record {
             problem: Some("not_json"),
             detail: Some("a line on stdout is no JSON: `listening…`".to_owned()),
             bytes: Some(64),
-        }),
+        })),
         ..of_server(kind)
     }
 }
 
 pub fn alert() -> Record {
     Record {
-        alert: Some(Alert {
+        alert: Some(Box::new(Alert {
             rule: "sensitive_file_read",
             title: "Sensitive file read",
             severity: Severity::Critical,
@@ -294,7 +294,7 @@ pub fn alert() -> Record {
             },
             playbook: "Check which client made the call. Replace the key.",
             count: 1,
-        }),
+        })),
         kind: RecordType::Alert,
         ..open("/home/ada/.ssh/id_rsa")
     }
@@ -329,7 +329,7 @@ pub fn of_type(kind: RecordType) -> Record {
         RecordType::McpCall => {
             Record { call: Some(ended_call(CallStatus::ToolError)), ..of_server(kind) }
         }
-        RecordType::ProcessExec => Record { exec: Some(exec()), ..effect(kind) },
+        RecordType::ProcessExec => Record { exec: Some(Box::new(exec())), ..effect(kind) },
         RecordType::ProcessExit => {
             Record { exit: Some(ExitDetail { code: Some(0), signal: Some(15) }), ..effect(kind) }
         }
@@ -344,7 +344,7 @@ pub fn of_type(kind: RecordType) -> Record {
         | RecordType::NetListen
         | RecordType::NetAccept => net(kind),
         RecordType::NetDns => Record {
-            dns: Some(DnsDetail {
+            dns: Some(Box::new(DnsDetail {
                 question: Some("collect.example".to_owned()),
                 kind: Some("A".to_owned()),
                 host_resolver: true,
@@ -356,33 +356,33 @@ pub fn of_type(kind: RecordType) -> Record {
                     value: Some("203.0.113.7".to_owned()),
                 }],
                 duration_ns: Some(1_234_567),
-            }),
+            })),
             ..net(kind)
         },
         RecordType::NetTls => Record {
-            tls: Some(TlsDetail {
+            tls: Some(Box::new(TlsDetail {
                 server_name: Some("collect.example".to_owned()),
                 name_known: Some(true),
                 alpn: vec!["h2".to_owned()],
                 encrypted_hello: true,
-            }),
+            })),
             ..net(kind)
         },
         RecordType::Alert => alert(),
         RecordType::Loss => Record {
             server: None,
-            loss: Some(Loss {
+            loss: Some(Box::new(Loss {
                 stage: "kernel",
                 what: "open".to_owned(),
                 reason: "ring_full".into(),
                 lost: 120,
                 total: 1234,
-            }),
+            })),
             ..of_server(kind)
         },
         RecordType::Status => Record {
             server: None,
-            status: Some(Status {
+            status: Some(Box::new(Status {
                 state: "started",
                 message: "watching with the tracepoint tier".to_owned(),
                 hooks: vec![Hook {
@@ -400,7 +400,7 @@ pub fn of_type(kind: RecordType) -> Record {
                     truncated: 2,
                     filtered: 5,
                 }],
-            }),
+            })),
             ..of_server(kind)
         },
     }

@@ -56,7 +56,7 @@ impl Pipeline {
                 let kind = RecordType::ProcessPrivilege;
                 let mut record = self.effect_record(kind, event, owner, &attribution);
                 record.process = Some(process);
-                record.privilege = Some(privilege_detail(privilege));
+                record.privilege = Some(Box::new(privilege_detail(privilege)));
                 if event.truncated {
                     record.truncated.push("privilege.path");
                 }
@@ -69,7 +69,7 @@ impl Pipeline {
                 let kind = RecordType::ProcessAccess;
                 let mut record = self.effect_record(kind, event, owner, &attribution);
                 record.process = Some(process);
-                record.access = Some(self.access_detail(access));
+                record.access = Some(Box::new(self.access_detail(access)));
                 self.records.push(record);
             }
             EventKind::Net(net) => {
@@ -86,7 +86,7 @@ impl Pipeline {
                 };
                 let mut record = self.effect_record(kind, event, owner, &attribution);
                 record.process = Some(process);
-                record.net = Some(net_detail(net, names, &claims));
+                record.net = Some(Box::new(net_detail(net, names, &claims)));
                 self.records.push(record);
             }
             _ => {}
@@ -114,7 +114,7 @@ impl Pipeline {
         }
         let mut record = self.effect_record(RecordType::ProcessExec, event, owner, &attribution);
         record.process = Some(Arc::clone(shown));
-        record.exec = Some(self.exec_detail(exec));
+        record.exec = Some(Box::new(self.exec_detail(exec)));
         if event.truncated {
             record.truncated.push("exec.argv");
         }
@@ -182,7 +182,9 @@ impl Pipeline {
                 .is_some_and(|launch| launch.is_wrapper),
             // Clearing away a container is the end of launching it.
             Relation::Background => {
-                instance.voice.is_some() && process.container.is_none() && relay::is_runtime(process)
+                instance.voice.is_some()
+                    && process.container.is_none()
+                    && relay::is_runtime(process)
             }
             Relation::Requested | Relation::Covert => false,
         };
@@ -246,22 +248,24 @@ impl Pipeline {
         let mut alert = self.effect_record(RecordType::Alert, event, owner, attribution);
         alert.process = Some(Arc::clone(process));
         match action {
-            Action::Exec(exec) => alert.exec = Some(self.exec_detail(exec)),
+            Action::Exec(exec) => alert.exec = Some(Box::new(self.exec_detail(exec))),
             Action::Open(open) => alert.file = Some(file_detail(open)),
             Action::Change(change) => alert.file = Some(change_detail(change)),
-            Action::Privilege(privilege) => alert.privilege = Some(privilege_detail(privilege)),
-            Action::Access(access) => alert.access = Some(self.access_detail(access)),
+            Action::Privilege(privilege) => {
+                alert.privilege = Some(Box::new(privilege_detail(privilege)))
+            }
+            Action::Access(access) => alert.access = Some(Box::new(self.access_detail(access))),
             Action::Injection(_) => {}
             Action::Net(net) => {
                 let (names, claims) = self.names_of(owner, net);
-                alert.net = Some(net_detail(net, names, &claims));
+                alert.net = Some(Box::new(net_detail(net, names, &claims)));
             }
             Action::Lookup(lookup) => {
-                alert.net = Some(lookup_net(lookup.resolver, false));
-                alert.dns = Some(self.dns_detail(owner, lookup));
+                alert.net = Some(Box::new(lookup_net(lookup.resolver, false)));
+                alert.dns = Some(Box::new(self.dns_detail(owner, lookup)));
             }
         }
-        alert.alert = Some(self.masked_alert(detect::alert(finding, 1)));
+        alert.alert = Some(Box::new(self.masked_alert(detect::alert(finding, 1))));
         alert
     }
 

@@ -320,7 +320,7 @@ impl Pipeline {
         self.losses.set("pipeline", "containers", "table_full", self.containers.evicted());
         for loss in self.losses.take() {
             let mut record = self.record(RecordType::Loss, self.now);
-            record.loss = Some(loss);
+            record.loss = Some(Box::new(loss));
             self.records.push(record);
         }
         let needed = !self.instances.is_empty();
@@ -348,12 +348,12 @@ impl Pipeline {
 
     fn warn(&mut self, message: &str) {
         let mut record = self.record(RecordType::Status, self.now);
-        record.status = Some(Status {
+        record.status = Some(Box::new(Status {
             state: "warning",
             message: message.to_owned(),
             hooks: Vec::new(),
             counters: Vec::new(),
-        });
+        }));
         self.records.push(record);
     }
 
@@ -376,12 +376,12 @@ impl Pipeline {
                 instance.conversation.may_have_missed();
             }
         }
-        record.status = Some(Status {
+        record.status = Some(Box::new(Status {
             message: self.describe(state, time, &hooks, &missing),
             state,
             hooks,
             counters: Vec::new(),
-        });
+        }));
         // `started` is what a reader waits for, whatever else is to be said.
         if state == "degraded" {
             let mut started = record.clone();
@@ -447,12 +447,12 @@ impl Pipeline {
         let left = sent.saturating_sub(self.received);
         self.losses.add("kernel", "ring", "not_drained", left);
         let mut record = self.record(RecordType::Status, self.now);
-        record.status = Some(Status {
+        record.status = Some(Box::new(Status {
             state: "stopped",
             message: format!("mcpwatch stopped: {reason}"),
             hooks: Vec::new(),
             counters: self.counters.clone(),
-        });
+        }));
         // Losses stand before the last record.
         self.settle();
         self.records.push(record);

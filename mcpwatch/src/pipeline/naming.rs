@@ -52,10 +52,10 @@ impl Pipeline {
             (None, false) => {
                 let attribution = self.attribute(event.process, owner, Object::Name(""));
                 let mut record = self.dns_record(event, owner, packet, &attribution);
-                record.dns = Some(DnsDetail {
+                record.dns = Some(Box::new(DnsDetail {
                     host_resolver: self.is_own_resolver(owner, packet),
                     ..unread()
-                });
+                }));
                 self.records.push(record);
             }
             // Answers nothing that can be told; its question is told as one without an answer.
@@ -81,12 +81,12 @@ impl Pipeline {
         let process = self.shown_process(event);
         self.detect(event, owner, &process, Action::Lookup(&lookup), &attribution);
         let mut record = self.dns_record(event, owner, packet, &attribution);
-        record.dns = Some(DnsDetail {
+        record.dns = Some(Box::new(DnsDetail {
             question: Some(question.name.clone()),
             kind: Some(question.kind.clone()),
             host_resolver: self.is_own_resolver(owner, packet),
             ..unread()
-        });
+        }));
         let waiting = Waiting {
             socket: packet.socket,
             resolver: packet.peer,
@@ -151,7 +151,7 @@ impl Pipeline {
     ) -> Record {
         let mut record = self.effect_record(RecordType::NetDns, event, owner, attribution);
         record.process = Some(self.shown_process(event));
-        record.net = Some(lookup_net(packet.peer, packet.stream));
+        record.net = Some(Box::new(lookup_net(packet.peer, packet.stream)));
         record
     }
 
@@ -209,13 +209,13 @@ impl Pipeline {
         let mut record = self.effect_record(RecordType::NetTls, event, owner, &attribution);
         record.process = Some(self.shown_process(event));
         let is_known = |asked: &String| names.iter().any(|name| name.eq_ignore_ascii_case(asked));
-        record.tls = Some(TlsDetail {
+        record.tls = Some(Box::new(TlsDetail {
             name_known: hello.server_name.as_ref().filter(|_| !names.is_empty()).map(is_known),
             server_name: hello.server_name,
             alpn: hello.alpn,
             encrypted_hello: hello.encrypted_hello,
-        });
-        record.net = Some(net_detail(&net, names, &claims));
+        }));
+        record.net = Some(Box::new(net_detail(&net, names, &claims)));
         if event.truncated {
             record.truncated.push("tls");
         }

@@ -119,7 +119,7 @@ impl Pipeline {
         let Some(serving) = self.serving(id) else { return };
         let mut record = self.record(RecordType::McpSession, time);
         record.server = Some(Arc::clone(&serving.shown));
-        record.mcp = Some(detail);
+        record.mcp = Some(Box::new(detail));
         self.records.push(record);
     }
 
@@ -200,7 +200,7 @@ impl Pipeline {
         let Some(serving) = self.serving(id) else { return };
         let mut record = self.record(RecordType::McpMessage, time);
         record.server = Some(Arc::clone(&serving.shown));
-        record.mcp = Some(detail);
+        record.mcp = Some(Box::new(detail));
         self.records.push(record);
     }
 }

@@ -161,7 +161,8 @@ fn loss_is_counted_by_stage_and_type() {
     for (stage, lost) in [("kernel", 3), ("output", 4), ("kernel", 5)] {
         let mut record = samples::of_type(RecordType::Loss);
         let what = if stage == "output" { "stdout" } else { "open" }.to_owned();
-        record.loss = Some(Loss { stage, what, reason: "queue_full".into(), lost, total: 99 });
+        record.loss =
+            Some(Box::new(Loss { stage, what, reason: "queue_full".into(), lost, total: 99 }));
         metrics.observe(&record);
     }
     assert_lines(

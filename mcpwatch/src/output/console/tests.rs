@@ -272,7 +272,10 @@ fn hostile(record: &Record) -> Record {
 fn nothing_a_server_says_acts_on_the_terminal() {
     for record in samples::one_of_each() {
         let evil = hostile(&record);
-        let without = evil.mcp.clone().map(|mcp| crate::record::McpDetail { problem: None, ..mcp });
+        let without = evil
+            .mcp
+            .clone()
+            .map(|mcp| Box::new(crate::record::McpDetail { problem: None, ..*mcp }));
         let nameless = without.clone().map(|mcp| crate::record::McpDetail { method: None, ..mcp });
         for mcp in [evil.mcp.clone(), without, nameless] {
             let screen = plain(vec![Record { mcp, ..evil.clone() }]);
