@@ -191,6 +191,9 @@ pub const fn instance_id(pid: u32, start_time: u64) -> u64 {
     ((pid as u64) << 32) | ((start_time / 10_000_000) & 0xffff_ffff)
 }
 
+/// Process ids in one page of the table of watched processes: a byte each, one where it is watched.
+pub const WATCHED_PAGE: usize = 4096;
+
 /// A field this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 

@@ -74,8 +74,8 @@ fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 /// something to watch. The programs of tier `fexit` stand in `syscall`, one a row of its table.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
-    if let Some(task) = watch::current() {
-        syscall::on_exit(&task, ctx.arg(0), ctx.arg(1));
+    if watch::may_be_watched() {
+        syscall::on_exit(ctx);
     }
     0
 }

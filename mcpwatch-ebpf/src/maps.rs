@@ -1,6 +1,7 @@
 //! Every map and every frozen global, with its capacity. What a full map means stands beside it.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
@@ -19,6 +20,16 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// Watched processes by id. Full: the process is not watched, and its exec event says so.
 #[map]
 pub static WATCH: HashMap<u32, Watch> = HashMap::with_max_entries(32_768, 0);
+
+/// Which processes are in [`WATCH`]: a byte for each process id, in pages of [`PAGE`]. It is looked at first, for a
+/// hash costs several times as much, and all that most processes of the host ever pay is this look. The agent sets
+/// the number of pages, and writes bytes through a mapping. A process beyond the last page: it is looked up in
+/// [`WATCH`].
+#[map]
+pub static WATCHED: Array<[u8; PAGE]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Process ids in one page of [`WATCHED`].
+pub use mcpwatch_common::control::WATCHED_PAGE as PAGE;
 
 /// Servers and candidates by instance id. A process whose instance is gone is no longer watched.
 #[map]

@@ -164,9 +164,12 @@ extern "C" fn mcpwatch_ancestors(room: u64) -> u64 {
 /// A thread ended; with the last one of a process, the process has.
 #[inline(always)]
 pub fn on_exit(current: Address) {
-    let watched = watch::current();
-    if let Some(task) = &watched {
-        network::flush(task, Room::Life);
+    // Taken apart at once: the compiler would copy the parts even where there are none, and the verifier refuses
+    // to copy a register nobody wrote.
+    let (mut start_time, mut instance) = (0, 0);
+    if let Some(task) = watch::current() {
+        network::flush(&task, Room::Life);
+        (start_time, instance) = (task.start_time, task.instance);
     }
     let signal = follow(current, offset!(task_signal));
     // `do_exit` lowers the number of live threads before this tracepoint.
@@ -177,12 +180,12 @@ pub fn on_exit(current: Address) {
     if !watch::in_scope(pid) {
         return;
     }
-    let task = watched.unwrap_or_else(|| Task {
+    let task = Task {
         pid,
         tid,
-        start_time: kread::task_start_time(current),
-        instance: 0,
-    });
+        start_time: if start_time == 0 { kread::task_start_time(current) } else { start_time },
+        instance,
+    };
     watch::forget(pid);
     let Some(draft) = Draft::new(Room::Life) else { return };
     draft.body(Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 });

@@ -6,7 +6,11 @@
 //! functions of numbers: the verifier proves each once, whatever led to it, and none of the 512 bytes of stack they
 //! share with their callers is taken by arguments.
 
-use aya_ebpf::{EbpfContext, macros::fexit, programs::FExitContext};
+use aya_ebpf::{
+    EbpfContext,
+    macros::fexit,
+    programs::{FExitContext, RawTracePointContext},
+};
 use mcpwatch_common::{
     control::Probe,
     event::{DIRECTION_IN, DIRECTION_OUT, Operation},
@@ -294,9 +298,12 @@ mod arch {
 /// `MSG_OOB`, `MSG_PEEK` and `MSG_ERRQUEUE` of recv(2): the bytes of the stream stay where they are.
 const NOT_TAKEN: u64 = 0x1 | 0x2 | 0x2000;
 
-/// Tier `tracepoint`: some system call of a watched process returned.
-#[inline(always)]
-pub fn on_exit(task: &Task, regs: u64, result: i64) {
+/// Tier `tracepoint`: some system call of a process returned that may be watched. Not inlined: the others should
+/// not pay for the registers this one saves.
+#[inline(never)]
+pub fn on_exit(ctx: RawTracePointContext) {
+    let Some(task) = &watch::looked_up() else { return };
+    let (regs, result) = (ctx.arg(0), ctx.arg(1));
     if handover::was_claimed(task) {
         return;
     }

@@ -5,9 +5,10 @@ use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use mcpwatch_common::control::{Channel, Instance, Probe, Watch, instance_id};
 
 use crate::{
+    bounds,
     emit::unreadable,
     kread::{self, Address},
-    maps::{CHANNELS, INSTANCES, SCOPE, WATCH, setting},
+    maps::{CHANNELS, INSTANCES, PAGE, SCOPE, WATCH, WATCHED, setting},
 };
 
 /// The running thread, as far as events name it.
@@ -32,9 +33,45 @@ pub fn ids() -> (u32, u32) {
     ((both >> 32) as u32, both as u32)
 }
 
+/// Covers every place in a page of [`WATCHED`].
+const IN_PAGE: i32 = 0xfff;
+
+const _: () = assert!(PAGE == IN_PAGE as usize + 1);
+
+/// The byte of a process in [`WATCHED`].
+#[inline(always)]
+fn byte_of(pid: u32) -> Option<*mut u8> {
+    let page = WATCHED.get_ptr_mut(pid / PAGE as u32)?.cast::<u8>();
+    // SAFETY: a masked place in a map value of that size.
+    Some(unsafe { page.add(bounds::mask::<IN_PAGE>(pid as usize)) })
+}
+
+/// Notes whether a process is watched, after [`WATCH`] was changed.
+#[inline(always)]
+fn note(pid: u32, watched: bool) {
+    if let Some(byte) = byte_of(pid) {
+        // SAFETY: a byte of a map value.
+        unsafe { byte.write_volatile(u8::from(watched)) };
+    }
+}
+
+/// Whether the running process may be watched: all that one which is not has to pay.
+#[inline(always)]
+pub fn may_be_watched() -> bool {
+    let (pid, _) = ids();
+    // SAFETY: a byte of a map value.
+    byte_of(pid).is_none_or(|byte| unsafe { byte.read_volatile() } != 0)
+}
+
 /// The running thread, if its process is watched.
 #[inline(always)]
 pub fn current() -> Option<Task> {
+    if may_be_watched() { looked_up() } else { None }
+}
+
+/// The same, of a process that may be watched.
+#[inline(always)]
+pub fn looked_up() -> Option<Task> {
     let (pid, tid) = ids();
     // SAFETY: the value is copied at once; a concurrent update can only mix two states of one process.
     let watch = *unsafe { WATCH.get(pid) }?;
@@ -77,11 +114,15 @@ pub enum Inherited {
 #[inline(always)]
 pub fn inherit(parent: &Task, child: u32, child_start_time: u64) -> Inherited {
     if instance(parent.instance).is_none() {
-        let _ = WATCH.remove(parent.pid);
+        release(parent.pid);
         return Inherited::Dropped;
     }
     let watch = Watch { instance: parent.instance, start_time: child_start_time };
-    if WATCH.insert(child, watch, 0).is_ok() { Inherited::Yes } else { Inherited::Full }
+    if WATCH.insert(child, watch, 0).is_err() {
+        return Inherited::Full;
+    }
+    note(child, true);
+    Inherited::Yes
 }
 
 /// The instance's entry.
@@ -113,6 +154,7 @@ pub fn found(pid: u32, start_time: u64, stdin_inode: u64, stdout_inode: u64) -> 
         let _ = INSTANCES.remove(id);
         return Founded::Full;
     }
+    note(pid, true);
     for inode in [stdin_inode, stdout_inode] {
         if inode != 0 {
             // Full: see the map.
@@ -187,12 +229,13 @@ const NO_ROOM: u64 = u64::MAX;
 #[inline(always)]
 pub fn release(pid: u32) {
     let _ = WATCH.remove(pid);
+    note(pid, false);
 }
 
 /// A process is gone.
 #[inline(always)]
 pub fn forget(pid: u32) {
-    let _ = WATCH.remove(pid);
+    release(pid);
     if setting!(scoped) != 0 {
         let _ = SCOPE.remove(pid);
     }

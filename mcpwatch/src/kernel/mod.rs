@@ -6,6 +6,7 @@ pub mod object;
 pub mod offsets;
 pub mod ring;
 mod system_calls;
+mod watched;
 
 use std::path::PathBuf;
 

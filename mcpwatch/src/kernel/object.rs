@@ -13,6 +13,7 @@ use super::hooks::{self, Flow, HOOKS, Hook, Point, SYS_EXIT, Tier, Way, When};
 use super::ring::Ring;
 pub use super::system_calls::Step;
 use super::system_calls::SystemCalls;
+use super::watched::{self, Watched};
 use super::{KernelError, absent, capabilities, map_error, offsets, take, with_causes};
 use crate::config::TierChoice;
 use crate::record;
@@ -42,6 +43,7 @@ pub struct Options {
 pub struct Object {
     ebpf: Ebpf,
     watch: HashMap<MapData, u32, [u64; 2]>,
+    watched: Watched,
     instances: HashMap<MapData, u64, [u64; 4]>,
     channels: HashMap<MapData, u64, [u64; 1]>,
     counters: PerCpuArray<MapData, [u64; 6]>,
@@ -81,12 +83,14 @@ impl Object {
             })?)
             .unwrap_or(u32::MAX);
         let call_scratches = if preemptible { cpus.saturating_mul(CALL_SLOTS) } else { cpus };
+        let pages = watched::pages();
         let btf = Btf::from_sys_fs().ok();
         let mut ebpf = EbpfLoader::new()
             .btf(btf.as_ref())
             .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .map_max_entries("EVENTS", options.ring_bytes)
+            .map_max_entries("WATCHED", pages)
             .map_max_entries("CALL_SCRATCH", call_scratches)
             .map_max_entries("TAKEN", call_scratches)
             .map_max_entries("LIFE_SCRATCH", cpus)
@@ -96,6 +100,7 @@ impl Object {
         let ring = Ring::new(take(&mut ebpf, "EVENTS")?)?;
         let mut object = Self {
             watch: take(&mut ebpf, "WATCH")?,
+            watched: Watched::new(ebpf.map("WATCHED").ok_or_else(|| absent("WATCHED"))?, pages)?,
             instances: take(&mut ebpf, "INSTANCES")?,
             channels: take(&mut ebpf, "CHANNELS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
@@ -330,6 +335,7 @@ impl Object {
         self.watch
             .insert(pid, bytemuck::cast::<Watch, [u64; 2]>(watch), 0)
             .map_err(|error| map_error("WATCH", &error))?;
+        self.watched.note(pid, true);
         self.system_calls.joined(&mut self.ebpf, pid).map_err(sys_exit_missing)
     }
 
@@ -337,6 +343,7 @@ impl Object {
     pub fn unwatch(&mut self, pid: u32) {
         // An absent entry is what is wanted.
         let _ = self.watch.remove(&pid);
+        self.watched.note(pid, false);
     }
 
     /// Stops watching an instance. Processes that are not named here leave the watch set when they next do
@@ -346,7 +353,7 @@ impl Object {
         let _ = self.instances.remove(&id);
         for pid in pids {
             if self.watch.get(pid, 0).is_ok_and(|[instance, _]| instance == id) {
-                let _ = self.watch.remove(pid);
+                self.unwatch(*pid);
             }
         }
     }

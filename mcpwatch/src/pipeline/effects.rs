@@ -252,7 +252,7 @@ impl Pipeline {
             Action::Open(open) => alert.file = Some(file_detail(open)),
             Action::Change(change) => alert.file = Some(change_detail(change)),
             Action::Privilege(privilege) => {
-                alert.privilege = Some(Box::new(privilege_detail(privilege)))
+                alert.privilege = Some(Box::new(privilege_detail(privilege)));
             }
             Action::Access(access) => alert.access = Some(Box::new(self.access_detail(access))),
             Action::Injection(_) => {}

@@ -276,7 +276,8 @@ fn nothing_a_server_says_acts_on_the_terminal() {
             .mcp
             .clone()
             .map(|mcp| Box::new(crate::record::McpDetail { problem: None, ..*mcp }));
-        let nameless = without.clone().map(|mcp| crate::record::McpDetail { method: None, ..mcp });
+        let nameless =
+            without.clone().map(|mcp| Box::new(crate::record::McpDetail { method: None, ..*mcp }));
         for mcp in [evil.mcp.clone(), without, nameless] {
             let screen = plain(vec![Record { mcp, ..evil.clone() }]);
             for line in screen.lines() {
