@@ -53,7 +53,7 @@ pub fn on_exec(current: Address) {
     if !watch::in_scope(pid) {
         return;
     }
-    let before = watch::current().map_or(0, |task| task.instance);
+    let before = watch::current_instance();
     let mut task = Task { pid, tid, start_time: kread::task_start_time(current), instance: before };
     let parent = follow(current, offset!(task_real_parent));
     let stdin_inode = kread::channel_inode(kread::task_file(current, 0));

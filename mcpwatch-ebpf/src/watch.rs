@@ -78,6 +78,19 @@ pub fn looked_up() -> Option<Task> {
     Some(Task { pid, tid, start_time: watch.start_time, instance: watch.instance })
 }
 
+/// The instance the running process belongs to; 0 when it is not watched.
+#[inline(always)]
+pub fn current_instance() -> u64 {
+    mcpwatch_current_instance()
+}
+
+/// [`current_instance`], as a global BPF function: its caller is verified once for both cases.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_current_instance() -> u64 {
+    current().map_or(0, |task| task.instance)
+}
+
 /// The process may be captured at all: it is not the agent, and it is in the scope.
 #[inline(always)]
 pub fn in_scope(pid: u32) -> bool {
