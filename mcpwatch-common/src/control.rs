@@ -242,6 +242,8 @@ pub struct Offsets {
     pub mount_mnt: u32,
     pub mount_parent: u32,
     pub mount_mountpoint: u32,
+    pub mount_namespace: u32,
+    pub namespace_number: u32,
     pub inode_number: u32,
     pub inode_mode: u32,
     pub inode_links: u32,

@@ -5,7 +5,7 @@
 //! uninitialised padding, and a layout that differs between two compilers must not build.
 
 /// Version of everything in this file; an agent refuses events of another version.
-pub const WIRE_VERSION: u16 = 3;
+pub const WIRE_VERSION: u16 = 4;
 
 /// Longest tail of a [`Payload`] event; a longer transfer is sent as several events.
 pub const PAYLOAD_CHUNK: usize = 32 * 1024;
@@ -149,6 +149,8 @@ pub const EXEC_SET_USER_ID: u16 = 1 << 2;
 pub const EXEC_UNLINKED: u16 = 1 << 3;
 /// No room was left to watch this candidate: its life goes unseen ([`Exec::flags`]).
 pub const EXEC_WATCH_FULL: u16 = 1 << 1;
+/// There are more [`Ancestor`]s than are named ([`Exec::flags`]).
+pub const EXEC_MORE_ANCESTORS: u16 = 1 << 4;
 
 /// Body of [`Kind::Exec`]. The header's `instance` is the one the process belongs to from now on.
 #[derive(Clone, Copy, Debug)]
@@ -185,8 +187,8 @@ pub struct Exec {
     pub stdout_family: u16,
     /// How many [`Ancestor`]s of the [`ANCESTORS`] before the tail are filled.
     pub ancestors: u16,
-    /// Zero.
-    pub padding: [u16; 2],
+    /// Inode number of the mount namespace the executed file was found in; 0 when it is in none.
+    pub mount_namespace: u32,
 }
 
 /// Most ancestors an exec names. Between the body of an exec and its tail there is room for as many.
@@ -261,6 +263,10 @@ pub struct Open {
     pub path_root: u16,
     /// The same of the base directory, with `BASE_ROOTED`.
     pub base_root: u16,
+    /// Inode number of the mount namespace the file, or the base directory, was found in; 0 when it is in none.
+    pub mount_namespace: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// The operations with their numbers and names.
@@ -395,6 +401,8 @@ pub struct Place {
     pub argument_len: u16,
     /// `BASE_COMPLETE`, `BASE_ROOTED`, `UNLINKED`, `PLACE_*`.
     pub flags: u16,
+    /// Inode number of the mount namespace the directory was found in; 0 when it is in none.
+    pub mount_namespace: u32,
 }
 
 /// Body of [`Kind::Change`], [`Kind::Privilege`], [`Kind::Access`]: a system call by its arguments and the files they name.
@@ -510,9 +518,9 @@ const _: () = {
     assert!(size_of::<Exec>() == 72);
     assert!(size_of::<Exit>() == 8);
     assert!(size_of::<Ancestor>() == 16);
-    assert!(size_of::<Open>() == 32);
-    assert!(size_of::<Place>() == 8);
-    assert!(size_of::<Syscall>() == 56);
+    assert!(size_of::<Open>() == 40);
+    assert!(size_of::<Place>() == 12);
+    assert!(size_of::<Syscall>() == 64);
     assert!(size_of::<Net>() == 32);
     assert!(size_of::<Payload>() == 24);
     assert!(size_of::<Injection>() == 16);

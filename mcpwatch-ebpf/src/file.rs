@@ -86,6 +86,8 @@ fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
         path_flags: 0,
         path_root: 0,
         base_root: 0,
+        mount_namespace: 0,
+        padding: 0,
     };
     let mut flags = 0;
 
@@ -112,6 +114,7 @@ fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
     if base != 0 {
         let walked = path::walk(base, Room::Call, tail_at);
         path_len = walked.len;
+        body.mount_namespace = path::namespace(draft);
         if walked.complete {
             body.path_flags |= PATH_COMPLETE;
         } else {
@@ -153,6 +156,7 @@ fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
         };
         let walked = path::walk(base, Room::Call, tail_at + argument_at + argument_len);
         base_len = walked.len;
+        body.mount_namespace = path::namespace(draft);
         if walked.complete {
             body.path_flags |= BASE_COMPLETE;
         }

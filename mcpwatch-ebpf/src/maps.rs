@@ -125,6 +125,8 @@ pub struct Root {
     pub dentry: u64,
     /// How much of the path lies below it, in bytes.
     pub met_at: u64,
+    /// Inode number of the mount namespace the walk began in; 0 when it is in none.
+    pub namespace: u64,
 }
 
 /// A system call that has returned.

@@ -1,6 +1,7 @@
 //! The path of a file as the kernel resolved it: walked from the dentry to the root of the mount namespace,
 //! across mounts. Symbolic links, `..`, rename races and `/proc/self/root` hide nothing here. On the way the
-//! walk notes where the process's own root directory lies, which chroot(2) may have put below.
+//! walk notes where the process's own root directory lies, which chroot(2) may have put below, and it notes the
+//! mount namespace, in whose terms the path is.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use mcpwatch_common::event::{PATH_BYTES, PATH_COMPONENTS};
@@ -61,6 +62,13 @@ pub fn walk(path: Address, room: Room, start: usize) -> Walked {
     }
 }
 
+/// Inode number of the mount namespace that the last walk into a scratch buffer began in; 0 when it was in none.
+#[inline(always)]
+pub fn namespace(draft: &Draft) -> u32 {
+    // SAFETY: a field of the scratch buffer, written by the walk.
+    unsafe { (&raw const (*draft.root()).namespace).read_volatile() as u32 }
+}
+
 /// [`walk`], as a global BPF function: the verifier proves it once, whatever its callers know.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -88,16 +96,17 @@ extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
 #[inline(always)]
 fn begin(path: Address, draft: &Draft, start: u64) {
     let own_root = follow(current_task(), offset!(task_fs)) + u64::from(offset!(fs_root));
+    let vfsmount = follow(path, offset!(path_mnt));
+    // That of the file, not of the process: a descriptor from elsewhere leads elsewhere.
+    let mount = vfsmount - u64::from(offset!(mount_mnt));
+    let namespace = follow(mount, offset!(mount_namespace));
     let root = Root {
         vfsmount: follow(own_root, offset!(path_mnt)),
         dentry: follow(own_root, offset!(path_dentry)),
         met_at: NOT_MET,
+        namespace: u64::from(read::<u32>(namespace, offset!(namespace_number)).unwrap_or(0)),
     };
-    let walk = Walk {
-        vfsmount: follow(path, offset!(path_mnt)),
-        dentry: follow(path, offset!(path_dentry)),
-        start,
-    };
+    let walk = Walk { vfsmount, dentry: follow(path, offset!(path_dentry)), start };
     // SAFETY: fields of the scratch buffer; volatile, so that the verifier knows nothing of the values.
     unsafe {
         draft.root().write_volatile(root);

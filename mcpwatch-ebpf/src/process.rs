@@ -6,8 +6,8 @@ use aya_ebpf::helpers::generated::{
 use mcpwatch_common::{
     control::Probe,
     event::{
-        ANCESTORS, ARGV_BYTES, Ancestor, EXEC_CANDIDATE, EXEC_SET_USER_ID, EXEC_UNLINKED,
-        EXEC_WATCH_FULL, Exec, Exit, FLAG_TRUNCATED, FLAG_UNREADABLE, Fork, Kind,
+        ANCESTORS, ARGV_BYTES, Ancestor, EXEC_CANDIDATE, EXEC_MORE_ANCESTORS, EXEC_SET_USER_ID,
+        EXEC_UNLINKED, EXEC_WATCH_FULL, Exec, Exit, FLAG_TRUNCATED, FLAG_UNREADABLE, Fork, Kind,
     },
 };
 
@@ -22,6 +22,8 @@ use crate::{
 
 /// Bytes of the ancestors before the tail of an exec.
 const ANCESTRY: usize = ANCESTORS * size_of::<Ancestor>();
+/// Set in the result of [`mcpwatch_ancestors`] when there are more than it wrote.
+const MORE: u64 = 1 << 16;
 /// Tail offsets of an exec event stay below this: two paths of up to `PATH_BYTES` and a component each.
 const TAIL_MASK: i32 = 0x3fff;
 
@@ -71,7 +73,11 @@ pub fn on_exec(current: Address) {
         Founded::Full => exec_flags |= EXEC_WATCH_FULL,
     }
     let Some(draft) = Draft::new(Room::Life) else { return };
-    let ancestors = mcpwatch_ancestors(Room::Life as u64) as u16;
+    let found = mcpwatch_ancestors(Room::Life as u64);
+    let ancestors = found as u16;
+    if found & MORE != 0 {
+        exec_flags |= EXEC_MORE_ANCESTORS;
+    }
     // SAFETY: within the buffer, as asserted in `mcpwatch_common::event`.
     let tail = unsafe { draft.tail::<Exec>().add(ANCESTRY) };
     let tail_at = Draft::tail_at::<Exec>() + ANCESTRY;
@@ -87,6 +93,7 @@ pub fn on_exec(current: Address) {
         exec_flags |= EXEC_SET_USER_ID;
     }
     let exe = path::walk(exe + u64::from(offset!(file_path)), Room::Life, tail_at);
+    let mount_namespace = path::namespace(&draft);
     let cwd = follow(current, offset!(task_fs)) + u64::from(offset!(fs_pwd));
     let cwd = path::walk(cwd, Room::Life, tail_at + exe.len);
     if !exe.complete || !cwd.complete {
@@ -129,14 +136,14 @@ pub fn on_exec(current: Address) {
         stdin_family: kread::socket_family(current, 0),
         stdout_family: kread::socket_family(current, 1),
         ancestors,
-        padding: [0; 2],
+        mount_namespace,
     });
     let notice = Notice { flags, wake, ..Notice::of_call(Probe::Exec, Kind::Exec, 0) };
     draft.send::<Exec>(&task, notice, ANCESTRY + argv_at + argv_len);
 }
 
 /// Writes the ancestors of the running process behind the body of an exec, from its parent up to process 1, or
-/// to the edge of the scope; gives their number. A global BPF function, so that its caller is verified for any
+/// to the edge of the scope; gives their number, and whether there are more. A global BPF function, so that its caller is verified for any
 /// number, not for each.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -158,7 +165,11 @@ extern "C" fn mcpwatch_ancestors(room: u64) -> u64 {
         unsafe { to.add(number).write(Ancestor { pid, padding: 0, start_time }) };
         found += 1;
     }
-    found
+    if found < ANCESTORS as u64 {
+        return found;
+    }
+    let next = kread::task_tgid(follow(task, offset!(task_real_parent)));
+    if next != 0 && watch::in_scope(next) { found | MORE } else { found }
 }
 
 /// A thread ended; with the last one of a process, the process has.

@@ -278,7 +278,8 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
     // SAFETY: a field of the scratch buffer; volatile, since the verifier knows nothing of the value.
     let len = unsafe { (&raw const (*to).len).read_volatile() };
     let start = Draft::tail_at::<Syscall>() + bounds::mask::<POSITION>(len as usize);
-    let mut place = Place { base_len: 0, base_root: 0, argument_len: 0, flags: 0 };
+    let mut place =
+        Place { base_len: 0, base_root: 0, argument_len: 0, flags: 0, mount_namespace: 0 };
     let base = if directory == NONE { 0 } else { base(&draft, directory, text) };
     if base != 0 {
         if text == 0 && links(follow(base, offset!(path_dentry))) == 0 {
@@ -287,6 +288,7 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
         let walked = path::walk(base, Room::Call, start);
         place.base_len = walked.len as u16;
         place.base_root = walked.root;
+        place.mount_namespace = path::namespace(&draft);
         place.flags |= PLACE_BASED;
         place.flags |= if walked.complete { BASE_COMPLETE } else { PLACE_CUT };
         if walked.rooted {

@@ -439,6 +439,9 @@ pub struct CallError {
 pub struct ExecDetail {
     /// Resolved path of the executed file.
     pub path: String,
+    /// Where `path` is on the host, when the process has other mounts and that is known to be another path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<String>,
     /// Its arguments.
     pub argv: Vec<String>,
     /// Working directory.
@@ -446,7 +449,7 @@ pub struct ExecDetail {
     /// The parent's program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_exe: Option<String>,
-    /// The processes above it, from the parent up to process 1, or to the edge of what is watched.
+    /// The processes above it, from the one that started it up to process 1, or to the edge of what is watched.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<Ancestor>,
     /// The executed file has no name: `memfd` for one made in memory, `deleted` for one that had a name.
@@ -470,6 +473,9 @@ pub struct Ancestor {
     /// Its program, when it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<String>,
+    /// It had ended by then, and left what it started to another.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// How a process ended.
@@ -493,6 +499,9 @@ pub struct FileDetail {
     /// `path` below the process's own root directory, where chroot(2) has put that elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inner_path: Option<String>,
+    /// Where `path` is on the host, when the process has other mounts and that is known to be another path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<String>,
     /// On `file.open`: `read`, `write`, `read_write` or `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access: Option<&'static str>,
@@ -537,6 +546,9 @@ pub struct FileTarget {
     /// `path` below the process's own root directory, where chroot(2) has put that elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inner_path: Option<String>,
+    /// Where `path` is on the host, when the process has other mounts and that is known to be another path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<String>,
 }
 
 /// A change of what a process may do or see, or a hold taken of the kernel.
@@ -567,6 +579,9 @@ pub struct PrivilegeDetail {
     /// `path` below the process's own root directory, where chroot(2) has put that elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inner_path: Option<String>,
+    /// Where `path` is on the host, when the process has other mounts and that is known to be another path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<String>,
     /// What is mounted there; where the old root directory goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

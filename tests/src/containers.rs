@@ -91,10 +91,15 @@ impl Drop for Podman<'_> {
 impl<'a> Crun<'a> {
     /// A bundle with the labelled server and these annotations.
     pub fn new(scene: &'a Scene, annotations: &Value) -> Self {
+        Self::with_mounts(scene, annotations, &[])
+    }
+
+    /// The same with folders of the scene's home mounted below `/mnt`.
+    pub fn with_mounts(scene: &'a Scene, annotations: &Value, more: &[(&str, &str)]) -> Self {
         let bundle = scene.backstage("bundle");
         fs::create_dir_all(&bundle).expect("mkdir");
         let bind = |from: &Path, to: &str| json!({"destination": to, "source": from, "type": "bind", "options": ["bind", "ro"]});
-        let config = json!({
+        let mut config = json!({
             "ociVersion": "1.0.2",
             "root": {"path": deps().root_file_system(), "readonly": true},
             "process": {
@@ -111,6 +116,8 @@ impl<'a> Crun<'a> {
             // The scene's network is used as it is.
             "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
         });
+        let mounts = config["mounts"].as_array_mut().expect("it is one");
+        mounts.extend(more.iter().map(|(from, to)| bind(&scene.home().join(from), to)));
         fs::write(bundle.join("config.json"), config.to_string()).expect("a file can be written");
         let id = format!("mcpwatch-test-{}", scene.anchor_pid());
         Self { scene, bundle, id }

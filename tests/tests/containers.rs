@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use mcpwatch_tests::{
-    Client, Crun, Era, Podman, Records, Scene, SceneBuilder, Sdk, agent_program, request_id, text,
+    Client, Crun, Era, Podman, Records, Scene, SceneBuilder, Sdk, agent_program, deps, request_id,
+    text,
 };
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ fn use_it(client: &Client, name: &str) -> [Value; 3] {
 }
 
 /// What holds for every server in a container that was used like this.
-fn check(records: &Records, name: &str, results: &[Value; 3], runtime: &str) {
+fn check(scene: &Scene, records: &Records, name: &str, results: &[Value; 3], runtime: &str) {
     assert_eq!(servers(records).len(), 1, "one server: {:?}", servers(records));
     for (tool, result) in ["read_file", "get_time", "run_command"].iter().zip(results) {
         let call = records.call(name, tool);
@@ -63,6 +64,12 @@ fn check(records: &Records, name: &str, results: &[Value; 3], runtime: &str) {
         assert_eq!(text(effect, "process.container.runtime"), runtime, "{value}");
         assert_eq!(text(effect, "relation"), relation, "{value}");
         assert_eq!(&effect["call"]["id"], request_id(&results[call]), "{value}");
+        let image = deps().root_file_system().canonicalize().expect("it is there");
+        let on_host = value
+            .strip_prefix("/root/")
+            .map_or_else(|| format!("{}{value}", image.display()), |inside| scene.path(inside));
+        let (object, _) = field.split_once('.').expect("a field of an object");
+        assert_eq!(effect[object]["host_path"], on_host, "{value}");
     }
     let alerts: Vec<(&str, &str)> = records
         .alerts(2)
@@ -83,7 +90,7 @@ fn podman(sdk: Sdk) {
     let results = use_it(&client, "weather");
     agent.find("its end", |record| text(record, "type") == "server.exited");
     let records = agent.stop().records;
-    check(&records, "weather", &results, "podman");
+    check(&scene, &records, "weather", &results, "podman");
     let inside = records.of("file.open").find(|record| text(record, "file.path") == KEY);
     let container = &inside.expect("checked above")["process"]["container"];
     assert_eq!(container["id"].as_str().map(str::len), Some(64), "{container}");
@@ -134,7 +141,7 @@ fn a_container_s_label_names_its_server() {
     let results = use_it(&client, "unlisted");
     agent.find("its end", |record| text(record, "type") == "server.exited");
     let records = agent.stop().records;
-    check(&records, "mine", &results, "podman");
+    check(&scene, &records, "mine", &results, "podman");
     let server = &records.of("server.exited").last().expect("it ended")["server"];
     let explicit = server["evidence"].as_array().into_iter().flatten();
     assert!(explicit.into_iter().any(|piece| text(piece, "kind") == "explicit"), "{server}");
@@ -163,7 +170,7 @@ fn crun(builder: SceneBuilder) {
     let results = use_it(&client, "bare");
     agent.find("its end", |record| text(record, "type") == "server.exited");
     let records = agent.stop().records;
-    check(&records, "bare", &results, "crun");
+    check(&scene, &records, "bare", &results, "crun");
     let inside = records.of("file.open").find(|record| text(record, "file.path") == KEY);
     assert_eq!(text(inside.expect("checked above"), "process.container.id"), crun.id);
 }
@@ -176,6 +183,30 @@ fn a_container_of_crun_is_known_by_its_cgroup_of_version_2() {
 #[test]
 fn a_container_of_crun_is_known_by_its_cgroup_of_version_1() {
     crun(SceneBuilder::default().network().cgroups_v1());
+}
+
+#[test]
+fn a_secret_is_known_by_its_place_on_the_host() {
+    let scene = set(SceneBuilder::default().network().cgroups_v2());
+    // In the container, nothing says what it is.
+    let secret = scene.write(".aws/credentials", mcpwatch_tests::CANARY);
+    let crun = Crun::with_mounts(&scene, &json!({}), &[(".aws", "/mnt/cloud")]);
+    let config = scene.config(&[("bare", crun.labelled())]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["bare"], Era::Default);
+    let read = client.call("bare", "read_file", json!({"path": "/mnt/cloud/credentials"}));
+    client.close(&[]);
+    assert_ne!(read["isError"], true, "{read}");
+    agent.find("its end", |record| text(record, "type") == "server.exited");
+    let records = agent.stop().records;
+    let opened = |record: &&Value| text(record, "file.path") == "/mnt/cloud/credentials";
+    let open = records.of("file.open").find(opened).expect("it was read");
+    assert_eq!(open["file"]["host_path"], secret);
+    let alert = records.alerts(1).next().expect("an alert");
+    assert_eq!(text(alert, "alert.rule"), "sensitive_file_read");
+    assert_eq!(alert["file"], open["file"]);
+    assert!(text(alert, "alert.reason").contains(&secret), "{alert}");
 }
 
 #[test]
@@ -194,6 +225,7 @@ fn a_server_that_runs_in_a_container_already_is_shown_with_it() {
     assert_eq!(servers(&records).len(), 1, "{:?}", servers(&records));
     let inside = records.of("file.open").find(|record| text(record, "file.path") == KEY);
     let inside = inside.expect("the key was read");
+    assert_eq!(text(inside, "file.host_path"), scene.path(".ssh/id_rsa"));
     assert_eq!(text(inside, "process.container.name"), "weather-2");
     assert_eq!(&inside["call"]["id"], request_id(&result));
     assert_eq!(&records.call("weather", "get_time")["call"]["id"], request_id(&result));

@@ -384,6 +384,23 @@ fn paths_cross_bind_mounts_and_overlays() {
     )]);
 }
 
+#[test]
+fn a_file_is_known_by_its_place_on_the_host_too() {
+    let play = Play::begin();
+    // Nothing but the folder says what it is.
+    let secret = play.scene.write(".aws/credentials", mcpwatch_tests::CANARY);
+    let path = play.scene.path("elsewhere");
+    let file = json!({"path": format!("{path}/credentials"), "host_path": secret, "result": "ok"});
+    play.play_all(&[case(
+        "mounted_secret",
+        json!({"path": path}),
+        &[
+            json!({"type": "file.open", "file": file}),
+            json!({"type": "alert", "alert": {"rule": "sensitive_file_read"}, "file": file}),
+        ],
+    )]);
+}
+
 /// A `process.privilege` of a call that does not mention it.
 fn privilege(operation: &str, more: Value) -> Value {
     let mut privilege = json!({"operation": operation, "result": "ok"});
@@ -618,6 +635,49 @@ fn programs_without_a_name_are_shown_as_such_with_their_ancestors() {
     assert_eq!(pids.last(), Some(&anchor), "{ancestors:?}");
     assert!(pids.contains(&u64::from(play.client.pid())), "{ancestors:?}");
     assert!(text(&ancestors[0], "exe").contains("python"), "{ancestors:?}");
+    play.play_all(&[]);
+}
+
+/// The ancestors of the one program that a call runs under this name, by process id, and those that had ended.
+fn ancestors_of(play: &Play, case: &Case, name: &str) -> (Vec<u64>, Vec<u64>) {
+    let before = play.agent.count();
+    let wrong = play.play(case);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let records = play.agent.since(before);
+    let exec = records.of("process.exec").find(|exec| exec["exec"]["argv"][0] == name);
+    let exec = exec.unwrap_or_else(|| panic!("an exec of {name}"));
+    assert!(exec.get("truncated").is_none(), "{exec}");
+    let all = exec["exec"]["ancestors"].as_array().expect("ancestors");
+    let pid = |one: &Value| one["pid"].as_u64().expect("a process id");
+    let ended = all.iter().filter(|one| one["ended"] == true);
+    (all.iter().map(pid).collect(), ended.map(pid).collect())
+}
+
+#[test]
+fn ancestors_are_complete_however_far_above() {
+    let play = Play::begin();
+    let anchor = u64::from(play.scene.anchor_pid());
+    let run = json!({"type": "process.exec", "exec": {"argv": ["/bin/true"]}});
+    let deep = case("run_below", json!({"levels": 40}), &[run]);
+    let (pids, ended) = ancestors_of(&play, &deep, "/bin/true");
+    assert_eq!(ended, [0_u64; 0], "{pids:?}");
+    // 41 shells, the server, the client, and the anchor, where the scope ends.
+    assert!(pids.len() >= 44, "{pids:?}");
+    let client = u64::from(play.client.pid());
+    assert!(pids.iter().skip(42).any(|pid| *pid == client), "{pids:?}");
+    assert_eq!(pids.last(), Some(&anchor), "{pids:?}");
+    play.play_all(&[]);
+}
+
+#[test]
+fn a_daemon_is_shown_below_those_who_started_it() {
+    let play = Play::begin();
+    let anchor = u64::from(play.scene.anchor_pid());
+    let run = json!({"type": "process.exec", "exec": {"argv": ["daemon"]}});
+    let (pids, ended) = ancestors_of(&play, &case("run_daemon", json!({}), &[run]), "daemon");
+    assert_eq!(ended, pids[..1], "{pids:?}");
+    assert!(pids.contains(&u64::from(play.client.pid())), "{pids:?}");
+    assert_eq!(pids.last(), Some(&anchor), "{pids:?}");
     play.play_all(&[]);
 }
 

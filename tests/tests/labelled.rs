@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mcpwatch_tests::{Agent, Client, Era, Records, Scene, Sdk, address, request_id, text};
+use mcpwatch_tests::{Agent, Client, Era, Records, Scene, Sdk, address, deps, request_id, text};
 use serde_json::{Value, json};
 
 /// One call of a labelled server and what it must be caught at.
@@ -474,4 +474,37 @@ fn confined_servers() {
     ] {
         play_all(server, sdk, CONFINED);
     }
+}
+
+#[test]
+fn a_folder_that_is_a_link_is_no_way_out() {
+    let scene = Scene::new();
+    scene.write("projects/7/readme.txt", "Read me.\n");
+    scene.write("projects/8/plan.txt", "Tell nobody.\n");
+    let link = |from: &str, to: &str| {
+        std::os::unix::fs::symlink(scene.path(from), scene.path(to)).expect("symlink");
+    };
+    link("projects/7", "workspace");
+    link("projects/8", "projects/7/linked");
+    let script = scene.script("servers/labelled.py");
+    let server = json!({"command": deps().python(), "args": [script, scene.path("workspace")]});
+    let config = scene.config(&[("confined", server)]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["confined"], Era::Default);
+    let alerts = |path: &str| -> Vec<Value> {
+        let before = agent.count();
+        let result = client.call("confined", "read_file", json!({"path": scene.path(path)}));
+        assert_ne!(result["isError"], true, "{result}");
+        agent.find(&format!("the call with {path}"), |record| {
+            text(record, "type") == "mcp.call" && record["call"]["id"] == *request_id(&result)
+        });
+        agent.settle(Duration::from_millis(100));
+        agent.since(before).alerts(0).map(|alert| alert["alert"]["rule"].clone()).collect()
+    };
+    assert_eq!(alerts("workspace/readme.txt"), [] as [&str; 0]);
+    assert_eq!(alerts("projects/7/readme.txt"), [] as [&str; 0]);
+    assert_eq!(alerts("workspace/linked/plan.txt"), ["path_escape"]);
+    client.close(&[]);
+    agent.stop();
 }

@@ -467,6 +467,8 @@ mod tests {
             path: path.into(),
             argument: argument.into(),
             inner_path: None,
+            mount_namespace: 0,
+            host_path: None,
             unlinked: false,
         }
     }
@@ -555,6 +557,8 @@ mod tests {
             stdout_family: None,
             cgroup: 0,
             ancestors: Vec::new(),
+            more_ancestors: false,
+            mount_namespace: 0,
             set_user_id: false,
             unlinked: false,
             path: path.into(),

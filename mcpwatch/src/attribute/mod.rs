@@ -226,6 +226,8 @@ mod tests {
             path: path.into(),
             argument: path.into(),
             inner_path: None,
+            mount_namespace: 0,
+            host_path: None,
             unlinked: false,
         }
     }

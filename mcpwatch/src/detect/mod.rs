@@ -116,6 +116,8 @@ pub struct Effect<'a> {
     pub since_response: Option<u64>,
     /// Folders the client confines the server to (`roots/list`), absolute.
     pub roots: &'a [String],
+    /// Where those of all its folders lie that are symbolic links.
+    pub real_roots: &'a [String],
     /// What the server was given.
     pub given: &'a Given,
 }

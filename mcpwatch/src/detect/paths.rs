@@ -93,18 +93,19 @@ pub fn normal(path: &str) -> Cow<'_, str> {
 }
 
 /// Every absolute path by which a program may have meant a file: the resolved one, that below its own root
-/// directory, and the argument. A link elsewhere is still the file it stands for; relative arguments are in
-/// the path.
+/// directory, that on the host, and the argument. A link elsewhere is still the file it stands for; relative
+/// arguments are in the path.
 pub fn spellings<'a>(
     path: &'a str,
     inner_path: Option<&'a str>,
+    host_path: Option<&'a str>,
     argument: &'a str,
 ) -> impl Iterator<Item = Cow<'a, str>> {
     let path = normal(path);
     let inner = inner_path.map(normal);
     let named = normal(argument);
     let more = named != path && Some(&named) != inner.as_ref() && named.starts_with('/');
-    [Some(path), inner, more.then_some(named)].into_iter().flatten()
+    [Some(path), inner, host_path.map(normal), more.then_some(named)].into_iter().flatten()
 }
 
 /// The last component.
@@ -179,13 +180,15 @@ mod tests {
     #[test]
     fn every_spelling_once() {
         let of = |path, inner, argument| -> Vec<String> {
-            spellings(path, inner, argument).map(Cow::into_owned).collect()
+            spellings(path, inner, None, argument).map(Cow::into_owned).collect()
         };
         assert_eq!(of("/a/b", None, "/a/b"), ["/a/b"]);
         assert_eq!(of("/a/b", None, "b"), ["/a/b"]);
         assert_eq!(of("/a/b", None, "/x/../link"), ["/a/b", "/link"]);
         assert_eq!(of("/jail/a", Some("/a"), "/a"), ["/jail/a", "/a"]);
         assert_eq!(of("/jail/a", Some("/a"), "/link"), ["/jail/a", "/a", "/link"]);
+        let mounted: Vec<_> = spellings("/work/a", None, Some("/home/me/a"), "/work/a").collect();
+        assert_eq!(mounted, ["/work/a", "/home/me/a"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) struct Scene {
     pub(crate) installing: bool,
     pub(crate) since_response: Option<u64>,
     pub(crate) roots: Vec<String>,
+    pub(crate) real_roots: Vec<String>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) reached: Option<Reached>,
     pub(crate) attribution: Attribution,
@@ -71,6 +72,7 @@ impl Scene {
             installing: false,
             since_response: None,
             roots: Vec::new(),
+            real_roots: Vec::new(),
             claims: Vec::new(),
             reached: None,
             attribution: Attribution {
@@ -94,6 +96,7 @@ impl Scene {
             installing: self.installing,
             since_response: self.since_response,
             roots: &self.roots,
+            real_roots: &self.real_roots,
             claims: &self.claims,
             reached: self.reached.as_ref(),
             attribution: &self.attribution,
@@ -157,6 +160,8 @@ pub(crate) fn exec(path: &str, argv: &[&str]) -> Exec {
         stdout_family: None,
         cgroup: 1,
         ancestors: Vec::new(),
+        more_ancestors: false,
+        mount_namespace: 0,
         set_user_id: false,
         unlinked: false,
         path: path.into(),
@@ -176,6 +181,8 @@ pub(crate) fn open(path: &str, flags: i32) -> Open {
         path: path.into(),
         argument: path.into(),
         inner_path: None,
+        mount_namespace: 0,
+        host_path: None,
         unlinked: false,
     }
 }

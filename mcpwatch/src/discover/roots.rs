@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::event::decode::text;
+
 /// Most roots that are remembered; the one seen first gives way.
 const ROOTS: usize = 256;
 
@@ -87,6 +89,18 @@ pub fn open(path: &Path, flags: i32) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Where a folder of a process lies when symbolic links are followed: up to the root of its mounts, as the paths
+/// of events are. `None` when there is none.
+#[must_use]
+pub fn real_path(pid: u32, folder: &str) -> Option<String> {
+    let path = below(Path::new(&format!("/proc/{pid}/root")), Path::new(folder));
+    let folder = open(&path, libc::O_PATH | libc::O_DIRECTORY).ok()?;
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
+    let real = text(real.as_os_str().as_bytes());
+    // The kernel marks what was removed meanwhile.
+    (real.starts_with('/') && !real.ends_with(" (deleted)")).then_some(real)
+}
+
 /// `/proc/PID/root` and what follows.
 fn split(path: &Path) -> Option<(PathBuf, &Path)> {
     let rest = path.strip_prefix("/proc").ok()?;
@@ -138,5 +152,23 @@ mod tests {
         open(&below(&root, &folder.path().join("magic/passwd")), 0).unwrap_err();
         open(&below(&root, Path::new("/nonexistent")), 0).unwrap_err();
         open(&file, 0).unwrap();
+    }
+
+    #[test]
+    fn a_folder_behind_links_is_known_by_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        std::fs::create_dir_all(at("real/sub")).unwrap();
+        std::fs::write(at("file"), "text").unwrap();
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        std::os::unix::fs::symlink(at("link"), at("other")).unwrap();
+        let real = |name: &str| real_path(std::process::id(), at(name).to_str().unwrap());
+        let expected = |name: &str| at(name).to_str().map(str::to_owned);
+        assert_eq!(real("real/sub"), expected("real/sub"));
+        assert_eq!(real("link/sub"), expected("real/sub"));
+        assert_eq!(real("other"), expected("real"));
+        assert_eq!(real("file"), None);
+        assert_eq!(real("absent"), None);
+        assert_eq!(real_path(u32::MAX, "/"), None);
     }
 }

@@ -227,7 +227,9 @@ fn decode_exec(exec: &wire::Exec, ancestors: &[wire::Ancestor], mut tail: &[u8])
             .map(|one| key(one.pid, one.start_time))
             .collect(),
         set_user_id: exec.flags & wire::EXEC_SET_USER_ID != 0,
+        more_ancestors: exec.flags & wire::EXEC_MORE_ANCESTORS != 0,
         unlinked: exec.flags & wire::EXEC_UNLINKED != 0,
+        mount_namespace: exec.mount_namespace,
         cgroup: exec.cgroup,
         path: path_text(path, true),
         cwd: path_text(cwd, true),
@@ -273,6 +275,8 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
         path,
         argument,
         inner_path,
+        mount_namespace: open.mount_namespace,
+        host_path: None,
         unlinked: flag(wire::UNLINKED),
     })
 }

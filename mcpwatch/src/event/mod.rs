@@ -95,12 +95,17 @@ pub struct Exec {
     pub stdout_family: Option<u16>,
     /// Id of the cgroup in the v2 hierarchy.
     pub cgroup: u64,
-    /// The processes above it, from the parent up to process 1 or to the edge of what is watched; at most 32.
+    /// The processes above it by the kernel's word, from the parent up to process 1 or to the edge of what is
+    /// watched; at most 32.
     pub ancestors: Vec<ProcessKey>,
     /// It runs with the rights of another user than who started it.
     pub set_user_id: bool,
+    /// There are more of them than are named here.
+    pub more_ancestors: bool,
     /// The executed file has no name any more, or never had one.
     pub unlinked: bool,
+    /// Inode number of the mount namespace in whose terms the path is; 0 when there is none.
+    pub mount_namespace: u32,
     /// Resolved path of the executed file.
     pub path: String,
     /// Working directory.
@@ -137,6 +142,10 @@ pub struct Open {
     pub argument: String,
     /// The path below the process's own root directory, where that is not the root of its mounts.
     pub inner_path: Option<String>,
+    /// Inode number of the mount namespace in whose terms the path is; 0 when there is none.
+    pub mount_namespace: u32,
+    /// The path on the host, where that is another one: put in by the pipeline, which knows what is mounted.
+    pub host_path: Option<String>,
     /// The file has no name any more, or never had one.
     pub unlinked: bool,
 }
@@ -169,6 +178,10 @@ pub struct Place {
     pub argument: String,
     /// The path below the process's own root directory, where that is not the root of its mounts.
     pub inner_path: Option<String>,
+    /// Inode number of the mount namespace in whose terms the path is; 0 when there is none.
+    pub mount_namespace: u32,
+    /// The path on the host, where that is another one: put in by the pipeline, which knows what is mounted.
+    pub host_path: Option<String>,
     /// The file has no name any more, or never had one.
     pub unlinked: bool,
 }

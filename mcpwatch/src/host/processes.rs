@@ -14,14 +14,19 @@ const ENDED: usize = 4_096;
 /// Most programs that are remembered of one process beside the one it runs.
 const FORMER: usize = 4;
 
+/// Most ancestors that are told of one process.
+const LINEAGE: usize = 256;
+
 /// Most ancestors that are followed: a bound against a ring, which only a made-up recording can hold.
 const ANCESTRY: usize = 64;
 
 /// One process.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its parent.
+    /// Who started it; when that was not seen, its parent when it was first met.
     pub parent: Option<ProcessKey>,
+    /// What the kernel said of its ancestors at its last exec.
+    pub above: Above,
     /// What records show of it.
     pub shown: Arc<Process>,
     /// Path of its cgroup, as last seen; empty when unknown.
@@ -32,6 +37,38 @@ pub struct Entry {
     pub lineage: Arc<[Suspect]>,
     /// It has ended.
     pub ended: bool,
+}
+
+/// The ancestors of a process by the kernel's word at one moment: those that had ended are left out, and whoever
+/// took their children in stands in their place.
+#[derive(Clone, Debug, Default)]
+pub struct Above {
+    /// From the parent up to process 1, or to the edge of what is watched.
+    pub keys: Arc<[ProcessKey]>,
+    /// There are more.
+    pub more: bool,
+}
+
+impl Above {
+    /// Nothing that is watched is above it, or nothing was said.
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && !self.more
+    }
+
+    fn has(&self, key: ProcessKey) -> bool {
+        self.keys.contains(&key)
+    }
+
+    /// The next one above an ancestor.
+    fn after(&self, key: ProcessKey) -> Option<ProcessKey> {
+        let at = self.keys.iter().position(|one| *one == key)?;
+        self.keys.get(at + 1).copied()
+    }
+
+    /// Whether nothing that is watched is above this one.
+    fn ends_with(&self, key: ProcessKey) -> bool {
+        !self.more && self.keys.last() == Some(&key)
+    }
 }
 
 /// All processes that are known, in bounded number.
@@ -115,6 +152,47 @@ impl Processes {
         .take(ANCESTRY)
     }
 
+    /// Who started a process, who started that one, and so on, each whether it had ended; and whether more are
+    /// above the last of them that are not known. `above` is the kernel's word at that moment: there, a process
+    /// that has outlived who started it is process 1's child.
+    #[must_use]
+    pub fn lineage(&self, key: ProcessKey, above: &Above) -> (Vec<(ProcessKey, bool)>, bool) {
+        let is_known = |key: &ProcessKey| self.entries.contains_key(key) || above.has(*key);
+        let started_by = self.entries.get(&key).and_then(|entry| entry.parent);
+        // Above the first of what is watched is nothing to be told.
+        let started_by = started_by.filter(|parent| !above.is_empty() || is_known(parent));
+        let mut next = started_by.or_else(|| above.keys.first().copied());
+        let mut found: Vec<(ProcessKey, bool)> = Vec::new();
+        // What was said of the nearest process below of which something was.
+        let mut last_word = above;
+        while let Some(key) = next {
+            if found.len() >= LINEAGE {
+                return (found, true);
+            }
+            let entry = self.entries.get(&key);
+            // Nobody is taken away from a parent that lives.
+            let left_it = found.is_empty() && !above.is_empty();
+            let ended = !above.has(key) && (left_it || entry.is_some_and(|entry| entry.ended));
+            found.push((key, ended));
+            if key.pid == 1 || above.ends_with(key) || last_word.ends_with(key) {
+                return (found, false);
+            }
+            if let Some(entry) = entry.filter(|entry| !entry.above.is_empty()) {
+                last_word = &entry.above;
+            }
+            let started_by = entry.and_then(|entry| entry.parent);
+            next = started_by
+                .filter(is_known)
+                .or_else(|| above.after(key))
+                .or_else(|| last_word.after(key))
+                .or(started_by)
+                // A ring, which only a made-up recording can hold.
+                .filter(|next| found.iter().all(|(one, _)| one != next));
+        }
+        let complete = found.is_empty() && above.is_empty();
+        (found, !complete)
+    }
+
     /// The process, if it is known.
     #[must_use]
     pub fn get(&self, key: ProcessKey) -> Option<&Entry> {
@@ -189,6 +267,7 @@ mod tests {
     fn entry(parent: Option<ProcessKey>, instance: u64) -> Entry {
         Entry {
             parent,
+            above: Above::default(),
             shown: Arc::new(Process {
                 entity_id: String::new(),
                 pid: 1,
@@ -209,6 +288,85 @@ mod tests {
 
     fn key(pid: u32) -> ProcessKey {
         ProcessKey { pid, start: 1 }
+    }
+
+    fn above(pids: &[u32], more: bool) -> Above {
+        Above { keys: pids.iter().copied().map(key).collect(), more }
+    }
+
+    /// A table of (process, who started it, what the kernel said of it), and who has ended.
+    fn table(of: &[(u32, u32, &[u32])], ended: &[u32]) -> Processes {
+        let mut table = Processes::new(1_000);
+        for (pid, parent, said) in of {
+            let parent = (*parent != 0).then(|| key(*parent));
+            table.insert(key(*pid), Entry { above: above(said, false), ..entry(parent, 1) });
+        }
+        for pid in ended {
+            table.end(key(*pid));
+        }
+        table
+    }
+
+    /// As `pid` or `-pid` of one that has ended, and whether more are above.
+    fn lineage(table: &Processes, above: &Above) -> (Vec<i64>, bool) {
+        let (found, more) = table.lineage(key(99), above);
+        let shown =
+            found.iter().map(|(key, ended)| i64::from(key.pid) * if *ended { -1 } else { 1 });
+        (shown.collect(), more)
+    }
+
+    #[test]
+    fn ancestors_are_who_started_whom_up_to_the_first() {
+        // A server 20 below its client 10.
+        let tree: &[(u32, u32, &[u32])] = &[(1, 0, &[]), (10, 1, &[]), (20, 10, &[10, 1])];
+        let with = |more: &[(u32, u32, &'static [u32])]| [tree, more].concat();
+        // A child; nothing but what the kernel says; more than the kernel says.
+        let child = table(&with(&[(99, 20, &[])]), &[]);
+        assert_eq!(lineage(&child, &above(&[20, 10, 1], false)), (vec![20, 10, 1], false));
+        assert_eq!(lineage(&child, &above(&[20], true)), (vec![20, 10, 1], false));
+        let strangers = Processes::new(10);
+        assert_eq!(lineage(&strangers, &above(&[7, 6, 1], false)), (vec![7, 6, 1], false));
+        assert_eq!(lineage(&strangers, &above(&[7, 6], true)), (vec![7, 6], true));
+        // Forked twice, the one between has ended: the kernel knows process 1 only, or who takes orphans in.
+        let twice = table(&with(&[(30, 20, &[]), (99, 30, &[])]), &[30]);
+        assert_eq!(lineage(&twice, &above(&[1], false)), (vec![-30, 20, 10, 1], false));
+        assert_eq!(lineage(&twice, &above(&[10, 1], false)), (vec![-30, 20, 10, 1], false));
+        // And everybody above up to the client.
+        let orphan = table(&with(&[(30, 20, &[]), (99, 30, &[])]), &[20, 30]);
+        assert_eq!(lineage(&orphan, &above(&[1], false)), (vec![-30, -20, 10, 1], false));
+        // It ends later: at that time it was there.
+        assert_eq!(lineage(&twice, &above(&[30, 20, 10, 1], false)), (vec![30, 20, 10, 1], false));
+        // Between client and server is one that nobody told of.
+        let hole = table(
+            &[(1, 0, &[]), (10, 1, &[]), (20, 15, &[15, 10, 1]), (99, 30, &[]), (30, 20, &[])],
+            &[30],
+        );
+        assert_eq!(lineage(&hole, &above(&[1], false)), (vec![-30, 20, 15, 10, 1], false));
+        // Who started it is forgotten.
+        let forgotten = table(&with(&[(99, 30, &[])]), &[]);
+        assert_eq!(lineage(&forgotten, &above(&[1], false)), (vec![-30], true));
+    }
+
+    #[test]
+    fn ancestors_end_at_the_edge_of_what_is_watched() {
+        let tree: &[(u32, u32, &[u32])] =
+            &[(5, 0, &[]), (10, 5, &[]), (20, 10, &[10, 5]), (30, 20, &[])];
+        let within = table(&[tree, &[(99, 30, &[])]].concat(), &[30]);
+        assert_eq!(lineage(&within, &above(&[30, 20, 10, 5], false)), (vec![30, 20, 10, 5], false));
+        // Process 1 lies outside.
+        assert_eq!(lineage(&within, &above(&[], false)), (vec![-30, 20, 10, 5], false));
+        let first = table(&[(99, 4, &[])], &[]);
+        assert_eq!(lineage(&first, &above(&[], false)), (vec![], false));
+    }
+
+    #[test]
+    fn ancestors_are_bounded_and_a_ring_ends() {
+        let deep: Vec<(u32, u32, &[u32])> =
+            (100..900).map(|pid| (pid, pid + 1, &[][..])).chain([(99, 100, &[][..])]).collect();
+        let (found, more) = table(&deep, &[]).lineage(key(99), &above(&[100], true));
+        assert_eq!((found.len(), more), (LINEAGE, true));
+        let ring = table(&[(99, 7, &[]), (7, 8, &[]), (8, 7, &[])], &[]);
+        assert_eq!(lineage(&ring, &above(&[7], true)), (vec![7, 8], true));
     }
 
     #[test]

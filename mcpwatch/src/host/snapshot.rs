@@ -8,6 +8,7 @@ use procfs::process::{FDTarget, Process, StatFlags};
 use serde::{Deserialize, Serialize};
 
 use super::containers::layouts;
+use super::mounts;
 use crate::event::ProcessKey;
 
 /// Most bytes kept of an argument vector: what the kernel side keeps of one, too.
@@ -67,6 +68,9 @@ pub struct ProcessSnapshot {
     /// Its descriptors could not be read (another user's process): its channel is not known.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub hidden: bool,
+    /// Inode number of its mount namespace; 0 when it may not be seen.
+    #[serde(default)]
+    pub mount_namespace: u32,
 }
 
 impl ProcessSnapshot {
@@ -112,6 +116,7 @@ pub fn read(pid: u32) -> Option<ProcessSnapshot> {
         parent_stdin: None,
         parent_stdout: None,
         hidden,
+        mount_namespace: mounts::namespace_of(pid).unwrap_or(0),
     })
 }
 

@@ -73,6 +73,8 @@ const FIELDS: &[Field] = fields! {
     mount_mnt: "mount" "mnt";
     mount_parent: "mount" "mnt_parent";
     mount_mountpoint: "mount" "mnt_mountpoint";
+    mount_namespace: "mount" "mnt_ns";
+    namespace_number: "mnt_namespace" "ns.inum";
     inode_number: "inode" "i_ino";
     inode_mode: "inode" "i_mode";
     inode_links: "inode" "i_nlink";

@@ -10,11 +10,13 @@ pub(super) fn change_detail(change: &Change) -> FileDetail {
         path: place.path.clone(),
         argument: place.argument.clone(),
         inner_path: place.inner_path.clone(),
+        host_path: place.host_path.clone(),
     };
     FileDetail {
         path: change.file.path.clone(),
         argument: change.file.argument.clone(),
         inner_path: change.file.inner_path.clone(),
+        host_path: change.file.host_path.clone(),
         access: None,
         flags: Vec::new(),
         result: change.result.map_or_else(errno_name, |()| "ok".into()),

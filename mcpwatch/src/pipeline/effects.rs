@@ -24,6 +24,8 @@ impl Pipeline {
     pub(super) fn effect(&mut self, event: &Event) {
         let Some(owner) = self.owner(event.instance) else { return };
         let process = self.shown_process(event);
+        let event = self.on_host(event);
+        let event = &*event;
         match &event.kind {
             EventKind::Open(open) => {
                 let attribution = self.attribute(event.process, owner, Object::File(open));
@@ -114,9 +116,13 @@ impl Pipeline {
         }
         let mut record = self.effect_record(RecordType::ProcessExec, event, owner, &attribution);
         record.process = Some(Arc::clone(shown));
-        record.exec = Some(Box::new(self.exec_detail(exec)));
+        let (detail, more_ancestors) = self.exec_detail(event.process, exec);
+        record.exec = Some(Box::new(detail));
         if event.truncated {
             record.truncated.push("exec.argv");
+        }
+        if more_ancestors {
+            record.truncated.push("exec.ancestors");
         }
         self.records.push(record);
     }
@@ -170,6 +176,9 @@ impl Pipeline {
         action: Action<'_>,
         attribution: &Attribution,
     ) {
+        if matches!(action, Action::Open(_) | Action::Change(_)) {
+            self.look_for_folders(event, owner);
+        }
         let Some(instance) = self.instances.get(&owner) else { return };
         let Some(serving) = instance.serving() else { return };
         let (names, claims) = match action {
@@ -205,6 +214,7 @@ impl Pipeline {
             installing,
             since_response,
             roots,
+            real_roots: instance.folders.real(),
             reached: reached.as_ref(),
             attribution,
             given: &given,
@@ -248,7 +258,13 @@ impl Pipeline {
         let mut alert = self.effect_record(RecordType::Alert, event, owner, attribution);
         alert.process = Some(Arc::clone(process));
         match action {
-            Action::Exec(exec) => alert.exec = Some(Box::new(self.exec_detail(exec))),
+            Action::Exec(exec) => {
+                let (detail, more_ancestors) = self.exec_detail(event.process, exec);
+                alert.exec = Some(Box::new(detail));
+                if more_ancestors {
+                    alert.truncated.push("exec.ancestors");
+                }
+            }
             Action::Open(open) => alert.file = Some(file_detail(open)),
             Action::Change(change) => alert.file = Some(change_detail(change)),
             Action::Privilege(privilege) => {
@@ -347,6 +363,7 @@ fn file_detail(open: &Open) -> FileDetail {
         path: open.path.clone(),
         argument: open.argument.clone(),
         inner_path: open.inner_path.clone(),
+        host_path: open.host_path.clone(),
         access: Some(access),
         flags: OPEN_FLAGS
             .iter()

@@ -10,7 +10,7 @@ use crate::discover::matching::config_of;
 use crate::discover::survey::{Known, survey};
 use crate::event::{Event, Exec, ProcessKey};
 use crate::host::containers::Container;
-use crate::host::processes::{Entry, entity_id};
+use crate::host::processes::{Above, Entry, entity_id};
 use crate::host::snapshot::ProcessSnapshot;
 use crate::record::Process;
 
@@ -170,6 +170,7 @@ impl Pipeline {
             {
                 for member in found.members.iter().filter_map(|&member| snapshots.get(member)) {
                     self.watch(member.key(), member.start.saturating_mul(TICK), id);
+                    self.mounts_at(member);
                 }
                 self.actions.push(Action::LookAgain);
                 continue;
@@ -205,6 +206,7 @@ impl Pipeline {
                         .is_none_or(|entry| !self.instances.contains_key(&entry.instance));
                     if outside || fresh {
                         self.watch(member.key(), start_time, id);
+                        self.mounts_at(member);
                         added = true;
                     }
                 }
@@ -221,6 +223,7 @@ impl Pipeline {
 
     fn entry_of(&self, snapshot: &ProcessSnapshot, all: &[ProcessSnapshot]) -> Entry {
         Entry {
+            above: Above::default(),
             parent: all.iter().find(|other| other.pid == snapshot.ppid).map(ProcessSnapshot::key),
             shown: Arc::new(Process {
                 entity_id: entity_id(snapshot.key()),

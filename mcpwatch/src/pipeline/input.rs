@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::discover::scan::ConfigFile;
 use crate::host::containers::Container;
+use crate::host::mounts::HostPaths;
 use crate::host::snapshot::ProcessSnapshot;
 
 /// One thing the pipeline is told. Kernel events are not here: they come as bytes, see
@@ -60,6 +61,25 @@ pub enum Input {
         cgroup: String,
         /// What is known of it.
         container: Box<Container>,
+    },
+    /// Where folders lie, as [`Action::LookForFolders`] asked.
+    Folders {
+        /// When.
+        time: u64,
+        /// The instance.
+        instance: u64,
+        /// Each that was found, and where it is when symbolic links are followed.
+        folders: Vec<(String, String)>,
+    },
+    /// Where on the host the files of a mount namespace lie, as [`Action::LookForMounts`] asked.
+    Mounts {
+        /// When it was read.
+        time: u64,
+        /// Inode number of the namespace.
+        namespace: u32,
+        /// What was found; `None` when the process was no longer there.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        paths: Option<Box<HostPaths>>,
     },
     /// Processes that are gone although no event said so: it was lost.
     Gone {
@@ -183,5 +203,21 @@ pub enum Action {
     LookForContainer {
         /// Path of its cgroup.
         cgroup: String,
+    },
+    /// Find out where folders lie when symbolic links are followed.
+    LookForFolders {
+        /// The instance.
+        instance: u64,
+        /// One of its processes, by whose root directory they are meant.
+        pid: u32,
+        /// Their paths, absolute.
+        folders: Vec<String>,
+    },
+    /// Find out where on the host the files of a mount namespace lie.
+    LookForMounts {
+        /// Inode number of the namespace.
+        namespace: u32,
+        /// A process that was in it.
+        pid: u32,
     },
 }

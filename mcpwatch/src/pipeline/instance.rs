@@ -13,6 +13,7 @@ use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 use crate::wire::Limits;
 
+use super::folders::Folders;
 use super::naming::Naming;
 use super::relay::{Heard, Position, is_runtime_client};
 
@@ -54,6 +55,8 @@ pub struct Instance {
     pub missed: bool,
     /// One of its own processes wrote to its stdin: what looks like a request may be its own.
     pub tampered: bool,
+    /// Where the folders lie that it is confined to.
+    pub(super) folders: Folders,
     /// What is said on its channel, or on that of its voice.
     pub conversation: Conversation,
     /// A program on its channel is the client of a container runtime, which hands the channel on.
@@ -387,6 +390,7 @@ impl Instance {
             cgroup: String::new(),
             missed: false,
             tampered: false,
+            folders: Folders::default(),
             conversation: Conversation::new(&SNIFFING),
             runtime_client: false,
             heard: Heard::default(),

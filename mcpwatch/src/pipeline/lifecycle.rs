@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::attribute::Suspect;
 use crate::event::{Event, EventKind, Exec, Exit, Fork, ProcessKey};
-use crate::host::processes::{Entry, entity_id};
+use crate::host::processes::{Above, Entry, entity_id};
 use crate::record::{Ancestor, ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
 
@@ -58,6 +58,7 @@ impl Pipeline {
             fork.child,
             Entry {
                 parent: Some(event.process),
+                above: Above::default(),
                 shown: Arc::new(shown),
                 cgroup,
                 instance: event.instance,
@@ -116,13 +117,16 @@ impl Pipeline {
             uid: exec.uid,
             container: self.containers.shown(&cgroup).cloned(),
         });
+        // One that has outlived who started it is another's child by now.
+        let started_by = self.processes.get(event.process).and_then(|entry| entry.parent);
         if event.instance != 0 {
             self.processes.replaced_at(event.process, event.time);
         }
         self.processes.insert(
             event.process,
             Entry {
-                parent: Some(exec.parent),
+                parent: Some(started_by.unwrap_or(exec.parent)),
+                above: if event.instance == 0 { Above::default() } else { above(exec) },
                 shown: Arc::clone(&shown),
                 cgroup,
                 instance: event.instance,
@@ -133,14 +137,19 @@ impl Pipeline {
         shown
     }
 
-    /// The detail of an exec as records show it.
-    pub(super) fn exec_detail(&self, exec: &Exec) -> ExecDetail {
-        ExecDetail {
+    /// The detail of an exec as records show it, and whether there are more ancestors than it names.
+    pub(super) fn exec_detail(&self, process: ProcessKey, exec: &Exec) -> (ExecDetail, bool) {
+        let (ancestors, more) = self.processes.lineage(process, &above(exec));
+        let detail = ExecDetail {
             path: exec.path.clone(),
+            host_path: self.exec_on_host(exec),
             argv: self.masked(&exec.argv),
             cwd: exec.cwd.clone(),
             parent_exe: self.processes.get(exec.parent).map(|parent| parent.shown.exe.clone()),
-            ancestors: exec.ancestors.iter().map(|key| self.ancestor(*key)).collect(),
+            ancestors: ancestors
+                .into_iter()
+                .map(|(key, ended)| self.ancestor(key, ended))
+                .collect(),
             kind: exec
                 .unlinked
                 .then(|| if exec.path.starts_with("/memfd:") { "memfd" } else { "deleted" }),
@@ -151,11 +160,13 @@ impl Pipeline {
                 (false, true) => Some("stdout"),
                 (false, false) => None,
             },
-        }
+        };
+        (detail, more)
     }
 
-    fn ancestor(&self, key: ProcessKey) -> Ancestor {
+    fn ancestor(&self, key: ProcessKey, ended: bool) -> Ancestor {
         Ancestor {
+            ended,
             pid: key.pid,
             entity_id: entity_id(key),
             exe: self
@@ -292,6 +303,11 @@ impl Pipeline {
     pub(super) fn serving(&self, id: u64) -> Option<&super::instance::Serving> {
         self.instances.get(&id)?.serving()
     }
+}
+
+/// What the kernel said of the ancestors of what executed.
+fn above(exec: &Exec) -> Above {
+    Above { keys: Arc::from(exec.ancestors.as_slice()), more: exec.more_ancestors }
 }
 
 fn unknown(key: ProcessKey) -> Process {

@@ -9,11 +9,13 @@ mod change;
 mod containers;
 mod effects;
 mod enlisting;
+mod folders;
 mod given;
 pub mod input;
 mod instance;
 mod lifecycle;
 mod losses;
+mod mounts;
 mod naming;
 mod net;
 mod privilege;
@@ -47,6 +49,7 @@ use crate::wire;
 pub use input::{Action, Input};
 use instance::{Budget, Instance, Role};
 use losses::Losses;
+use mounts::Mounts;
 
 /// Most processes that are known at a time.
 pub const PROCESSES: usize = 32_768;
@@ -67,6 +70,9 @@ pub struct Origin {
     /// Inode number of the network namespace that `resolv_conf` is for; 0 when the kernel has none.
     #[serde(default)]
     pub network_namespace: u32,
+    /// Inode number of the host's mount namespace; 0 when it is not known.
+    #[serde(default)]
+    pub mount_namespace: u32,
 }
 
 /// Why no pipeline could be made from the settings.
@@ -115,6 +121,8 @@ pub struct Pipeline {
     containers: Containers,
     /// The cgroups of what executes programs.
     cgroups: Cgroups,
+    /// Where on the host the files of other mount namespaces lie.
+    mounts: Mounts,
     /// Processes that the settings may name by their cgroup or container, by id.
     unplaced: BTreeMap<u32, enlisting::Unplaced>,
     clients: Clients,
@@ -157,6 +165,7 @@ impl Pipeline {
             explicit: Explicit::new(&config.servers)?,
             containers: Containers::default(),
             cgroups: Cgroups::default(),
+            mounts: Mounts::new(origin.mount_namespace),
             unplaced: BTreeMap::new(),
             clients: Clients::new(&config.discovery.clients)?,
             detector: Detector::new(&config.rules, homes, locations::is_client_config)?,
@@ -264,6 +273,14 @@ impl Pipeline {
                 self.now = self.now.max(time);
                 self.container_read(&cgroup, *container);
             }
+            Input::Folders { time, instance, folders } => {
+                self.now = self.now.max(time);
+                self.folders_found(instance, folders);
+            }
+            Input::Mounts { time, namespace, paths } => {
+                self.now = self.now.max(time);
+                self.mounts_read(time, namespace, paths.map(|paths| *paths));
+            }
             Input::Gone { time, processes } => {
                 self.now = self.now.max(time);
                 for (pid, start) in processes {
@@ -291,6 +308,7 @@ impl Pipeline {
 
     fn event(&mut self, event: &Event) {
         self.now = self.now.max(event.time);
+        self.mounts_in(event);
         if !self.hold(event) {
             self.admit(event);
         }

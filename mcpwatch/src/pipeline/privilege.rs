@@ -139,6 +139,7 @@ pub(super) fn privilege_detail(privilege: &Privilege) -> PrivilegeDetail {
         path: place.map(|place| place.path.clone()),
         argument: place.map(|place| place.argument.clone()).filter(|argument| !argument.is_empty()),
         inner_path: place.and_then(|place| place.inner_path.clone()),
+        host_path: place.and_then(|place| place.host_path.clone()),
         source: privilege.source.as_ref().map(|source| source.path.clone()),
         mount_flags: named(privilege.mount_flags, MOUNT_FLAGS),
         command: privilege.command.map(|command| {

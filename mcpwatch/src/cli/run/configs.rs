@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::origin::boot_time;
 use super::{Look, Message};
 use crate::config::Config;
+use crate::discover::roots::real_path;
 use crate::discover::scan::{Change, INTERVAL, Places, Watcher};
 use crate::host::containers::{Container, layouts, shown};
 use crate::host::snapshot;
@@ -110,6 +111,15 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                             asked.push((pid, cgroup.unwrap_or_default()));
                         }
                         Look::Container(cgroup) => containers.push((cgroup, 0)),
+                        Look::Folders(instance, pid, folders) => {
+                            let led_to = |folder: String| Some((real_path(pid, &folder)?, folder));
+                            let found = folders.into_iter().filter_map(led_to);
+                            let folders = found.map(|(real, folder)| (folder, real)).collect();
+                            let input = Input::Folders { time: boot_time(), instance, folders };
+                            if messages.send(Message::Input(Box::new(input))).is_err() {
+                                return;
+                            }
+                        }
                     }
                 }
             }

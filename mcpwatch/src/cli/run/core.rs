@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use mcpwatch_common::control::{Instance, Watch};
 
 use super::cgroups::Cgroups;
+use super::mounts::Wanted;
 use super::origin::{boot_time, calendar_time};
 use super::reader::Reader;
 use super::{FINISH, Look, LookFor, Message};
@@ -44,6 +45,7 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub look_for: LookFor,
+    pub look_for_mounts: Sender<Wanted>,
     pub scope: Option<u32>,
     pub reader: Reader,
     pub cgroups: Cgroups,
@@ -195,6 +197,13 @@ impl Core {
             }
             Action::LookForContainer { cgroup } => {
                 let _ = self.look_for.send(Look::Container(cgroup));
+            }
+            Action::LookForFolders { instance, pid, folders } => {
+                let _ = self.look_for.send(Look::Folders(instance, pid, folders));
+            }
+            // So does the reader of mounts; the pipeline asks for each namespace once at a time.
+            Action::LookForMounts { namespace, pid } => {
+                let _ = self.look_for_mounts.send(Wanted { namespace, pid });
             }
         }
         Ok(false)

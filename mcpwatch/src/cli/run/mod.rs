@@ -1,9 +1,11 @@
-//! `mcpwatch run`: the shell around the pipeline. Four threads: the ring's reader, the pipeline with the
-//! kernel's control, the follower of client configurations, and this one with signals and the endpoint.
+//! `mcpwatch run`: the shell around the pipeline. Five threads: the ring's reader, the pipeline with the
+//! kernel's control, the follower of client configurations, the reader of mounts, and this one with signals and
+//! the endpoint.
 
 mod cgroups;
 mod configs;
 mod core;
+mod mounts;
 mod origin;
 mod reader;
 
@@ -144,6 +146,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (look_for, looking) = channel();
     let reader = reader::start(ring, messages.clone(), health.part("ring reader"))?;
     configs::start(&config, args.descendants_of.is_some(), looking, messages.clone())?;
+    let (look_for_mounts, wanted) = channel();
+    mounts::start(wanted, messages.clone())?;
     let core = core::Core {
         pipeline,
         object,
@@ -152,6 +156,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         look_for,
+        look_for_mounts,
         scope: args.descendants_of,
         reader,
         cgroups: cgroups::Cgroups::of_host(),
@@ -287,6 +292,8 @@ enum Look {
     Around(u32),
     /// What the host shows of the container with this cgroup.
     Container(String),
+    /// Where folders of an instance lie, as one of its processes sees them.
+    Folders(u64, u32, Vec<String>),
 }
 
 /// Asks it.

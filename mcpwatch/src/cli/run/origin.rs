@@ -1,5 +1,6 @@
 //! What is read of this host once, at start.
 
+use crate::host::mounts;
 use crate::pipeline::Origin;
 
 /// Reads it; what is missing stays empty.
@@ -11,6 +12,7 @@ pub fn of_this_host() -> Origin {
         hosts_file: read("/etc/hosts"),
         resolv_conf: read("/etc/resolv.conf"),
         network_namespace: network_namespace(),
+        mount_namespace: mounts::host_namespace().unwrap_or(0),
         homes: read("/etc/passwd")
             .lines()
             .filter_map(|line| line.split(':').nth(5))

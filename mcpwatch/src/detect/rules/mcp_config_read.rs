@@ -79,7 +79,7 @@ pub(super) fn config_of(
     open: &Open,
     client_config_of: ClientConfigOf,
 ) -> Option<(String, &'static str)> {
-    spellings(&open.path, open.inner_path.as_deref(), &open.argument)
+    spellings(&open.path, open.inner_path.as_deref(), open.host_path.as_deref(), &open.argument)
         .find_map(|path| client_config_of(&path).map(|client| (path.into_owned(), client)))
 }
 

@@ -73,7 +73,8 @@ impl McpConfigWrite {
     /// A file put into that place, or the one there cut, moved away or removed.
     fn changed(&self, effect: &Effect<'_>, change: &Change) -> Option<Finding> {
         let (place, path, client) = change.changed().find_map(|place| {
-            spellings(&place.path, place.inner_path.as_deref(), &place.argument).find_map(|path| {
+            let (inner, host) = (place.inner_path.as_deref(), place.host_path.as_deref());
+            spellings(&place.path, inner, host, &place.argument).find_map(|path| {
                 (self.client_config_of)(&path).map(|client| (place, path.into_owned(), client))
             })
         })?;

@@ -29,7 +29,8 @@ pub static INFO: RuleInfo = RuleInfo {
     trigger: "In a call, a process of a server that has folders of its own (among its arguments, or its \
         client's answer to `roots/list`) opens or changes a file outside of them, and an argument of the call leads \
         there: it holds `..`, is an absolute path to it, or looks as if it lay inside while a symbolic \
-        link leads out. The place is that of the opened file, whatever the server made of the argument.",
+        link leads out. The place is that of the opened file, whatever the server made of the argument. A folder \
+        of its own that is itself a symbolic link is known by where it leads, too.",
     explained_by: &[
         "a file or folder that the server's command line or configuration names",
         "`allow.read` and `allow.write` of the server's settings",
@@ -72,7 +73,7 @@ impl Rule for PathEscape {
         let (place, path, how) =
             Place::all(effect.action).into_iter().flatten().find_map(|place| {
                 let path = normal(place.path);
-                let mut given = roots(effect).chain(&effect.given.paths);
+                let mut given = roots(effect).chain(effect.real_roots).chain(&effect.given.paths);
                 if given.any(|folder| is_within(&path, &normal(folder))) {
                     return None;
                 }
@@ -172,7 +173,9 @@ fn way_out(
 ) -> Option<&'static str> {
     let given = matched.strip_prefix("file://").unwrap_or(matched);
     let opened = lexical(effect, place.argument);
-    let inside = |path: &str| roots(effect).any(|root| is_within(path, &normal(root)));
+    let inside = |path: &str| {
+        roots(effect).chain(effect.real_roots).any(|root| is_within(path, &normal(root)))
+    };
     // What stands at the same place of a root that is itself a link is inside.
     let moved = || roots(effect).any(|root| is_moved(&opened, path, &normal(root)));
     let by_link = inside(&opened) && !moved();
@@ -336,6 +339,25 @@ mod tests {
             let out = link(&argument, path);
             assert_eq!(asked(&argument, &out).found(Action::Open(&out)), ONE, "{argument}");
         }
+    }
+
+    #[test]
+    fn a_root_that_is_a_link_to_a_folder_of_any_name_is_known_by_where_it_leads() {
+        let moved = link("/srv/work/sub/a", "/data/projects/7/sub/a");
+        let out = link("/srv/work/link", "/data/projects/8/a");
+        let mut scene = asked("/srv/work/sub/a", &moved);
+        assert_eq!(scene.found(Action::Open(&moved)), ONE, "nobody has looked yet");
+        scene.real_roots = vec!["/data/projects/7".into()];
+        assert_eq!(scene.found(Action::Open(&moved)), []);
+        let mut scene = asked("/srv/work/link", &out);
+        scene.real_roots = vec!["/data/projects/7".into()];
+        assert_eq!(scene.found(Action::Open(&out)), ONE);
+        // Named by where it is, and led out from there.
+        let argument = "/data/projects/7/../8/a";
+        let out = link(argument, "/data/projects/8/a");
+        let mut scene = asked(argument, &out);
+        scene.real_roots = vec!["/data/projects/7".into()];
+        assert_eq!(scene.found(Action::Open(&out)), ONE);
     }
 
     #[test]

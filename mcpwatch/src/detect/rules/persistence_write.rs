@@ -34,7 +34,7 @@ pub static INFO: RuleInfo = RuleInfo {
         everything that watches it.",
     trigger: "A process of the server's tree opens a file of rules/persistence.toml for writing, moves or \
         links something into its place, or tries to. The path is that of the opened file, whatever link or `..` led to it; an argument that \
-        names such a file counts too.",
+        names such a file counts too, and so does its path on the host when it is mounted into a container.",
     explained_by: &[
         "`allow.write` of the server's settings",
         "this very file is named by the server's command line or configuration",
@@ -96,14 +96,15 @@ impl Rule for PersistenceWrite {
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
         let written = Written::of(effect.action)?;
-        let (path, category) = spellings(written.path, written.inner_path, written.argument)
-            .find_map(|path| {
-                let found = self.files.find(&path).or_else(|| {
-                    // A folder that is put in a place is everything in it.
-                    written.may_be_folder.then(|| self.files.find(&format!("{path}/x")))?
+        let (path, category) =
+            spellings(written.path, written.inner_path, written.host_path, written.argument)
+                .find_map(|path| {
+                    let found = self.files.find(&path).or_else(|| {
+                        // A folder that is put in a place is everything in it.
+                        written.may_be_folder.then(|| self.files.find(&format!("{path}/x")))?
+                    })?;
+                    Some((path, self.categories.get(found.category)?))
                 })?;
-                Some((path, self.categories.get(found.category)?))
-            })?;
         let allow = &effect.given.allow;
         if is_given(effect.given, &path)
             || knowledge.policy.allows_write(allow, &path)
@@ -115,6 +116,7 @@ impl Rule for PersistenceWrite {
         let (done, tried) = written.verbs;
         let verb = if written.result.is_ok() { done } else { tried };
         let mut found = vec![evidence("path", written.path)];
+        found.extend(written.host_path.map(|path| evidence("host_path", path)));
         if written.argument != written.path {
             found.push(evidence("open_argument", written.argument));
         }
@@ -140,6 +142,7 @@ impl Rule for PersistenceWrite {
 struct Written<'a> {
     path: &'a str,
     inner_path: Option<&'a str>,
+    host_path: Option<&'a str>,
     argument: &'a str,
     result: Result<i32, i32>,
     may_be_folder: bool,
@@ -153,6 +156,7 @@ impl<'a> Written<'a> {
             Action::Open(open) if open.writes() => Some(Self {
                 path: &open.path,
                 inner_path: open.inner_path.as_deref(),
+                host_path: open.host_path.as_deref(),
                 argument: &open.argument,
                 result: open.result,
                 may_be_folder: false,
@@ -168,6 +172,7 @@ impl<'a> Written<'a> {
                 Some(Self {
                     path: &place.path,
                     inner_path: place.inner_path.as_deref(),
+                    host_path: place.host_path.as_deref(),
                     argument: &place.argument,
                     result: change.result.map(|()| 0),
                     may_be_folder: matches!(

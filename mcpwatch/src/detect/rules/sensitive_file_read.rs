@@ -38,7 +38,7 @@ pub static INFO: RuleInfo = RuleInfo {
     trigger: "A process of the server's tree opens a file of rules/sensitive-files.toml for reading, or \
         gives one, or the folder of its own it lies in, another name (rename, hard link), or tries to. The \
         path is that of the opened file, whatever link or `..` led to it; an argument that names such a \
-        file counts too.",
+        file counts too, and so does its path on the host when it is mounted into a container.",
     explained_by: &[
         "a launcher that is still on the way to the server, for the tokens of registries",
         "`allow.read` of the server's settings",
@@ -165,8 +165,9 @@ impl Rule for SensitiveFileRead {
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
         let taken = Taken::of(effect.action)?;
-        let (path, meaning) = spellings(taken.path, taken.inner_path, taken.argument)
-            .find_map(|path| self.meaning_of(&taken, &path).map(|meaning| (path, meaning)))?;
+        let (path, meaning) =
+            spellings(taken.path, taken.inner_path, taken.host_path, taken.argument)
+                .find_map(|path| self.meaning_of(&taken, &path).map(|meaning| (path, meaning)))?;
         let path = path.as_ref();
         let category = self.categories.get(meaning.category)?;
         if self.is_explained(effect, &taken, path, meaning, category, knowledge) {
@@ -176,6 +177,7 @@ impl Rule for SensitiveFileRead {
         let (done, tried) = taken.verbs;
         let verb = if taken.result.is_ok() { done } else { tried };
         let mut found = vec![evidence("path", taken.path)];
+        found.extend(taken.host_path.map(|path| evidence("host_path", path)));
         if taken.argument != taken.path {
             found.push(evidence("open_argument", taken.argument));
         }
@@ -201,6 +203,7 @@ impl Rule for SensitiveFileRead {
 struct Taken<'a> {
     path: &'a str,
     inner_path: Option<&'a str>,
+    host_path: Option<&'a str>,
     argument: &'a str,
     result: Result<i32, i32>,
     /// It may be a folder, and counts for what lies in it.
@@ -215,6 +218,7 @@ impl<'a> Taken<'a> {
             Action::Open(open) if open.reads() && !is_directory(open) => Some(Self {
                 path: &open.path,
                 inner_path: open.inner_path.as_deref(),
+                host_path: open.host_path.as_deref(),
                 argument: &open.argument,
                 result: open.result,
                 as_whole: false,
@@ -225,6 +229,7 @@ impl<'a> Taken<'a> {
                 Some(Self {
                     path: &place.path,
                     inner_path: place.inner_path.as_deref(),
+                    host_path: place.host_path.as_deref(),
                     argument: &place.argument,
                     result: change.result.map(|()| 0),
                     as_whole: change.operation == Operation::Rename,

@@ -58,7 +58,14 @@ pub(super) fn place(place: wire::Place, tail: &mut &[u8]) -> Option<Place> {
     } else {
         (argument.clone(), None)
     };
-    Some(Place { path, argument, inner_path, unlinked: flag(wire::UNLINKED) })
+    Some(Place {
+        path,
+        argument,
+        inner_path,
+        mount_namespace: place.mount_namespace,
+        host_path: None,
+        unlinked: flag(wire::UNLINKED),
+    })
 }
 
 /// A relative path below a directory, with `.` and `..` taken out as text: it was not opened, so there is

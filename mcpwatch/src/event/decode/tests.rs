@@ -34,6 +34,8 @@ fn open_body(path: usize, argument: usize, base: usize) -> wire::Open {
         path_flags: wire::PATH_COMPLETE | wire::BASE_COMPLETE,
         path_root: 0,
         base_root: 0,
+        mount_namespace: 0,
+        padding: 0,
     }
 }
 
@@ -101,6 +103,7 @@ fn place(base: &[u8], root: usize, argument: &[u8]) -> (wire::Place, Vec<u8>) {
         base_root: u16::try_from(root).unwrap(),
         argument_len: u16::try_from(argument.len()).unwrap(),
         flags: wire::PLACE_BASED | wire::BASE_COMPLETE | wire::BASE_ROOTED,
+        mount_namespace: 0,
     };
     (place, [base, argument].concat())
 }

@@ -11,7 +11,9 @@ mod containers;
 mod detections;
 mod discovery;
 mod endings;
+mod folders;
 mod hostile;
+mod mounts;
 mod naming;
 
 use std::collections::BTreeMap;
@@ -134,7 +136,10 @@ impl Scene {
                 }
                 Action::LookForConfigs { pid } => looked.extend(self.looks.then_some(*pid)),
                 Action::LookForContainer { cgroup } => read.push(cgroup.clone()),
-                Action::SetWatching(_) | Action::LookAgain => {}
+                Action::SetWatching(_)
+                | Action::LookAgain
+                | Action::LookForMounts { .. }
+                | Action::LookForFolders { .. } => {}
             }
             self.actions.push(action);
         }
@@ -204,6 +209,11 @@ impl Scene {
 
     /// An exec with the descriptors the process has; `watch::found_at_exec` decides what it founds.
     fn exec(&mut self, pid: u32, exe: &str, argv: &[&str]) {
+        self.exec_in(0, pid, exe, argv);
+    }
+
+    /// An exec of a program that is found in a mount namespace.
+    fn exec_in(&mut self, namespace: u32, pid: u32, exe: &str, argv: &[&str]) {
         let task = self.tasks.get_mut(&pid).unwrap();
         exe.clone_into(&mut task.exe);
         task.argv = argv.iter().map(|&word| word.to_owned()).collect();
@@ -241,7 +251,7 @@ impl Scene {
             stdin_family: 0,
             stdout_family: 0,
             ancestors: 1,
-            padding: [0; 2],
+            mount_namespace: namespace,
         };
         let mut ancestors = [wire::Ancestor { pid: 0, padding: 0, start_time: 0 }; wire::ANCESTORS];
         ancestors[0] =
@@ -502,6 +512,8 @@ fn opened(path: &str) -> (wire::Open, Vec<u8>) {
         path_flags: wire::PATH_COMPLETE,
         path_root: 0,
         base_root: 0,
+        mount_namespace: 0,
+        padding: 0,
     };
     (body, [resolved, path.as_bytes().to_vec()].concat())
 }
