@@ -22,7 +22,7 @@ pub enum Probe {
     Exec = 1,
     /// Ended processes, of all in scope.
     Exit = 2,
-    /// Opens by path.
+    /// Opens by path, also through `io_uring`.
     Open = 3,
     /// connect(2) seen at the system call's exit.
     Connect = 4,
@@ -218,6 +218,9 @@ pub struct Offsets {
     pub task_thread_status: u32,
     pub task_thread_pid: u32,
     pub task_cred: u32,
+    /// What the task does for an `io_uring` or for the kernel: set in the threads that work for either.
+    pub task_worker: u32,
+    pub task_io_uring: u32,
     pub cred_uid: u32,
     pub cred_euid: u32,
     pub pid_level: u32,
@@ -265,6 +268,9 @@ pub struct Offsets {
     pub sock_peer_address6: u32,
     pub sock_net: u32,
     pub net_number: u32,
+    pub filename_name: u32,
+    pub open_flags_flags: u32,
+    pub open_flags_lookup: u32,
 }
 
 impl Offsets {

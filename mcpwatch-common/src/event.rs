@@ -236,6 +236,9 @@ pub const PLACE_BASED: u16 = 1 << 5;
 pub const PLACE_CUT: u16 = 1 << 6;
 /// The argument could not be read ([`Place::flags`]).
 pub const PLACE_UNREADABLE: u16 = 1 << 7;
+/// It was done through an `io_uring`, not by a system call of its own ([`Open::path_flags`]): the header's `result`
+/// is 0 where a call would give a descriptor.
+pub const VIA_IO_URING: u16 = 1 << 8;
 
 /// Body of [`Kind::Open`]; the header's `result` is the file descriptor or `-errno`.
 #[derive(Clone, Copy, Debug)]
@@ -257,7 +260,7 @@ pub struct Open {
     pub argument_len: u16,
     /// Bytes of the directory a relative argument starts from, in the form of `path_len`.
     pub base_len: u16,
-    /// `PATH_COMPLETE`, `BASE_COMPLETE`, `PATH_ROOTED`, `BASE_ROOTED`, `UNLINKED`.
+    /// `PATH_COMPLETE`, `BASE_COMPLETE`, `PATH_ROOTED`, `BASE_ROOTED`, `UNLINKED`, `VIA_IO_URING`.
     pub path_flags: u16,
     /// How many bytes of the resolved path lie below the process's root directory, with `PATH_ROOTED`.
     pub path_root: u16,

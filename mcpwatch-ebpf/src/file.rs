@@ -1,11 +1,11 @@
 //! Opens by path, successful and failed.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use mcpwatch_common::{
     control::Probe,
     event::{
         ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind, Open,
-        PATH_COMPLETE, PATH_ROOTED, UNLINKED,
+        PATH_COMPLETE, PATH_ROOTED, UNLINKED, VIA_IO_URING,
     },
 };
 
@@ -26,6 +26,9 @@ const CREAT_FLAGS: u64 = 0o1101;
 
 /// `O_CREAT | O_EXCL | O_TRUNC`: what an open file no longer has among its flags.
 const SPENT_FLAGS: u32 = 0o1300;
+
+/// The lowest of the addresses that stand for errors (`MAX_ERRNO`).
+const ERRORS: u64 = u64::MAX - 4094;
 
 /// Which of the open calls: they differ in where their arguments stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,13 +68,24 @@ extern "C" fn mcpwatch_open(form: u64) -> u64 {
         // `struct open_how` begins with the flags.
         _ => (first as i32, second, read_user::<u64>(third).unwrap_or(0)),
     };
-    open(&draft, directory, argument, given_flags as u32);
+    open::<false>(&draft, directory, argument, given_flags as u32);
+    0
+}
+
+/// The open through `io_uring` in the scratch buffer: its directory, path in kernel memory and flags; what it returned
+/// is the `struct file` or an error.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mcpwatch_open_by_io_uring() -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (directory, argument, flags) = (draft.argument(0), draft.argument(1), draft.argument(2));
+    open::<true>(&draft, directory as i32, argument, flags as u32);
     0
 }
 
 #[inline(always)]
-fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
-    let (task, result) = (draft.task(), draft.result());
+fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
+    let (task, mut result) = (draft.task(), draft.result());
     let tail = draft.tail::<Open>();
     let tail_at = Draft::tail_at::<Open>();
     let current = kread::current_task();
@@ -83,7 +97,7 @@ fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
         path_len: 0,
         argument_len: 0,
         base_len: 0,
-        path_flags: 0,
+        path_flags: if IO_URING { VIA_IO_URING } else { 0 },
         path_root: 0,
         base_root: 0,
         mount_namespace: 0,
@@ -93,23 +107,30 @@ fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
 
     let mut base = 0;
     let mut path_len = 0;
-    if result >= 0 {
-        let file = kread::task_file(current, result as i32);
-        if file != 0 {
-            let inode = follow(file, offset!(file_inode));
-            // `do_dentry_open` takes away the flags that have done their work.
-            body.flags = read::<u32>(file, offset!(file_flags))
-                .map_or(given_flags, |flags| flags | given_flags & SPENT_FLAGS);
-            body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
-            body.inode = read(inode, offset!(inode_number)).unwrap_or(0);
-            body.device =
-                read(follow(inode, offset!(inode_superblock)), offset!(superblock_device))
-                    .unwrap_or(0);
-            if read::<u32>(inode, offset!(inode_links)) == Some(0) {
-                body.path_flags |= UNLINKED;
-            }
-            base = file + u64::from(offset!(file_path));
+    let mut file = 0;
+    if IO_URING {
+        if (result as u64) < ERRORS {
+            file = result as u64;
+            result = 0;
         }
+    } else if result >= 0 {
+        file = kread::task_file(current, result as i32);
+    }
+    if file != 0 {
+        let inode = follow(file, offset!(file_inode));
+        // `do_dentry_open` takes away the flags that have done their work.
+        body.flags = match read::<u32>(file, offset!(file_flags)) {
+            Some(flags) if !IO_URING => flags | given_flags & SPENT_FLAGS,
+            _ => given_flags,
+        };
+        body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
+        body.inode = read(inode, offset!(inode_number)).unwrap_or(0);
+        body.device =
+            read(follow(inode, offset!(inode_superblock)), offset!(superblock_device)).unwrap_or(0);
+        if read::<u32>(inode, offset!(inode_links)) == Some(0) {
+            body.path_flags |= UNLINKED;
+        }
+        base = file + u64::from(offset!(file_path));
     }
     if base != 0 {
         let walked = path::walk(base, Room::Call, tail_at);
@@ -129,11 +150,12 @@ fn open(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
     let argument_at = bounds::mask::<TAIL_MASK>(path_len);
     // SAFETY: the masked offset and an argument lie within the tail.
     let read = unsafe {
-        bpf_probe_read_user_str(
-            tail.add(argument_at).cast(),
-            ARGUMENT_BYTES as u32,
-            argument as *const _,
-        )
+        let to = tail.add(argument_at).cast();
+        if IO_URING {
+            bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, argument as *const _)
+        } else {
+            bpf_probe_read_user_str(to, ARGUMENT_BYTES as u32, argument as *const _)
+        }
     };
     let argument_len = if read > 0 { bounds::mask::<0x1fff>(read as usize - 1) } else { 0 };
     if read <= 0 {

@@ -5,7 +5,7 @@
 //! read(2) for its next request, above all. So `sys_exit` begins, and stays until the last call that `fexit`
 //! cannot see has returned. Meanwhile `fexit`, which comes first, claims the calls it deals with.
 
-use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_NONE};
+use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE};
 
 use crate::{
     maps::{CLAIMED, HANDOVER, IN_FLIGHT},
@@ -23,6 +23,22 @@ fn state() -> u32 {
 #[inline(always)]
 pub fn both_attached() -> bool {
     state() != HANDOVER_NONE
+}
+
+/// The run ends: nothing is to be told any more.
+#[inline(always)]
+pub fn ended() -> bool {
+    state() == HANDOVER_END
+}
+
+/// Another program on system calls may be in its middle on this processor: one of tier `fexit`, or the one on opens
+/// through `io_uring`, which both tiers have. A sum instead of a branch: the verifier would walk all that follows for
+/// each.
+#[inline(always)]
+pub fn may_interrupt() -> bool {
+    // SAFETY: a value of four bytes that the agent writes as one.
+    let beside = HANDOVER.get_ptr(1).map_or(0, |beside| unsafe { beside.read_volatile() });
+    state() + beside != HANDOVER_NONE
 }
 
 /// In a `fexit` program: the call is this tier's to deal with.

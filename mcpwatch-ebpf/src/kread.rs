@@ -62,6 +62,19 @@ pub fn current_task() -> Address {
     unsafe { bpf_get_current_task() }
 }
 
+/// The task is a thread of a process that works off what its `io_uring` was given. (A thread of the kernel's own
+/// looks the same, but is nobody's that is watched.)
+#[inline(always)]
+pub fn is_io_worker(task: Address) -> bool {
+    follow(task, offset!(task_worker)) != 0
+}
+
+/// The task has used an `io_uring`.
+#[inline(always)]
+pub fn uses_io_uring(task: Address) -> bool {
+    follow(task, offset!(task_io_uring)) != 0
+}
+
 /// Process id of a task.
 #[inline(always)]
 pub fn task_tgid(task: Address) -> u32 {

@@ -24,6 +24,7 @@ mod bounds;
 mod emit;
 mod file;
 mod handover;
+mod io_uring;
 mod kread;
 mod maps;
 mod network;
@@ -36,8 +37,8 @@ mod syscall;
 mod watch;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock_addr, raw_tracepoint},
-    programs::{RawTracePointContext, SkBuffContext, SockAddrContext},
+    macros::{cgroup_skb, cgroup_sock_addr, fexit, raw_tracepoint},
+    programs::{FExitContext, RawTracePointContext, SkBuffContext, SockAddrContext},
 };
 use mcpwatch_common::event::{DIRECTION_IN, DIRECTION_OUT, Kind};
 
@@ -77,6 +78,13 @@ fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if watch::may_be_watched() {
         syscall::on_exit(ctx);
     }
+    0
+}
+
+/// Files opened by path, by whatever way: of them those of `io_uring`, which no system call shows.
+#[fexit]
+fn io_uring_open(ctx: FExitContext) -> i32 {
+    io_uring::on_open(&ctx);
     0
 }
 

@@ -49,9 +49,9 @@ pub static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]
 pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4_096, 0);
 
-/// One of `control::HANDOVER_*`; see `handover`.
+/// One of `control::HANDOVER_*`; then 1 if the program on opens through `io_uring` is loaded. See `handover`.
 #[map]
-pub static HANDOVER: Array<u32> = Array::with_max_entries(1, 0);
+pub static HANDOVER: Array<u32> = Array::with_max_entries(2, 0);
 
 /// Threads between the `fexit` program of a system call and its `sys_exit`, while both are attached. Full: the
 /// call is left to `sys_exit`.

@@ -98,8 +98,10 @@ pub fn on_egress6(ctx: &SockAddrContext, kind: Kind) {
 /// Keeps the destination for the system call's exit, or sends it at once where none will come.
 #[inline(always)]
 fn egress(task: &Task, pending: Pending) {
-    let flags = read::<u32>(kread::current_task(), offset!(task_flags)).unwrap_or(0);
-    if flags & NO_SYSTEM_CALL != 0 {
+    let current = kread::current_task();
+    let flags = read::<u32>(current, offset!(task_flags)).unwrap_or(0);
+    // On 5.10, whose `io_uring` is that of 5.15, workers have another flag.
+    if flags & NO_SYSTEM_CALL != 0 || kread::is_io_worker(current) {
         send_pending(task, &pending, Room::Cgroup);
         return;
     }

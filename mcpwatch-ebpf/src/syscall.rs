@@ -308,7 +308,7 @@ pub fn on_exit(ctx: RawTracePointContext) {
         return;
     }
     // Programs on raw tracepoints are not interrupted by others of their kind.
-    let alone = !handover::both_attached();
+    let alone = !handover::may_interrupt();
     let number = mcpwatch_number(regs);
     if number == NONE {
         count_compat(task, alone);

@@ -4,7 +4,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
-use mcpwatch_tests::{Agent, Client, Era, Scene, Sdk, deps, digest, request_id, said, text};
+use mcpwatch_tests::{
+    Agent, Client, Era, Scene, Sdk, deps, digest, io_uring_open_missing, own_program,
+    play_io_uring, request_id, said, text,
+};
 use serde_json::{Value, json};
 
 /// One call and the records it must leave, each as a part of it.
@@ -720,4 +723,14 @@ fn sockets_of_every_family_and_those_of_container_runtimes() {
         ),
     ];
     play.play_all(&cases);
+}
+
+#[test]
+fn files_opened_through_io_uring_are_told() {
+    mcpwatch_tests::require_root();
+    let missing = io_uring_open_missing();
+    if let Some(reason) = &missing {
+        eprintln!("the hook does not work here, so that it is only looked for its name: {reason}");
+    }
+    play_io_uring("", &json!(own_program("labelled")), missing.as_deref());
 }

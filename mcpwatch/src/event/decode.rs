@@ -278,6 +278,7 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
         mount_namespace: open.mount_namespace,
         host_path: None,
         unlinked: flag(wire::UNLINKED),
+        via_io_uring: flag(wire::VIA_IO_URING),
     })
 }
 

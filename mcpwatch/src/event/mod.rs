@@ -148,6 +148,8 @@ pub struct Open {
     pub host_path: Option<String>,
     /// The file has no name any more, or never had one.
     pub unlinked: bool,
+    /// It was opened through `io_uring`: a `result` without an error is 0, whatever the descriptor.
+    pub via_io_uring: bool,
 }
 
 impl Open {

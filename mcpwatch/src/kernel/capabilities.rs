@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::KernelError;
+use super::hooks::{Hook, Tier};
 
 /// The oldest kernel that is supported.
 pub const OLDEST: (u32, u32) = (5, 10);
@@ -106,9 +107,16 @@ pub fn kernel_symbols() -> String {
     std::fs::read_to_string("/proc/kallsyms").unwrap_or_default()
 }
 
+/// The kernel has one of the functions a program of tier `fexit` is for.
+#[must_use]
+pub fn has_function(symbols: &str, hook: &Hook) -> bool {
+    let functions = hook.way(Tier::Fexit).map(|way| way.point.functions()).unwrap_or_default();
+    functions.iter().any(|function| has_symbol(symbols, function))
+}
+
 /// A line of `/proc/kallsyms`, `address type name`, has this name.
 #[must_use]
-pub fn has_symbol(symbols: &str, name: &str) -> bool {
+fn has_symbol(symbols: &str, name: &str) -> bool {
     symbols.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(name))
 }
 

@@ -51,17 +51,20 @@ pub enum Point {
     Wrapper(&'static str),
     /// The return of this kernel function.
     Function(&'static str),
+    /// The same by the names it had, from the newest on.
+    Renamed(&'static [&'static str]),
 }
 
 impl Point {
-    /// The kernel function whose return it is, on this architecture.
+    /// The kernel function whose return it is, on this architecture, by each of its names.
     #[must_use]
-    pub fn function(self) -> Option<String> {
+    pub fn functions(self) -> Vec<String> {
         match self {
-            Self::Wrapper(name) if cfg!(target_arch = "aarch64") => Some(format!("__arm64_{name}")),
-            Self::Wrapper(name) => Some(format!("__x64_{name}")),
-            Self::Function(name) => Some(name.to_owned()),
-            Self::RawTracepoint(_) | Self::Cgroup | Self::Packets(_) => None,
+            Self::Wrapper(name) if cfg!(target_arch = "aarch64") => vec![format!("__arm64_{name}")],
+            Self::Wrapper(name) => vec![format!("__x64_{name}")],
+            Self::Function(name) => vec![name.to_owned()],
+            Self::Renamed(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+            Self::RawTracepoint(_) | Self::Cgroup | Self::Packets(_) => Vec::new(),
         }
     }
 }
@@ -118,6 +121,12 @@ impl Hook {
     pub fn way(&self, tier: Tier) -> Option<&Way> {
         self.ways.iter().find(|way| way.tier == tier)
     }
+
+    /// It is one of those of single system calls, which one tier serves together.
+    #[must_use]
+    pub fn is_system_call(&self) -> bool {
+        self.way(Tier::Fexit).is_some() && self.way(Tier::Tracepoint).is_some()
+    }
 }
 
 /// The oldest kernel there is support for, on both architectures.
@@ -125,6 +134,9 @@ const ALWAYS: [&str; 2] = ["5.10", "5.10"];
 /// Programs at the return of functions that sleep: on x86-64 since 5.12, and in kernels that have the repair of
 /// that version (see `capabilities::trampolines`); on arm64 since `ftrace` can call programs directly.
 const FEXIT: [&str; 2] = ["5.10", "6.4"];
+
+/// The hook on files opened through `io_uring`. It is not a part of the tier that serves system calls.
+pub const IO_URING_OPEN: &str = "io_uring_open";
 
 /// The program that serves all system calls in tier `tracepoint`.
 pub const SYS_EXIT: &str = "sys_exit";
@@ -206,6 +218,18 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
             Flow::Out,
             "questions to name service, tunnels through it, and the names TLS clients ask for",
         ),
+        one_way(
+            IO_URING_OPEN,
+            Way {
+                tier: Tier::Fexit,
+                program: IO_URING_OPEN,
+                point: Point::Renamed(&["do_file_open", "do_filp_open"]),
+                since: FEXIT,
+            },
+            When::Watching,
+            false,
+            "files opened through io_uring",
+        ),
     ];
     let calls = SYSTEM_CALLS.iter().filter(|call| number(call).is_some());
     hooks.extend(calls.map(|call| system_call(call.name, Point::Wrapper(call.name), call.lost)));
@@ -229,7 +253,7 @@ pub const fn number(call: &SystemCall) -> Option<u32> {
 
 /// The hooks of single system calls.
 pub fn system_calls() -> impl Iterator<Item = &'static Hook> {
-    HOOKS.iter().filter(|hook| hook.way(Tier::Fexit).is_some())
+    HOOKS.iter().filter(|hook| hook.is_system_call())
 }
 
 /// Names of all programs, each once.

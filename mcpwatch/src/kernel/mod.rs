@@ -1,6 +1,7 @@
 //! The only room that knows aya: load, attach, offsets, ring reader, watch set.
 
 pub mod capabilities;
+mod fexit;
 pub mod hooks;
 pub mod object;
 pub mod offsets;

@@ -7,9 +7,12 @@ use aya::maps::{HashMap, MapData, PerCpuArray};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use mcpwatch_common::control::{CALL_SLOTS, Channel, Counters, Instance, Probe, Settings, Watch};
+use mcpwatch_common::control::{
+    ABSENT, CALL_SLOTS, Channel, Counters, Instance, Offsets, Probe, Settings, Watch,
+};
 
-use super::hooks::{self, Flow, HOOKS, Hook, Point, SYS_EXIT, Tier, Way, When};
+use super::fexit::{Attached, Programs};
+use super::hooks::{self, Flow, HOOKS, Hook, IO_URING_OPEN, Point, SYS_EXIT, Tier, Way, When};
 use super::ring::Ring;
 pub use super::system_calls::Step;
 use super::system_calls::SystemCalls;
@@ -23,6 +26,9 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR")
 /// Why a hook on cgroups is missing.
 const NO_CGROUP: &str = "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
      /sys/fs/cgroup/unified`) or boot with systemd.unified_cgroup_hierarchy=1";
+
+/// Why the hook on opens through `io_uring` is missing.
+const NO_IO_WORKERS: &str = "in this kernel's io_uring, threads of the kernel work that belong to no process      (before 5.12, and 5.10.162 of that series), or it has none";
 
 /// What the kernel side is started with.
 #[derive(Clone, Debug)]
@@ -50,6 +56,9 @@ pub struct Object {
     states: BTreeMap<&'static str, State>,
     cgroup: Option<File>,
     system_calls: SystemCalls,
+    /// The one on opens through `io_uring`, if it works.
+    io_uring: Programs,
+    watching: bool,
     /// Links of the hooks on packets, which come and go.
     packets: Vec<(&'static str, CgroupSkbLinkId)>,
 }
@@ -107,6 +116,8 @@ impl Object {
             states: BTreeMap::new(),
             cgroup: cgroup2_root(),
             system_calls: SystemCalls::new(&mut ebpf)?,
+            io_uring: Programs::default(),
+            watching: false,
             packets: Vec::new(),
             ebpf,
         };
@@ -116,6 +127,7 @@ impl Object {
         for hook in HOOKS.iter() {
             object.prepare(hook)?;
         }
+        object.prepare_io_uring(btf.as_ref(), &offsets)?;
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
         drop(btf);
         give_back_memory();
@@ -153,6 +165,43 @@ impl Object {
         };
         self.states.insert(hook.name, state);
         Ok(())
+    }
+
+    /// Loads the program on opens through `io_uring`, whichever tier serves system calls.
+    fn prepare_io_uring(
+        &mut self,
+        btf: Option<&Btf>,
+        offsets: &Offsets,
+    ) -> Result<(), KernelError> {
+        let loaded = self.load_io_uring(btf, offsets);
+        if loaded.is_ok() {
+            self.system_calls.not_alone()?;
+        } else {
+            self.io_uring.unload(&mut self.ebpf);
+        }
+        self.states.insert(IO_URING_OPEN, loaded.map_or_else(State::Missing, |()| State::Ready));
+        Ok(())
+    }
+
+    fn load_io_uring(&mut self, btf: Option<&Btf>, offsets: &Offsets) -> Result<(), String> {
+        let read = [
+            offsets.task_worker,
+            offsets.task_io_uring,
+            offsets.filename_name,
+            offsets.open_flags_flags,
+            offsets.open_flags_lookup,
+        ];
+        if read.contains(&ABSENT) {
+            return Err(NO_IO_WORKERS.into());
+        }
+        capabilities::trampolines()?;
+        let btf = btf.ok_or("the kernel's type information cannot be read")?;
+        let hook = HOOKS.iter().find(|hook| hook.name == IO_URING_OPEN);
+        self.io_uring.load(&mut self.ebpf, hook.ok_or("there is no such hook")?, btf)?;
+        match self.io_uring.try_out(&mut self.ebpf) {
+            Some(Err((_, reason))) => Err(reason),
+            _ => Ok(()),
+        }
     }
 
     fn load(&mut self, program: &str) -> Result<(), String> {
@@ -204,6 +253,11 @@ impl Object {
 
     /// Begins or ends the watching of system calls and packets. What takes longer is done by [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
+        self.watching = watching;
+        if !watching && self.states.get(IO_URING_OPEN) == Some(&State::Attached) {
+            self.io_uring.detach(&mut self.ebpf);
+            self.states.insert(IO_URING_OPEN, State::Ready);
+        }
         if watching {
             self.system_calls.begin(&mut self.ebpf).map_err(sys_exit_missing)?;
         } else {
@@ -240,6 +294,18 @@ impl Object {
 
     /// Does the next thing that [`Self::set_watching`] left to do.
     pub fn step(&mut self) -> Step {
+        // First: what it sees, `sys_exit` does not see meanwhile.
+        if self.watching && self.states.get(IO_URING_OPEN) == Some(&State::Ready) {
+            let state = match self.io_uring.attach_next(&mut self.ebpf) {
+                Attached::One | Attached::All => Some(State::Attached),
+                Attached::NotYet => None,
+                Attached::Failed((_, reason)) => Some(State::Missing(reason)),
+            };
+            if let Some(state) = state {
+                self.states.insert(IO_URING_OPEN, state);
+                return if self.tier() == Tier::Fexit { Step::Working } else { Step::Settled };
+            }
+        }
         let watch = &self.watch;
         self.system_calls.step(&mut self.ebpf, || watch.keys().filter_map(Result::ok).collect())
     }
@@ -255,7 +321,8 @@ impl Object {
         self.system_calls.close(&mut self.ebpf);
         self.packets.clear();
         for name in hooks::programs() {
-            // A program that is unloaded takes its links with it; one that was never loaded has none.
+            // A program that is unloaded takes its links with it; one that was never loaded has none. Those of
+            // tier `fexit` are muted instead: see `SystemCalls::close`.
             let _ = match self.ebpf.program_mut(name) {
                 Some(Program::RawTracePoint(program)) => program.unload(),
                 Some(Program::CgroupSockAddr(program)) => program.unload(),
@@ -277,7 +344,7 @@ impl Object {
     fn state_of(&self, hook: &Hook) -> record::Hook {
         let watching = |attached| if attached { "attached" } else { "ready" };
         let calls = &self.system_calls;
-        if hook.way(Tier::Fexit).is_some() {
+        if hook.is_system_call() {
             return record::Hook {
                 name: hook.name,
                 tier: calls.tier().name(),
@@ -383,7 +450,8 @@ impl Object {
                     sum.filtered += one.filtered;
                 }
                 if probe == Probe::Busy {
-                    let passed_over = self.system_calls.passed_over(&self.ebpf);
+                    let passed_over = self.system_calls.passed_over(&self.ebpf)
+                        + self.io_uring.passed_over(&self.ebpf);
                     sum.seen += passed_over;
                     sum.too_big += passed_over;
                 }

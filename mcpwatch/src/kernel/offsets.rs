@@ -29,8 +29,8 @@ macro_rules! fields {
     };
 }
 
-/// Every field of [`Offsets`]. All are required, but for those of x86 elsewhere: each has existed under
-/// one of its names since 5.10.
+/// The fields of [`Offsets`] that are required, but for those of x86 elsewhere: each has existed under one of its
+/// names since 5.10.
 const FIELDS: &[Field] = fields! {
     task_tgid: "task_struct" "tgid";
     task_flags: "task_struct" "flags";
@@ -98,6 +98,16 @@ const FIELDS: &[Field] = fields! {
     net_number: "net" "ns.inum";
 };
 
+/// Fields that one hook alone needs, which is missing without them.
+const FIELDS_OF_IO_URING: &[Field] = fields! {
+    // Threads that work for an io_uring have it since 5.12 (3bfe6106693b); renamed in 5.17 (e32cf5dfbe22).
+    task_worker: "task_struct" "worker_private" | "pf_io_worker";
+    task_io_uring: "task_struct" "io_uring";
+    filename_name: "filename" "name";
+    open_flags_flags: "open_flags" "open_flag";
+    open_flags_lookup: "open_flags" "lookup_flags";
+};
+
 /// Bytes in memory, as the parser wants them: with every read checked.
 struct Bytes(Vec<u8>);
 
@@ -159,6 +169,13 @@ fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
         };
         (field.put)(&mut offsets, offset);
     }
+    for field in FIELDS_OF_IO_URING {
+        let Ok(owner) = one_struct(types, field.owner) else { continue };
+        let offset = field.members.iter().find_map(|member| types.offset_of(owner, member).ok());
+        if let Some((_, Offset::ByteOffset(offset))) = offset {
+            (field.put)(&mut offsets, offset);
+        }
+    }
     Ok(offsets)
 }
 
@@ -184,12 +201,13 @@ mod tests {
     #[test]
     fn the_table_names_every_offset_once() {
         let mut offsets = Offsets::zeroed();
-        for (index, field) in FIELDS.iter().enumerate() {
+        let fields = || FIELDS.iter().chain(FIELDS_OF_IO_URING);
+        for (index, field) in fields().enumerate() {
             (field.put)(&mut offsets, u32::try_from(index).unwrap() + 1);
         }
         let mut values: Vec<u32> = bytemuck::cast_slice(bytemuck::bytes_of(&offsets)).to_vec();
         values.sort_unstable();
-        let expected: Vec<u32> = (1..=u32::try_from(FIELDS.len()).unwrap()).collect();
+        let expected: Vec<u32> = (1..=u32::try_from(fields().count()).unwrap()).collect();
         assert_eq!(values, expected);
         assert!(!values.contains(&ABSENT));
     }

@@ -8,20 +8,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, MapData};
-use aya::programs::fexit::FExitLinkId;
+use aya::programs::Program;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
-use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf};
 use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE};
 use mcpwatch_common::syscalls::SYSTEM_CALLS;
 
+use super::fexit::{Attached, Failed, Programs};
 use super::hooks::{self, Hook, SYS_EXIT, Tier};
-use super::{KernelError, capabilities, take, with_causes};
+use super::{KernelError, capabilities, map_error, take, with_causes};
 use crate::config::TierChoice;
 
 /// What a step did.
@@ -42,14 +40,8 @@ pub struct SystemCalls {
     /// Something is to be watched.
     wanted: bool,
     sys_exit: Option<RawTracePointLinkId>,
-    /// Hooks of tier `fexit` that are loaded.
-    loaded: Vec<&'static Hook>,
-    /// Those that are attached, in the order of `loaded`.
-    links: Vec<FExitLinkId>,
-    /// Detaches those of the last watch.
-    detaching: Option<JoinHandle<()>>,
-    /// While programs are attached: the kernel's type information, if it is needed.
-    btf: Option<Btf>,
+    /// Those of tier `fexit`.
+    programs: Programs,
     /// When threads that are in a call were last looked at, since the last program was attached.
     looked: Option<Instant>,
     /// Why a hook is not in tier `fexit`.
@@ -66,10 +58,7 @@ impl SystemCalls {
             tier: Tier::Tracepoint,
             wanted: false,
             sys_exit: None,
-            loaded: Vec::new(),
-            links: Vec::new(),
-            detaching: None,
-            btf: None,
+            programs: Programs::default(),
             looked: None,
             reasons: BTreeMap::new(),
             handover: take(ebpf, "HANDOVER")?,
@@ -104,7 +93,7 @@ impl SystemCalls {
         if self.tier == Tier::Fexit {
             return Ok(());
         }
-        self.unload(ebpf);
+        self.programs.unload(ebpf);
         match self.reasons.iter().next() {
             Some((hook, reason)) if choice == TierChoice::Fexit => {
                 Err(KernelError::Tier { hook, reason: reason.clone() })
@@ -120,33 +109,20 @@ impl SystemCalls {
     fn load(&mut self, ebpf: &mut Ebpf, btf: &Btf) {
         let mut symbols = None;
         for hook in hooks::system_calls() {
-            let Some(way) = hook.way(Tier::Fexit) else { continue };
-            let Some(function) = way.point.function() else { continue };
-            let Some(Program::FExit(program)) = ebpf.program_mut(way.program) else {
-                self.reasons.insert(hook.name, "the kernel object has no such program".into());
-                continue;
-            };
-            match program.load(&function, btf) {
-                Ok(()) => self.loaded.push(hook),
-                Err(error) => {
-                    // A kernel built without a system call loses nothing when it is not watched.
-                    let symbols = symbols.get_or_insert_with(capabilities::kernel_symbols);
-                    if capabilities::has_symbol(symbols, &function) {
-                        self.reasons.insert(hook.name, with_causes(&error));
-                    }
+            if let Err(reason) = self.programs.load(ebpf, hook, btf) {
+                // A kernel built without a system call loses nothing when it is not watched.
+                let symbols = symbols.get_or_insert_with(capabilities::kernel_symbols);
+                if capabilities::has_function(symbols, hook) {
+                    self.reasons.insert(hook.name, reason);
                 }
             }
         }
     }
 
     /// Attaches one program for a moment: the kernel may load what it then does not attach.
-    fn try_out(&mut self, ebpf: &mut Ebpf) -> Result<(), (&'static str, String)> {
-        let Some(hook) = self.loaded.last().copied() else {
-            return Err((SYS_EXIT, "this kernel has none of the functions".into()));
-        };
-        let link = attach_fexit(ebpf, hook, &mut None).map_err(|reason| (hook.name, reason))?;
-        detach_fexit(ebpf, hook, link);
-        Ok(())
+    fn try_out(&mut self, ebpf: &mut Ebpf) -> Result<(), Failed> {
+        let nothing = || Err((SYS_EXIT, "this kernel has none of the functions".into()));
+        self.programs.try_out(ebpf).unwrap_or_else(nothing)
     }
 
     /// Tier `fexit` turned out not to work: what it has is detached, and `sys_exit` goes on alone.
@@ -154,17 +130,7 @@ impl SystemCalls {
         self.tier = Tier::Tracepoint;
         self.reasons.insert(hook, reason);
         // The kernel goes on looking for claims, so that none is dealt with twice.
-        self.unload(ebpf);
-    }
-
-    fn unload(&mut self, ebpf: &mut Ebpf) {
-        self.links.clear();
-        for hook in self.loaded.drain(..) {
-            if let Some(Program::FExit(program)) = ebpf.program_mut(hook.name) {
-                // Takes its links with it.
-                let _ = program.unload();
-            }
-        }
+        self.programs.unload(ebpf);
     }
 
     /// The tier in use.
@@ -192,7 +158,7 @@ impl SystemCalls {
     /// The programs that serve are attached, whichever they are.
     #[must_use]
     pub const fn serving(&self) -> bool {
-        self.sys_exit.is_some() || (self.wanted && !self.loaded.is_empty())
+        self.sys_exit.is_some() || (self.wanted && !self.programs.is_empty())
     }
 
     /// `sys_exit` is attached.
@@ -238,24 +204,11 @@ impl SystemCalls {
         }
     }
 
-    /// There is nothing to watch any more: everything is detached. For each program of tier `fexit` the kernel waits
-    /// until nobody can be in the code around its function any more, tens of milliseconds: a thread does that, so
-    /// that the next server finds the agent ready.
+    /// There is nothing to watch any more: everything is detached.
     pub fn end(&mut self, ebpf: &mut Ebpf) {
         self.wanted = false;
         self.detach_sys_exit(ebpf);
-        let mut links = Vec::new();
-        for (hook, id) in self.loaded.iter().zip(self.links.drain(..)) {
-            if let Some(Program::FExit(program)) = ebpf.program_mut(hook.name) {
-                // The only error is an unknown link: then it is detached.
-                links.extend(program.take_link(id));
-            }
-        }
-        if !links.is_empty() {
-            // Without a thread the links are dropped here and now.
-            let thread = std::thread::Builder::new().name("detach".into());
-            self.detaching = thread.spawn(move || drop(links)).ok();
-        }
+        self.programs.detach(ebpf);
     }
 
     /// A process is watched from now on that may be in a call already.
@@ -271,23 +224,15 @@ impl SystemCalls {
         if !self.wanted || self.tier == Tier::Tracepoint {
             return Step::Resting;
         }
-        // A program cannot be attached again before its last link is gone.
-        if self.detaching.take_if(|thread| thread.is_finished()).is_none()
-            && self.detaching.is_some()
-        {
-            return Step::Resting;
-        }
-        if let Some(hook) = self.loaded.get(self.links.len()) {
-            match attach_fexit(ebpf, hook, &mut self.btf) {
-                Ok(link) => self.links.push(link),
-                Err(reason) => {
-                    self.fall_back(ebpf, hook.name, reason);
-                    return Step::Settled;
-                }
+        match self.programs.attach_next(ebpf) {
+            Attached::One => return Step::Working,
+            Attached::NotYet => return Step::Resting,
+            Attached::All => {}
+            Attached::Failed((hook, reason)) => {
+                self.fall_back(ebpf, hook, reason);
+                return Step::Settled;
             }
-            return Step::Working;
         }
-        self.btf = None;
         if self.sys_exit.is_none() {
             return Step::Resting;
         }
@@ -353,12 +298,12 @@ impl SystemCalls {
     /// How often the kernel passed over programs of tier `fexit` because they ran on the same processor already.
     #[must_use]
     pub fn passed_over(&self, ebpf: &Ebpf) -> u64 {
-        let misses = |hook: &&Hook| {
-            let Some(Program::FExit(program)) = ebpf.program(hook.name) else { return None };
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            recursion_misses(&fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?)
-        };
-        self.loaded.iter().filter_map(misses).sum()
+        self.programs.passed_over(ebpf)
+    }
+
+    /// The program on opens through `io_uring` is loaded, and may be in its middle when `sys_exit` runs.
+    pub fn not_alone(&mut self) -> Result<(), KernelError> {
+        self.handover.set(1, 1, 0).map_err(|error| map_error("HANDOVER", &error))
     }
 }
 
@@ -366,47 +311,6 @@ impl SystemCalls {
 const LOOK: Duration = Duration::from_millis(200);
 /// Entries of the map `IN_FLIGHT`.
 const IN_FLIGHT: usize = 4_096;
-
-/// Attaches a program. `btf` keeps the kernel's type information between calls, once it was needed.
-fn attach_fexit(
-    ebpf: &mut Ebpf,
-    hook: &Hook,
-    btf: &mut Option<Btf>,
-) -> Result<FExitLinkId, String> {
-    let (Some(Program::FExit(program)), Some(function)) =
-        (ebpf.program_mut(hook.name), hook.way(Tier::Fexit).and_then(|way| way.point.function()))
-    else {
-        return Err("the kernel object has no such program".into());
-    };
-    let text = |error: ProgramError| with_causes(&error);
-    match program.attach() {
-        // Before 5.13 (f3a95075549e), a program that was attached before is to be loaded again.
-        Err(ProgramError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-        {
-            program.unload().map_err(text)?;
-            let types = match btf.take() {
-                Some(types) => types,
-                None => Btf::from_sys_fs().map_err(|error| with_causes(&error))?,
-            };
-            program.load(&function, btf.insert(types)).map_err(text)?;
-            program.attach().map_err(text)
-        }
-        result => result.map_err(text),
-    }
-}
-
-fn detach_fexit(ebpf: &mut Ebpf, hook: &Hook, link: FExitLinkId) {
-    if let Some(Program::FExit(program)) = ebpf.program_mut(hook.name) {
-        // The only error is an unknown link: then it is detached.
-        let _ = program.detach(link);
-    }
-}
-
-/// From the description of a program in `/proc/PID/fdinfo`, which has the number since 5.12.
-fn recursion_misses(text: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
-}
 
 /// From a line of `/proc/PID/task/TID/syscall`: `running`, or the number of the call and its arguments, or -1 when
 /// the thread waits elsewhere.
@@ -420,13 +324,6 @@ fn may_be_in_a_watched_call(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_kernel_passed_over_is_read() {
-        let text = "prog_type:\t26\nprog_jited:\t1\nrun_cnt:\t0\nrecursion_misses:\t17\n";
-        assert_eq!(recursion_misses(text), Some(17));
-        assert_eq!(recursion_misses("prog_type:\t26\n"), None);
-    }
 
     #[test]
     fn only_watched_calls_are_waited_for() {

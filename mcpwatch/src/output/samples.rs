@@ -148,6 +148,7 @@ pub fn open(path: &str) -> Record {
             result: "ok".to_owned(),
             inode: Some(131_073),
             unlinked: false,
+            via: Some("io_uring"),
             operation: None,
             target: None,
             mode: None,
@@ -221,6 +222,7 @@ pub fn change() -> Record {
             result: "ok".to_owned(),
             inode: None,
             unlinked: true,
+            via: None,
             operation: Some("rename"),
             target: Some(FileTarget {
                 path: "/home/ada/.cursor/mcp.json".to_owned(),

@@ -22,6 +22,7 @@ pub(super) fn change_detail(change: &Change) -> FileDetail {
         result: change.result.map_or_else(errno_name, |()| "ok".into()),
         inode: None,
         unlinked: change.file.unlinked,
+        via: None,
         operation: Some(change.operation.name()),
         target: change.target.as_ref().map(target),
         mode: change.mode.map(|mode| format!("{mode:04o}")),

@@ -376,6 +376,7 @@ fn file_detail(open: &Open) -> FileDetail {
         },
         inode: open.result.is_ok().then_some(open.inode),
         unlinked: open.unlinked,
+        via: open.via_io_uring.then_some("io_uring"),
         operation: None,
         target: None,
         mode: None,

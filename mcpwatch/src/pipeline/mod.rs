@@ -484,10 +484,15 @@ impl Pipeline {
 
 /// Which programs serve system calls, now that all that were to be attached are.
 fn settled(hooks: &[record::Hook]) -> String {
-    if hooks.iter().any(|hook| hook.tier == Tier::Fexit.name()) {
+    let calls: Vec<&record::Hook> = HOOKS
+        .iter()
+        .filter(|hook| hook.is_system_call())
+        .filter_map(|hook| hooks.iter().find(|shown| shown.name == hook.name))
+        .collect();
+    if calls.iter().any(|hook| hook.tier == Tier::Fexit.name()) {
         "system calls are served by tier `fexit`: no other calls pay for it".into()
     } else {
-        let reason = hooks.iter().find_map(|hook| hook.reason.as_deref()).unwrap_or("unknown");
+        let reason = calls.iter().find_map(|hook| hook.reason.as_deref()).unwrap_or("unknown");
         format!(
             "system calls stay with tier `tracepoint`, for which every call of the host pays: {reason}"
         )

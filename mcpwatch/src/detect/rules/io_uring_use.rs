@@ -17,14 +17,14 @@ pub static INFO: RuleInfo = RuleInfo {
     },
     tags: Tags { attack: &["T1562"], atlas: &[], owasp_mcp: &["MCP05"], owasp_llm: &[] },
     atlas_version: ATLAS_VERSION,
-    description: "Work given to an io_uring is done by the kernel without a system call: files opened, \
-        renamed or removed and bytes moved that way are not seen by the hooks in use. Connections and \
-        datagrams still are, where cgroup v2 is mounted.",
+    description: "Work given to an io_uring is done by the kernel without a system call: files renamed, linked, \
+        removed or made and bytes moved that way are not seen. Files opened through it are, where the hook \
+        `io_uring_open` works (`mcpwatch doctor`), and connections and datagrams, where cgroup v2 is mounted.",
     trigger: "A process of the server's tree calls io_uring_setup, or tries to.",
     explained_by: &["`allow.exec` of the server's settings names the program"],
     playbook: "Find out what uses it: a runtime (some versions of Node.js, Rust with tokio-uring) or a \
-        library may do so by itself. If nothing explains it, take what the server did from then on as \
-        unseen. `sysctl kernel.io_uring_disabled=2` (Linux 6.6) switches it off for the host.",
+        library may do so by itself. If nothing explains it, take what the server did to files from then on, \
+        but for opening them, as unseen. `sysctl kernel.io_uring_disabled=2` (Linux 6.6) switches it off for the host.",
     yields_to: &[],
 };
 

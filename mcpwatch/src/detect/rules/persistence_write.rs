@@ -238,6 +238,8 @@ mod tests {
             "/etc/systemd/system/multi-user.target.wants/x.service",
             "/etc/init.d/x",
             "/etc/ld.so.preload",
+            "/proc/sys/kernel/core_pattern",
+            "/sys/fs/cgroup/rdma/release_agent",
             "/etc/sudoers.d/x",
             "/etc/passwd",
             "/etc/udev/rules.d/99-x.rules",

@@ -60,6 +60,18 @@ fn an_open_shows_the_resolved_path_and_the_argument() {
 }
 
 #[test]
+fn an_open_through_io_uring_is_marked() {
+    let tail = b"id_rsa\0.ssh\0root\0notes.txt";
+    for (mark, expected) in [(0, false), (wire::VIA_IO_URING, true)] {
+        let body = open_body(17, 9, 0);
+        let body = wire::Open { path_flags: body.path_flags | mark, ..body };
+        let bytes = event(4, 0, bytemuck::bytes_of(&body), tail);
+        let EventKind::Open(open) = one(&bytes).kind else { panic!() };
+        assert_eq!((open.via_io_uring, open.path.as_str()), (expected, "/root/.ssh/id_rsa"));
+    }
+}
+
+#[test]
 fn a_failed_open_shows_the_argument_below_its_directory() {
     for (argument, path) in [
         ("../b.txt", "/home/b.txt"),

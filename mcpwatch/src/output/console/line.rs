@@ -326,6 +326,9 @@ fn put_file(file: &FileDetail, f: &mut Formatter<'_>) -> fmt::Result {
     if file.unlinked && file.operation.is_none() {
         f.write_str(" (without a name)")?;
     }
+    if let Some(via) = file.via {
+        write!(f, " through {via}")?;
+    }
     if let Some(mode) = &file.mode {
         write!(f, " mode {mode}")?;
     }

@@ -56,7 +56,7 @@ fn effects_stand_below_their_call() {
         screen,
         "\
 05:06:07.089 filesystem     ┌ read_file #3
-05:06:07.089 filesystem     │ requested  open read /home/ada/notes [node 4243]
+05:06:07.089 filesystem     │ requested  open read /home/ada/notes through io_uring [node 4243]
 05:06:07.089 filesystem     │ ALERT critical sensitive_file_read covert `read_file` read a private SSH \
 key that its arguments do not mention [node 4243]
                             │   → Check which client made the call.

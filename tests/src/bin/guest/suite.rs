@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use mcpwatch_tests::play_io_uring;
 use serde_json::Value;
 
 /// A way of capturing that the play is repeated in.
@@ -37,6 +38,12 @@ pub fn run() {
     for tier in TIERS {
         let name = format!("the_records_are_those_of_the_host::{}", tier.name);
         tests.push((name, Box::new(|| the_records_are_those_of_the_host(tier))));
+    }
+    // In either tier: it belongs to none.
+    for tier in TIERS {
+        let name = format!("files_opened_through_io_uring_are_told::{}", tier.name);
+        tests
+            .push((name, Box::new(|| play_io_uring(tier.settings, &"/bin/labelled".into(), None))));
     }
     let mut failed = 0;
     println!("running {} tests", tests.len());

@@ -1,0 +1,190 @@
+//! Programs at the return of kernel functions: loaded together, attached one at a time, since the kernel takes long
+//! for each, and detached in a thread, since it takes longer still.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread::JoinHandle;
+
+use aya::programs::fexit::FExitLinkId;
+use aya::programs::{FExit, Program, ProgramError};
+use aya::{Btf, Ebpf};
+
+use super::hooks::{Hook, Tier};
+use super::with_causes;
+
+/// A hook and what became of it: why it does not work.
+pub type Failed = (&'static str, String);
+
+const NO_PROGRAM: &str = "the kernel object has no such program";
+
+/// What an attempt to attach the next one came to.
+pub enum Attached {
+    /// One more is attached.
+    One,
+    /// The last watch is still being detached: a program cannot be attached again before its last link is gone.
+    NotYet,
+    /// All were attached already.
+    All,
+    /// The next one cannot be.
+    Failed(Failed),
+}
+
+/// Programs that come and go together.
+#[derive(Default)]
+pub struct Programs {
+    loaded: Vec<Loaded>,
+    /// Of those that are attached, in the order of `loaded`.
+    links: Vec<FExitLinkId>,
+    /// Detaches those of the last watch.
+    detaching: Option<JoinHandle<()>>,
+    /// While programs are attached: the kernel's type information, if it is needed.
+    btf: Option<Btf>,
+}
+
+#[derive(Clone)]
+struct Loaded {
+    hook: &'static Hook,
+    function: String,
+}
+
+impl Programs {
+    /// Loads the program of a hook, for the first of its functions that this kernel has.
+    pub fn load(&mut self, ebpf: &mut Ebpf, hook: &'static Hook, btf: &Btf) -> Result<(), String> {
+        let Some(way) = hook.way(Tier::Fexit) else { return Err(NO_PROGRAM.into()) };
+        let program = program(ebpf, hook).ok_or(NO_PROGRAM)?;
+        let mut refused = NO_PROGRAM.to_owned();
+        for function in way.point.functions() {
+            match program.load(&function, btf) {
+                Ok(()) => {
+                    self.loaded.push(Loaded { hook, function });
+                    return Ok(());
+                }
+                Err(error) => refused = with_causes(&error),
+            }
+        }
+        Err(refused)
+    }
+
+    /// None is loaded.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
+    /// Attaches the last program for a moment: the kernel may load what it then does not attach. `None` when there is
+    /// no program.
+    pub fn try_out(&mut self, ebpf: &mut Ebpf) -> Option<Result<(), Failed>> {
+        let last = self.loaded.last()?;
+        let link = match attach(ebpf, last, &mut None) {
+            Ok(link) => link,
+            Err(reason) => return Some(Err((last.hook.name, reason))),
+        };
+        if let Some(program) = program(ebpf, last.hook) {
+            // The only error is an unknown link: then it is detached.
+            let _ = program.detach(link);
+        }
+        Some(Ok(()))
+    }
+
+    /// Attaches the next one.
+    pub fn attach_next(&mut self, ebpf: &mut Ebpf) -> Attached {
+        if self.detaching.take_if(|thread| thread.is_finished()).is_none()
+            && self.detaching.is_some()
+        {
+            return Attached::NotYet;
+        }
+        let Some(next) = self.loaded.get(self.links.len()) else {
+            self.btf = None;
+            return Attached::All;
+        };
+        match attach(ebpf, next, &mut self.btf) {
+            Ok(link) => self.links.push(link),
+            Err(reason) => return Attached::Failed((next.hook.name, reason)),
+        }
+        Attached::One
+    }
+
+    /// Detaches all that are attached. For each the kernel waits until nobody can be in the code around its function
+    /// any more, tens of milliseconds: a thread does that, so that the next server finds the agent ready.
+    pub fn detach(&mut self, ebpf: &mut Ebpf) {
+        let mut links = Vec::new();
+        for (loaded, id) in self.loaded.iter().zip(self.links.drain(..)) {
+            if let Some(program) = program(ebpf, loaded.hook) {
+                // The only error is an unknown link: then it is detached.
+                links.extend(program.take_link(id));
+            }
+        }
+        if !links.is_empty() {
+            // Without a thread the links are dropped here and now.
+            let thread = std::thread::Builder::new().name("detach".into());
+            self.detaching = thread.spawn(move || drop(links)).ok();
+        }
+    }
+
+    /// Detaches and unloads them for good.
+    pub fn unload(&mut self, ebpf: &mut Ebpf) {
+        self.links.clear();
+        for loaded in self.loaded.drain(..) {
+            if let Some(program) = program(ebpf, loaded.hook) {
+                // Takes its links with it.
+                let _ = program.unload();
+            }
+        }
+    }
+
+    /// How often the kernel passed over one of them because it ran on the same processor already.
+    #[must_use]
+    pub fn passed_over(&self, ebpf: &Ebpf) -> u64 {
+        let misses = |loaded: &Loaded| {
+            let Some(Program::FExit(program)) = ebpf.program(loaded.hook.name) else { return None };
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            recursion_misses(&fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?)
+        };
+        self.loaded.iter().filter_map(misses).sum()
+    }
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, hook: &Hook) -> Option<&'e mut FExit> {
+    match ebpf.program_mut(hook.name) {
+        Some(Program::FExit(program)) => Some(program),
+        _ => None,
+    }
+}
+
+/// Attaches a program. `btf` keeps the kernel's type information between calls, once it was needed.
+fn attach(ebpf: &mut Ebpf, loaded: &Loaded, btf: &mut Option<Btf>) -> Result<FExitLinkId, String> {
+    let program = program(ebpf, loaded.hook).ok_or(NO_PROGRAM)?;
+    let text = |error: ProgramError| with_causes(&error);
+    match program.attach() {
+        // Before 5.13 (f3a95075549e), a program that was attached before is to be loaded again.
+        Err(ProgramError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            program.unload().map_err(text)?;
+            let types = match btf.take() {
+                Some(types) => types,
+                None => Btf::from_sys_fs().map_err(|error| with_causes(&error))?,
+            };
+            program.load(&loaded.function, btf.insert(types)).map_err(text)?;
+            program.attach().map_err(text)
+        }
+        result => result.map_err(text),
+    }
+}
+
+/// From the description of a program in `/proc/PID/fdinfo`, which has the number since 5.12.
+fn recursion_misses(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_passed_over_is_read() {
+        let text = "prog_type:\t26\nprog_jited:\t1\nrun_cnt:\t0\nrecursion_misses:\t17\n";
+        assert_eq!(recursion_misses(text), Some(17));
+        assert_eq!(recursion_misses("prog_type:\t26\n"), None);
+    }
+}
