@@ -67,11 +67,12 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "vm",
-        arguments: "[--kernel V] [--write-docs]",
+        arguments: "[--kernel V] [--costs] [--write-docs]",
         about: &[
             "",
             "the agent under other kernels, each in an emulated machine: 5.10, 6.1, 6.12,",
-            "6.18, newest; --write-docs: keep what came of them in docs/kernel-support.md",
+            "6.18, newest (6.12-arm64 by name); --costs: count instructions of system calls;",
+            "--write-docs: keep what came of them in docs/",
         ],
         act: vm::vm,
     },

@@ -8,43 +8,44 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::costs::figure;
 use super::kernels::Kernel;
 use super::packages::Image;
 use super::report::{Cost, Outcome};
-use crate::failure::{Failure, Missing};
+use crate::failure::Failure;
 use crate::process;
-use crate::system;
 use crate::workspace;
 
-const QEMU: &str = "qemu-system-x86_64";
 /// A guest takes a tenth of this on two processors of its own; one that shares them takes its time.
 const PATIENCE: Duration = Duration::from_mins(15);
 /// Lines of a failed guest's console that are shown.
 const SHOWN_LINES: usize = 40;
-/// How much longer than usual the guest's tests wait for things.
-const SLOWNESS: u32 = 8;
-
-/// Installs the emulator where that is possible.
-pub fn ensure() -> Result<(), Failure> {
-    system::ensure(|| {
-        process::find_program(QEMU).map(|_| ()).ok_or_else(|| Missing {
-            what: format!("the matrix of kernels needs the emulator `{QEMU}`"),
-            fix: system::package_fix("qemu-system-x86"),
-        })
-    })
-}
 
 /// A machine to be started.
 pub struct Guest<'g> {
     pub kernel: &'static Kernel,
     pub image: &'g Image,
     pub initrd: &'g Path,
+    pub job: Job,
+}
+
+/// What a guest is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Its tests.
+    Test,
+    /// To count instructions.
+    Measure,
 }
 
 impl Guest<'_> {
     /// Starts it and reads its console until it switches itself off.
     pub fn run(&self) -> Outcome {
-        let log = workspace::target().join("vm").join(format!("console-{}.log", self.kernel.name));
+        let log = match self.job {
+            Job::Test => format!("console-{}.log", self.kernel.name),
+            Job::Measure => format!("costs-{}.log", self.kernel.name),
+        };
+        let log = workspace::target().join("vm").join(log);
         match self.watch(&log) {
             Ok(console) => console.outcome(),
             Err(failure) => Outcome::Failed { why: failure.to_string(), costs: Vec::new() },
@@ -52,20 +53,34 @@ impl Guest<'_> {
     }
 
     fn command(&self) -> Command {
+        let arch = self.kernel.arch;
         let mut command_line = format!(
             // The slow paths around flaws of processors are slower still in emulation.
-            "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off MCPWATCH_TESTS_SLOWNESS={SLOWNESS}"
+            "{} quiet panic=-1 mitigations=off MCPWATCH_TESTS_SLOWNESS={}",
+            arch.command_line, arch.slowness
         );
+        if self.job == Job::Measure {
+            command_line += " MCPWATCH_COSTS=1";
+        }
         if let Some(lsm) = self.kernel.lsm {
             command_line += " lsm=";
             command_line += lsm;
         }
-        let mut command = Command::new(QEMU);
+        let [emulator, _] = arch.emulator;
+        let mut command = Command::new(emulator);
+        match self.job {
+            Job::Test => command.args(["-accel", "tcg,thread=multi", "-smp", "2"]),
+            // The guest's clock goes by its instructions, one a nanosecond, whatever else this machine does.
+            Job::Measure => command.args(["-accel", "tcg,thread=single", "-smp", "1"]).args([
+                "-icount",
+                "shift=0,sleep=off",
+                "-rtc",
+                "clock=vm",
+            ]),
+        };
         command
-            .args(["-accel", "tcg,thread=multi"])
-            // The emulator's cmpxchg16b is not atomic towards its own flags: kernels that allocate with
-            // it die at boot now and then (seen with 7.2).
-            .args(["-cpu", "max,-cx16", "-smp", "2", "-m", "1024"])
+            .args(arch.machine)
+            .args(["-m", "1024"])
             .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"])
             .arg("-kernel")
             .arg(&self.image.path)
@@ -102,7 +117,7 @@ impl Guest<'_> {
                     // The log is for people; without it the task goes on.
                     let _ = writeln!(file, "{line}");
                     if line.starts_with("test ") {
-                        eprintln!("    {:<7} {line}", self.kernel.name);
+                        eprintln!("    {:<10} {line}", self.kernel.name);
                     }
                     console.lines.push(line);
                 }
@@ -132,7 +147,10 @@ impl Console {
         let costs = self.lines.iter().filter_map(|line| cost(line)).collect();
         let summary = self.lines.iter().rev().find_map(|line| summary(line));
         match summary {
-            Some((passed, 0)) if passed > 0 => Outcome::Passed { tests: passed, costs },
+            Some((passed, 0)) if passed > 0 => {
+                let figures = self.lines.iter().filter_map(|line| figure(line)).collect();
+                Outcome::Passed { tests: passed, costs, figures }
+            }
             Some((_, failed)) => {
                 Outcome::Failed { why: self.told(&format!("{failed} tests failed")), costs }
             }
@@ -181,7 +199,7 @@ mod tests {
     #[test]
     fn a_console_passes_by_its_summary_alone() {
         let text = "verifier sys_exit 12\nverifier connect4 -\ntest a ... ok\ntest result: ok. 1 passed; 0 failed";
-        let Outcome::Passed { tests: 1, costs } = console(text, false) else { panic!() };
+        let Outcome::Passed { tests: 1, costs, .. } = console(text, false) else { panic!() };
         assert_eq!(costs[0].instructions, Some(12));
         assert_eq!(costs[1].instructions, None);
         for (text, hung) in [

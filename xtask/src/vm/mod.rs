@@ -3,26 +3,30 @@
 //! The play of `tests/src/bin/guest` runs on this host first; then in each kernel, where its records have
 //! to be the same. Nothing here needs hardware support for virtual machines.
 
+mod arch;
 mod archive;
+mod costs;
 mod kernels;
 mod machine;
 mod packages;
 mod report;
 mod tree;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::env;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::failure::Failure;
 use crate::process::Step;
 use crate::toolchain::Toolchain;
+use arch::{AARCH64, Arch, X86_64};
 use kernels::{KERNELS, Kernel};
-use machine::Guest;
-use packages::Packages;
+use machine::{Guest, Job};
+use packages::{Image, Packages};
 use report::{Outcome, Row};
-use tree::Tree;
+use tree::{Records, Tree};
 
 /// Where the machine is automatic (`CI=true`), fewer kernels than this are no matrix.
 const ENOUGH: usize = 4;
@@ -32,6 +36,7 @@ const AT_ONCE: usize = 2;
 pub fn vm(arguments: &[String]) -> Result<(), Failure> {
     let mut wanted = Vec::new();
     let mut write_docs = false;
+    let mut job = Job::Test;
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -45,60 +50,118 @@ pub fn vm(arguments: &[String]) -> Result<(), Failure> {
                 )?);
             }
             "--write-docs" => write_docs = true,
+            "--costs" => job = Job::Measure,
             other => {
                 return Err(Failure::Usage(format!(
-                    "`vm` takes --kernel and --write-docs, but got `{other}`"
+                    "`vm` takes --kernel, --costs and --write-docs, but got `{other}`"
                 )));
             }
         }
     }
     let whole = wanted.is_empty();
     if whole {
-        wanted.extend(KERNELS);
-    } else if write_docs {
+        wanted.extend(matrix_kernels());
+    } else if write_docs && job == Job::Test {
         return Err(Failure::Usage("`--write-docs` is for the whole matrix".into()));
     }
-    let rows = run(&Toolchain::ensure()?, &wanted)?;
-    if write_docs {
-        report::write_docs(&rows)?;
+    let rows = run(&Toolchain::ensure()?, &wanted, job)?;
+    match job {
+        Job::Test if write_docs => report::write_docs(&rows)?,
+        Job::Measure if write_docs => costs::write_docs(&rows)?,
+        Job::Test => {}
+        Job::Measure => print!("\n{}", costs::text(&rows)),
     }
     judge(&rows, whole)
 }
 
 /// The whole matrix, as a part of `cargo xtask test`.
 pub fn matrix(toolchain: &Toolchain) -> Result<(), Failure> {
-    let wanted: Vec<&Kernel> = KERNELS.iter().collect();
-    let rows = run(toolchain, &wanted)?;
+    let wanted: Vec<&Kernel> = matrix_kernels().collect();
+    let rows = run(toolchain, &wanted, Job::Test)?;
     judge(&rows, true)
+}
+
+/// Those of this machine's architecture. Others are booted when they are asked for by name.
+fn matrix_kernels() -> impl Iterator<Item = &'static Kernel> {
+    KERNELS.iter().filter(|kernel| kernel.arch.is_ours())
 }
 
 /// What is asked for before anything is built or tested.
 pub fn ensure() -> Result<(), Failure> {
-    machine::ensure()
+    ours()?.ensure_emulator()
 }
 
-fn run(toolchain: &Toolchain, wanted: &[&'static Kernel]) -> Result<Vec<Row>, Failure> {
+/// The architecture of this machine.
+fn ours() -> Result<&'static Arch, Failure> {
+    [&X86_64, &AARCH64].into_iter().find(|arch| arch.is_ours()).ok_or_else(|| {
+        Failure::Command(format!("there are no kernels to try on {}", env::consts::ARCH))
+    })
+}
+
+fn run(toolchain: &Toolchain, wanted: &[&'static Kernel], job: Job) -> Result<Vec<Row>, Failure> {
     ensure()?;
+    let ours = ours()?;
     let packages = Packages::open()?;
-    let busybox = packages.busybox();
-    let images: Vec<_> = wanted.iter().map(|kernel| (*kernel, packages.image(kernel))).collect();
+    let images: Vec<(&'static Kernel, Result<Image, String>)> =
+        wanted.iter().map(|kernel| (*kernel, packages.image(kernel))).collect();
+    let mut busyboxes: BTreeMap<&str, Result<PathBuf, String>> = BTreeMap::new();
+    for arch in std::iter::once(ours).chain(wanted.iter().map(|kernel| kernel.arch)) {
+        busyboxes.entry(arch.name).or_insert_with(|| packages.busybox(arch));
+    }
     // Another run may have the cache now.
     drop(packages);
-    let busybox = match busybox {
-        Ok(busybox) => busybox,
-        // Without it there is no guest at all.
-        Err(why) => {
+    // Without it there is no guest at all.
+    let busybox = match busyboxes.remove(ours.name) {
+        Some(Ok(busybox)) => busybox,
+        why => {
+            let why = why.and_then(Result::err).unwrap_or_default();
             let skipped = |(kernel, _)| Row::skipped(kernel, &why);
             return Ok(told(images.into_iter().map(skipped).collect()));
         }
     };
-    let tree = Tree::build(toolchain, &busybox)?;
-    tree.play_on_host()?;
-    let initrd = tree.initrd()?;
+    let tree = Tree::build(toolchain, ours, &busybox)?;
+    let expected = match job {
+        Job::Test => tree.play_on_host()?,
+        Job::Measure => Records::default(),
+    };
+    let mut initrds = BTreeMap::from([(ours.name, Ok(tree.initrd(&expected)?))]);
+    for (kernel, image) in &images {
+        if let (Ok(_), Some(busybox)) = (image, busyboxes.remove(kernel.arch.name)) {
+            let initrd = foreign(toolchain, kernel.arch, busybox, &expected)?;
+            initrds.insert(kernel.arch.name, initrd);
+        }
+    }
+    Ok(told(boot(images, &initrds, job)))
+}
 
+/// The files of guests of another architecture; what stops it where they cannot be made here.
+fn foreign(
+    toolchain: &Toolchain,
+    arch: &Arch,
+    busybox: Result<PathBuf, String>,
+    expected: &Records,
+) -> Result<Result<PathBuf, String>, Failure> {
+    let tools = arch.ensure_emulator().and_then(|()| arch.ensure_linking());
+    let busybox = match (tools, busybox) {
+        (Ok(()), Ok(busybox)) => busybox,
+        (Err(why), _) => return Ok(Err(why.to_string())),
+        (_, Err(why)) => return Ok(Err(why)),
+    };
+    Tree::build(toolchain, arch, &busybox)?.initrd(expected).map(Ok)
+}
+
+/// Boots every kernel that there is, in the order of patience it takes.
+fn boot(
+    images: Vec<(&'static Kernel, Result<Image, String>)>,
+    initrds: &BTreeMap<&str, Result<PathBuf, String>>,
+    job: Job,
+) -> Vec<Row> {
     let step = Step::start("Booting the kernels");
     let workers = AT_ONCE.min(images.len());
-    let waiting: Mutex<VecDeque<_>> = Mutex::new(images.into_iter().enumerate().collect());
+    let mut waiting: Vec<_> = images.into_iter().enumerate().collect();
+    // The slowest first, so that it is not alone at the end.
+    waiting.sort_by_key(|(_, (kernel, _))| std::cmp::Reverse(kernel.arch.slowness));
+    let waiting = Mutex::new(VecDeque::from(waiting));
     let rows = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..workers {
@@ -106,12 +169,14 @@ fn run(toolchain: &Toolchain, wanted: &[&'static Kernel]) -> Result<Vec<Row>, Fa
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((place, (kernel, image))) = next else { return };
-                    let row = match image {
-                        Err(why) => Row::skipped(kernel, &why),
-                        Ok(image) => {
-                            let outcome = Guest { kernel, image: &image, initrd: &initrd }.run();
+                    let row = match (image, initrds.get(kernel.arch.name)) {
+                        (Ok(image), Some(Ok(initrd))) => {
+                            let outcome = Guest { kernel, image: &image, initrd, job }.run();
                             Row { kernel, package: Some(image.package), outcome }
                         }
+                        (Err(why), _) => Row::skipped(kernel, &why),
+                        (_, Some(Err(why))) => Row::skipped(kernel, why),
+                        (Ok(_), None) => Row::skipped(kernel, "no programs were built for it"),
                     };
                     rows.lock().unwrap_or_else(PoisonError::into_inner).push((place, row));
                 }
@@ -121,7 +186,7 @@ fn run(toolchain: &Toolchain, wanted: &[&'static Kernel]) -> Result<Vec<Row>, Fa
     step.done();
     let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     rows.sort_by_key(|(place, _)| *place);
-    Ok(told(rows.into_iter().map(|(_, row)| row).collect()))
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 fn told(rows: Vec<Row>) -> Vec<Row> {
@@ -158,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_failed_kernel_fails_the_task_and_a_skipped_one_does_not() {
-        let passed = || Outcome::Passed { tests: 2, costs: Vec::new() };
+        let passed = || Outcome::Passed { tests: 2, costs: Vec::new(), figures: Vec::new() };
         let failed = Outcome::Failed { why: "hung".into(), costs: Vec::new() };
         assert!(
             judge(&[row(passed()), row(Outcome::Skipped { why: String::new() })], false).is_ok()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::arch::{AARCH64, Arch, X86_64};
 use super::kernels::{self, Kernel, SOURCES};
 use crate::failure::Failure;
 use crate::process::{self, Step};
@@ -54,8 +55,8 @@ impl Packages {
                         Debian's keys (debian-archive-keyring)"
                 .into());
         }
-        self.configure().map_err(|error| format!("{}: {error}", self.folder.display()))?;
         let stamp = self.folder.join("lists.stamp");
+        self.configure(&stamp).map_err(|error| format!("{}: {error}", self.folder.display()))?;
         let age = fs::metadata(&stamp).and_then(|meta| meta.modified()).ok();
         let fresh = age.is_some_and(|time| time.elapsed().is_ok_and(|age| age < FRESH));
         if !fresh {
@@ -70,30 +71,42 @@ impl Packages {
             }
             step.done();
         }
-        let pattern = "^linux-(image|binary)-[0-9].*-cloud-amd64$";
-        process::output(self.apt("apt-cache").args(["search", "--names-only", pattern]))
+        let pattern =
+            format!("^linux-(image|binary)-[0-9].*-cloud-({}|{})$", X86_64.debian, AARCH64.debian);
+        process::output(self.apt("apt-cache").args(["search", "--names-only", &pattern]))
             .map(|found| {
                 found.lines().filter_map(|line| line.split(' ').next()).map(Into::into).collect()
             })
             .ok_or_else(|| "apt-cache does not answer".into())
     }
 
-    fn configure(&self) -> std::io::Result<()> {
+    /// Tells apt where to look; takes away the stamp of lists that come from elsewhere.
+    fn configure(&self, stamp: &Path) -> std::io::Result<()> {
         for folder in ["lists/partial", "archives/partial"] {
             fs::create_dir_all(self.folder.join(folder))?;
         }
-        let line = |(archive, suite): &(&str, &str)| {
-            format!("deb [signed-by={KEYRING}] http://deb.debian.org/{archive} {suite} main\n")
+        let line = |(archive, suite, arches): &(&str, &str, &[&Arch])| {
+            let arches: Vec<&str> = arches.iter().map(|arch| arch.debian).collect();
+            let arches = arches.join(",");
+            format!(
+                "deb [arch={arches} signed-by={KEYRING}] http://deb.debian.org/{archive} {suite} main\n"
+            )
         };
         let sources = SOURCES.iter().map(line).collect::<Vec<_>>().concat();
-        fs::write(self.folder.join("sources.list"), sources)?;
+        let list = self.folder.join("sources.list");
+        if fs::read_to_string(&list).is_ok_and(|known| known != sources) {
+            let _ = fs::remove_file(stamp);
+        }
+        fs::write(list, sources)?;
         let here = self.folder.display();
         fs::write(
             self.folder.join("apt.conf"),
             format!(
                 "Dir::State::Lists \"{here}/lists\";\nDir::Etc::sourcelist \"{here}/sources.list\";\n\
                  Dir::Etc::sourceparts \"-\";\nDir::Cache \"{here}\";\nAcquire::Languages \"none\";\n\
-                 {}",
+                 APT::Architectures {{ \"{}\"; \"{}\"; }};\n{}",
+                X86_64.debian,
+                AARCH64.debian,
                 // Apt would download as its own user, who may not write here, and warn about that.
                 if system::is_root() { "APT::Sandbox::User \"root\";\n" } else { "" },
             ),
@@ -111,7 +124,7 @@ impl Packages {
         let fetched = self.known.clone().and_then(|names| {
             let package = kernels::newest(kernel, names.iter().map(String::as_str))
                 .ok_or("no package of it in Debian's archives")?;
-            self.unpacked(package)
+            self.unpacked(package, kernel.arch)
         });
         let folder = match fetched {
             Ok(folder) => folder,
@@ -133,11 +146,11 @@ impl Packages {
         Some(self.folder.join("unpacked").join(newest))
     }
 
-    /// The shell and the small programs the guests have.
-    pub fn busybox(&self) -> Result<PathBuf, String> {
-        let cached = self.folder.join("unpacked/busybox-static");
+    /// The shell and the small programs the guests of an architecture have.
+    pub fn busybox(&self, arch: &Arch) -> Result<PathBuf, String> {
+        let cached = self.folder("busybox-static", arch);
         let folder = match &self.known {
-            Ok(_) => self.unpacked("busybox-static")?,
+            Ok(_) => self.unpacked("busybox-static", arch)?,
             Err(_) if cached.is_dir() => cached,
             Err(why) => return Err(why.clone()),
         };
@@ -145,16 +158,26 @@ impl Packages {
             .ok_or_else(|| "the package busybox-static holds no busybox".into())
     }
 
+    /// Where a package is unpacked: names of kernels have the architecture in them.
+    fn folder(&self, package: &str, arch: &Arch) -> PathBuf {
+        let unpacked = self.folder.join("unpacked");
+        if package.ends_with(arch.debian) || arch.is_ours() {
+            unpacked.join(package)
+        } else {
+            unpacked.join(format!("{package}-{}", arch.debian))
+        }
+    }
+
     /// The folder of an unpacked package, which is downloaded when it is not there.
-    fn unpacked(&self, package: &str) -> Result<PathBuf, String> {
-        let folder = self.folder.join("unpacked").join(package);
+    fn unpacked(&self, package: &str, arch: &Arch) -> Result<PathBuf, String> {
+        let folder = self.folder(package, arch);
         if folder.is_dir() {
             return Ok(folder);
         }
         let step = Step::start(format!("Fetching {package}"));
         // Made beside it and renamed last, so that an interrupted run leaves no half package behind.
         let draft = self.folder.join("draft");
-        let done = self.fetch(package, &draft, &folder);
+        let done = self.fetch(&format!("{package}:{}", arch.debian), &draft, &folder);
         let _ = fs::remove_dir_all(&draft);
         done.map_err(|why| why.to_string())?;
         step.done();

@@ -4,13 +4,46 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
+use super::costs::Figure;
 use super::kernels::Kernel;
 use crate::failure::Failure;
 use crate::workspace;
 
-const DOCUMENT: &str = "docs/kernel-support.md";
-const BEGIN: &str = "<!-- begin: cargo xtask vm --write-docs -->\n";
-const END: &str = "<!-- end: cargo xtask vm --write-docs -->\n";
+const DOCUMENT: Document = Document {
+    path: "docs/kernel-support.md",
+    begin: "<!-- begin: cargo xtask vm --write-docs -->\n",
+    end: "<!-- end: cargo xtask vm --write-docs -->\n",
+};
+
+/// A document of which a part is written here.
+pub struct Document {
+    /// Within the workspace.
+    pub path: &'static str,
+    /// The line before that part.
+    pub begin: &'static str,
+    /// The line behind it.
+    pub end: &'static str,
+}
+
+impl Document {
+    /// Puts the text in its place.
+    pub fn write(&self, text: &str) -> Result<(), Failure> {
+        let path = workspace::root().join(self.path);
+        let old =
+            fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
+        let new = self.with(&old, text).ok_or_else(|| {
+            let mark = self.begin.trim_end();
+            Failure::File(format!("{} lacks its marks `{mark}`", path.display()))
+        })?;
+        fs::write(&path, new).map_err(|error| Failure::file("write", &path, &error))
+    }
+
+    fn with(&self, old: &str, text: &str) -> Option<String> {
+        let (before, rest) = old.split_once(self.begin)?;
+        let (_, after) = rest.split_once(self.end)?;
+        Some(format!("{before}{}\n{text}\n{}{after}", self.begin, self.end))
+    }
+}
 
 /// One kernel of a run.
 pub struct Row {
@@ -22,9 +55,19 @@ pub struct Row {
 
 /// What became of it.
 pub enum Outcome {
-    Passed { tests: usize, costs: Vec<Cost> },
-    Failed { why: String, costs: Vec<Cost> },
-    Skipped { why: String },
+    /// With what it measured, where that was asked for.
+    Passed {
+        tests: usize,
+        costs: Vec<Cost>,
+        figures: Vec<Figure>,
+    },
+    Failed {
+        why: String,
+        costs: Vec<Cost>,
+    },
+    Skipped {
+        why: String,
+    },
 }
 
 /// What a program cost the verifier.
@@ -46,6 +89,29 @@ impl Row {
         }
     }
 
+    /// What it measured.
+    pub fn figures(&self) -> &[Figure] {
+        match &self.outcome {
+            Outcome::Passed { figures, .. } => figures,
+            Outcome::Failed { .. } | Outcome::Skipped { .. } => &[],
+        }
+    }
+
+    /// Series and architecture, as the head of a column: `6.12`, `6.12 arm64`.
+    fn head(&self) -> String {
+        let series = series(self.version());
+        if self.kernel.arch.is_ours() {
+            series
+        } else {
+            format!("{series} {}", self.kernel.arch.debian)
+        }
+    }
+
+    /// Version and architecture: `6.12.117, arm64`.
+    pub fn title(&self) -> String {
+        format!("{}, {}", self.version(), self.kernel.arch.debian)
+    }
+
     /// Numbers of the version, from the package's name.
     fn version(&self) -> &str {
         let package = self.package.as_deref().unwrap_or(self.kernel.name);
@@ -64,7 +130,7 @@ pub fn text(rows: &[Row]) -> String {
             Outcome::Failed { why, .. } => ("FAILED", why.clone()),
             Outcome::Skipped { why } => ("SKIPPED", why.clone()),
         };
-        let _ = writeln!(text, "  {word:<8} {:<7} {package:<40} {detail}", row.kernel.name);
+        let _ = writeln!(text, "  {word:<8} {:<10} {package:<40} {detail}", row.kernel.name);
     }
     let skipped = rows.iter().filter(|row| matches!(row.outcome, Outcome::Skipped { .. })).count();
     if skipped > 0 {
@@ -74,13 +140,15 @@ pub fn text(rows: &[Row]) -> String {
             rows.len()
         );
     }
-    let _ = writeln!(text, "\nInstructions the verifier walked");
+    if rows.iter().any(|row| !row.costs().is_empty()) {
+        let _ = writeln!(text, "\nInstructions the verifier walked");
+    }
     for line in costs(rows) {
         let (program, cells) =
             line.split_first().map_or((String::new(), &[][..]), |(p, c)| (p.clone(), c));
         let _ = write!(text, "  {program:<24}");
         for cell in cells {
-            let _ = write!(text, "{cell:>9}");
+            let _ = write!(text, "{cell:>11}");
         }
         text.push('\n');
     }
@@ -96,8 +164,7 @@ fn costs(rows: &[Row]) -> Vec<Vec<String>> {
             programs.push(&cost.program);
         }
     }
-    let head =
-        std::iter::once(String::new()).chain(ran.iter().map(|row| series(row.version()))).collect();
+    let head = std::iter::once(String::new()).chain(ran.iter().map(|row| row.head())).collect();
     let columns: Vec<BTreeMap<&str, Option<u64>>> = ran
         .iter()
         .map(|row| {
@@ -124,30 +191,27 @@ fn series(version: &str) -> String {
 
 /// Writes the tables into the documentation.
 pub fn write_docs(rows: &[Row]) -> Result<(), Failure> {
-    let path = workspace::root().join(DOCUMENT);
-    let old = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
-    let new = between_marks(&old, &markdown(rows)).ok_or_else(|| {
-        Failure::File(format!("{} lacks its marks `{}`", path.display(), BEGIN.trim_end()))
-    })?;
-    fs::write(&path, new).map_err(|error| Failure::file("write", &path, &error))
-}
-
-fn between_marks(document: &str, text: &str) -> Option<String> {
-    let (before, rest) = document.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
+    DOCUMENT.write(&markdown(rows))
 }
 
 fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from("| Kernel | Debian's package | Result |\n|---|---|---|\n");
+    let mut text =
+        String::from("| Kernel | Architecture | Debian's package | Result |\n|---|---|---|---|\n");
     for row in rows {
         let package = row.package.as_deref().map_or_else(|| "–".into(), |name| format!("`{name}`"));
         let result = match &row.outcome {
-            Outcome::Passed { .. } => "the records of the host",
-            Outcome::Failed { .. } => "**fails**",
-            Outcome::Skipped { .. } => "not tested: the package could not be had",
+            Outcome::Passed { .. } => "the records of the host".into(),
+            Outcome::Failed { .. } => "**fails**".into(),
+            Outcome::Skipped { why } => {
+                format!("not tested: {}", why.lines().next().unwrap_or_default())
+            }
         };
-        let _ = writeln!(text, "| {} | {package} | {result} |", row.version());
+        let _ = writeln!(
+            text,
+            "| {} | {} | {package} | {result} |",
+            row.version(),
+            row.kernel.arch.debian
+        );
     }
     text += "\nInstructions the verifier walked (it gives up at 1,000,000; before 5.16 it does not say):\n\n";
     for (number, line) in costs(rows).iter().enumerate() {
@@ -172,12 +236,20 @@ mod tests {
             Row {
                 kernel: &KERNELS[0],
                 package: Some("linux-image-5.10.0-46-cloud-amd64".into()),
-                outcome: Outcome::Passed { tests: 2, costs: vec![cost("sys_exit", None)] },
+                outcome: Outcome::Passed {
+                    tests: 2,
+                    costs: vec![cost("sys_exit", None)],
+                    figures: Vec::new(),
+                },
             },
             Row {
                 kernel: &KERNELS[4],
                 package: Some("linux-binary-7.2.13+deb14-cloud-amd64".into()),
-                outcome: Outcome::Passed { tests: 2, costs: vec![cost("sys_exit", Some(114_041))] },
+                outcome: Outcome::Passed {
+                    tests: 2,
+                    costs: vec![cost("sys_exit", Some(114_041))],
+                    figures: Vec::new(),
+                },
             },
             Row::skipped(&KERNELS[1], "no network"),
         ]
@@ -193,12 +265,12 @@ mod tests {
 
     #[test]
     fn the_document_is_written_between_its_marks_only() {
-        let old = format!("before\n{BEGIN}old\n{END}after\n");
-        let new = between_marks(&old, &markdown(&rows())).unwrap();
+        let old = format!("before\n{}old\n{}after\n", DOCUMENT.begin, DOCUMENT.end);
+        let new = DOCUMENT.with(&old, &markdown(&rows())).unwrap();
         assert!(new.starts_with("before\n") && new.ends_with("after\n"), "{new}");
         assert!(!new.contains("old"));
         assert!(new.contains("| `sys_exit` | - | 114041 |"), "{new}");
-        assert_eq!(between_marks(&new, &markdown(&rows())), Some(new.clone()));
-        assert_eq!(between_marks("no marks", ""), None);
+        assert_eq!(DOCUMENT.with(&new, &markdown(&rows())), Some(new.clone()));
+        assert_eq!(DOCUMENT.with("no marks", ""), None);
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::arch::Arch;
 use super::archive::Archive;
 use crate::failure::Failure;
 use crate::process::{self, Step};
@@ -15,25 +16,31 @@ use crate::system;
 use crate::toolchain::Toolchain;
 use crate::workspace;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The programs of the workspace that a guest has.
 const PROGRAMS: [&str; 5] = ["mcpwatch", "guest", "anchor", "drive", "labelled"];
 
-/// The files, in a folder of the build folder.
+/// What the agent wrote of the play on this host.
+#[derive(Default)]
+pub struct Records(Vec<u8>);
+
+/// The files for one architecture, in a folder of the build folder.
 pub struct Tree {
     folder: PathBuf,
-    expected: PathBuf,
 }
 
 impl Tree {
     /// Builds the programs and puts everything in its place.
-    pub fn build(toolchain: &Toolchain, busybox: &Path) -> Result<Self, Failure> {
-        let step = Step::start("Building the agent and the guest's programs statically");
+    pub fn build(toolchain: &Toolchain, arch: &Arch, busybox: &Path) -> Result<Self, Failure> {
+        let step = Step::start(format!(
+            "Building the agent and the guest's programs statically for {}",
+            arch.debian
+        ));
         // A folder of its own: other flags would have cargo build everything anew each time.
         let target = workspace::target().join("vm");
-        let mut cargo = toolchain.cargo();
+        let mut cargo = arch.cargo(toolchain);
         cargo
-            .args(["build", "--package=mcpwatch", "--package=mcpwatch-tests", "--target", TARGET])
+            .args(["build", "--package=mcpwatch", "--package=mcpwatch-tests"])
+            .args(["--target", arch.target])
             .args(PROGRAMS.map(|program| format!("--bin={program}")))
             .arg("--target-dir")
             .arg(&target)
@@ -43,8 +50,8 @@ impl Tree {
         process::run(&mut cargo)?;
         step.done();
 
-        let tree = Self { folder: target.join("tree"), expected: target.join("expected.jsonl") };
-        tree.fill(&target.join(TARGET).join("debug"), busybox)
+        let tree = Self { folder: target.join(format!("tree-{}", arch.debian)) };
+        tree.fill(&target.join(arch.target).join("debug"), busybox)
             .map_err(|error| Failure::file("fill", &tree.folder, &error))?;
         Ok(tree)
     }
@@ -62,7 +69,7 @@ impl Tree {
     }
 
     /// Runs the play on this host; what its agent wrote is what every kernel has to give.
-    pub fn play_on_host(&self) -> Result<(), Failure> {
+    pub fn play_on_host(&self) -> Result<Records, Failure> {
         let step = Step::start("Playing on this host");
         let guest = self.folder.join("bin/guest");
         let mut command = if system::is_root() {
@@ -81,20 +88,19 @@ impl Tree {
                 String::from_utf8_lossy(&output.stderr)
             )));
         }
-        fs::write(&self.expected, &output.stdout)
-            .map_err(|error| Failure::file("write", &self.expected, &error))?;
         step.done();
-        Ok(())
+        Ok(Records(output.stdout))
     }
 
     /// All of it as an initial RAM file system.
-    pub fn initrd(&self) -> Result<PathBuf, Failure> {
+    pub fn initrd(&self, expected: &Records) -> Result<PathBuf, Failure> {
         let path = self.folder.with_extension("cpio");
-        self.write_initrd(&path).map_err(|error| Failure::file("write", &path, &error))?;
+        self.write_initrd(&path, expected)
+            .map_err(|error| Failure::file("write", &path, &error))?;
         Ok(path)
     }
 
-    fn write_initrd(&self, path: &Path) -> std::io::Result<()> {
+    fn write_initrd(&self, path: &Path, Records(expected): &Records) -> std::io::Result<()> {
         let mut archive = Archive::new(BufWriter::new(File::create(path)?));
         for folder in ["bin", "dev", "proc", "sys", "tmp"] {
             archive.folder(folder)?;
@@ -104,7 +110,7 @@ impl Tree {
             archive.program(&name, &fs::read(self.folder.join(&name))?)?;
         }
         archive.link("init", "/bin/guest")?;
-        archive.file("expected.jsonl", &fs::read(&self.expected)?)?;
+        archive.file("expected.jsonl", expected)?;
         archive.finish().map(drop)
     }
 }

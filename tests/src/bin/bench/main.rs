@@ -11,7 +11,6 @@
 mod calls;
 mod conditions;
 mod document;
-mod kernel;
 mod latency;
 mod peers;
 mod plot;

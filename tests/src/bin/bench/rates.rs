@@ -291,7 +291,7 @@ pub fn hooks(effort: Effort, report: &mut Report) {
         Effort::Full => 10,
     };
     println!("what each kernel program takes, by bpf_stats_enabled, for {seconds} s of everything");
-    let statistics = crate::kernel::Statistics::enable().expect("root may ask for statistics");
+    let statistics = mcpwatch_tests::Statistics::enable().expect("root may ask for statistics");
     let scene = Scene::new();
     let agent = Daemon::start(&scene, &scene.backstage("events.jsonl"), None);
     let loads: Vec<Load> = WORKS

@@ -3,12 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use mcpwatch_tests::{Daemon, OpenPlan, Scene};
+use mcpwatch_tests::{Daemon, EmptyProgram, OpenPlan, Scene, system_call_programs};
 use serde_json::json;
 
 use crate::Effort;
 use crate::calls::{Bench, WORKLOADS};
-use crate::kernel::{EmptyProgram, system_call_programs};
 use crate::report::{Budget, Limit, Report, digits};
 use crate::statistics::Spread;
 
@@ -155,7 +154,7 @@ fn costs(bench: &mut Bench, effort: Effort, programs: usize) -> Result<Costs, Sp
 }
 
 fn with_empty_program(bench: &mut Bench, effort: Effort) -> Result<Costs, Spoiled> {
-    let program = EmptyProgram::attach().expect("an empty program can be attached");
+    let program = EmptyProgram::attach(c"sys_exit").expect("an empty program can be attached");
     let costs = costs(bench, effort, 1);
     drop(program);
     costs

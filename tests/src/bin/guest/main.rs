@@ -4,12 +4,15 @@
 //! As process 1 of the virtual machine, from its initial RAM file system: it says on the console what
 //! became of each test, like a test program, and switches the machine off.
 //!
+//! With `MCPWATCH_COSTS` on the kernel's command line it measures instead (`costs`).
+//!
 //! `guest --on-host TREE`, once before: in a file system of its own made of the same files, on the kernel
 //! that is there. The records of the play go to stdout; they are what the others have to be like.
 //!
-//! `guest --play TIER` is one play, which the first process starts.
+//! `guest --play TIER` is one play, `guest --subject` the one that is measured; the first process starts them.
 
 mod boot;
+mod costs;
 mod plain;
 mod play;
 mod suite;
@@ -25,7 +28,12 @@ fn main() -> ExitCode {
             // Whatever goes wrong, the machine goes off: a console that ends without a summary is a failure.
             let _ = panic::catch_unwind(|| {
                 boot::furnish();
-                suite::run();
+                // The kernel hands what it does not know itself of its command line to its first process.
+                if env::var_os("MCPWATCH_COSTS").is_some() {
+                    costs::measure();
+                } else {
+                    suite::run();
+                }
             });
             boot::power_off()
         }
@@ -38,6 +46,10 @@ fn main() -> ExitCode {
         ["--play", name] => {
             let tier = suite::TIERS.iter().find(|tier| tier.name == *name).expect("a tier's name");
             print!("{}", play::play(tier).join("\n"));
+            ExitCode::SUCCESS
+        }
+        ["--subject"] => {
+            costs::subject();
             ExitCode::SUCCESS
         }
         _ => {

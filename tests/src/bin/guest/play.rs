@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mcpwatch_tests::{Era, Scene, Sdk, address, int, text};
+use mcpwatch_tests::{Agent, Client, Era, Scene, Sdk, address, int, text};
 use serde_json::{Value, json};
 
 use crate::plain;
@@ -51,18 +51,11 @@ const CALLS: &[Call] = &[
     ("warm_up", |_| json!({}), true),
 ];
 
-/// Plays it; gives the records, one a line, without what differs from run to run.
-pub fn play(tier: &Tier) -> Vec<String> {
-    let scene = Scene::new();
-    let _bait = scene.bait();
-    let config = scene.config(&[
-        (SERVER, json!({"command": "/bin/labelled"})),
-        // Told apart by an argument it does not look at.
-        (EARLIER, json!({"command": "/bin/labelled", "args": [EARLIER]})),
-    ]);
+/// An agent of this tier that watches a server, and the server's client.
+pub fn watch(scene: &Scene, tier: &Tier, config: &str) -> (Agent, Client) {
     let agent = scene.agent().settings(tier.settings).start();
     let client = scene.client(Sdk::Own);
-    client.open(&config, &[EARLIER], Era::Handshake);
+    client.open(config, &[EARLIER], Era::Handshake);
     agent.find("the hooks attached", |record| text(record, "status.state") == "attached");
     if tier.settles {
         // It waits in read(2) since before the programs on single calls were attached: they serve alone from its
@@ -79,6 +72,24 @@ pub fn play(tier: &Tier) -> Vec<String> {
             std::thread::sleep(Duration::from_millis(500));
         }
     }
+    (agent, client)
+}
+
+/// The servers of a scene, as its client has them in its settings.
+pub fn config(scene: &Scene) -> String {
+    scene.config(&[
+        (SERVER, json!({"command": "/bin/labelled"})),
+        // Told apart by an argument it does not look at.
+        (EARLIER, json!({"command": "/bin/labelled", "args": [EARLIER]})),
+    ])
+}
+
+/// Plays it; gives the records, one a line, without what differs from run to run.
+pub fn play(tier: &Tier) -> Vec<String> {
+    let scene = Scene::new();
+    let _bait = scene.bait();
+    let config = config(&scene);
+    let (agent, client) = watch(&scene, tier, &config);
     client.open(&config, &[SERVER], Era::Handshake);
     client.request(SERVER, "tools/list", json!({}));
     for (tool, arguments, afterwards) in CALLS {

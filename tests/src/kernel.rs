@@ -1,7 +1,7 @@
-//! The little of bpf(2) that the bench needs itself: the empty program that everything on the exit of
-//! system calls is measured against, and who else is there.
+//! The little of bpf(2) that measuring needs itself: the empty program that everything on system calls is
+//! measured against, and who else is there.
 
-use std::ffi::c_long;
+use std::ffi::{CStr, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -98,15 +98,15 @@ fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// An empty program on the exit of every system call of the host, for as long as this lives.
+/// An empty program on a raw tracepoint, for as long as this lives.
 pub struct EmptyProgram {
     _link: OwnedFd,
     _program: OwnedFd,
 }
 
 impl EmptyProgram {
-    /// Loads and attaches it.
-    pub fn attach() -> io::Result<Self> {
+    /// Loads and attaches it: to `sys_exit`, say, which every system call of the host comes by.
+    pub fn attach(tracepoint: &CStr) -> io::Result<Self> {
         let program = open(
             PROG_LOAD,
             &mut ProgLoad {
@@ -121,7 +121,7 @@ impl EmptyProgram {
         let link = open(
             RAW_TRACEPOINT_OPEN,
             &mut RawTracepointOpen {
-                name: address(c"sys_exit"),
+                name: tracepoint.as_ptr().addr() as u64,
                 prog_fd: program.as_raw_fd().cast_unsigned(),
                 padding: 0,
             },
