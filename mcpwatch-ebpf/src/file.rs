@@ -12,7 +12,7 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     emit::{Draft, Notice, Room},
-    kread::{self, follow, read, read_user},
+    kread::{self, Address, follow, read, read_user},
     maps::offset,
     path,
 };
@@ -83,6 +83,18 @@ pub extern "C" fn mcpwatch_open_by_io_uring() -> u64 {
     0
 }
 
+/// What the inode of an open file says.
+#[inline(always)]
+fn describe(body: &mut Open, inode: Address) {
+    body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
+    body.inode = read(inode, offset!(inode_number)).unwrap_or(0);
+    body.device =
+        read(follow(inode, offset!(inode_superblock)), offset!(superblock_device)).unwrap_or(0);
+    if read::<u32>(inode, offset!(inode_links)) == Some(0) {
+        body.path_flags |= UNLINKED;
+    }
+}
+
 #[inline(always)]
 fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
     let (task, mut result) = (draft.task(), draft.result());
@@ -105,7 +117,6 @@ fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, give
     };
     let mut flags = 0;
 
-    let mut base = 0;
     let mut path_len = 0;
     let mut file = 0;
     if IO_URING {
@@ -117,23 +128,13 @@ fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, give
         file = kread::task_file(current, result as i32);
     }
     if file != 0 {
-        let inode = follow(file, offset!(file_inode));
-        // `do_dentry_open` takes away the flags that have done their work.
-        body.flags = match read::<u32>(file, offset!(file_flags)) {
-            Some(flags) if !IO_URING => flags | given_flags & SPENT_FLAGS,
-            _ => given_flags,
-        };
-        body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
-        body.inode = read(inode, offset!(inode_number)).unwrap_or(0);
-        body.device =
-            read(follow(inode, offset!(inode_superblock)), offset!(superblock_device)).unwrap_or(0);
-        if read::<u32>(inode, offset!(inode_links)) == Some(0) {
-            body.path_flags |= UNLINKED;
+        if !IO_URING {
+            // `do_dentry_open` takes away the flags that have done their work.
+            body.flags = read::<u32>(file, offset!(file_flags))
+                .map_or(given_flags, |flags| flags | given_flags & SPENT_FLAGS);
         }
-        base = file + u64::from(offset!(file_path));
-    }
-    if base != 0 {
-        let walked = path::walk(base, Room::Call, tail_at);
+        describe(&mut body, follow(file, offset!(file_inode)));
+        let walked = path::walk(file + u64::from(offset!(file_path)), Room::Call, tail_at);
         path_len = walked.len;
         body.mount_namespace = path::namespace(draft);
         if walked.complete {

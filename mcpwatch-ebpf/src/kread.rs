@@ -78,12 +78,26 @@ pub fn uses_io_uring(task: Address) -> bool {
 /// Process id of a task.
 #[inline(always)]
 pub fn task_tgid(task: Address) -> u32 {
-    read(task, offset!(task_tgid)).unwrap_or(0)
+    mcpwatch_task_tgid(task) as u32
+}
+
+/// [`task_tgid`], as a global BPF function like [`mcpwatch_task_file`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_task_tgid(task: Address) -> u64 {
+    u64::from(read::<u32>(task, offset!(task_tgid)).unwrap_or(0))
 }
 
 /// When the process of a task started, nanoseconds of `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub fn task_start_time(task: Address) -> u64 {
+    mcpwatch_task_start_time(task)
+}
+
+/// [`task_start_time`], as a global BPF function like [`mcpwatch_task_file`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_task_start_time(task: Address) -> u64 {
     let leader = follow(task, offset!(task_group_leader));
     read(leader, offset!(task_start_boottime)).unwrap_or(0)
 }
@@ -167,6 +181,13 @@ pub fn task_pid_level(task: Address) -> u32 {
 /// `AF_*` of the socket behind a file descriptor of a task; 0 when it is none.
 #[inline(always)]
 pub fn socket_family(task: Address, fd: i32) -> u16 {
-    let sock = follow(task_socket(task, fd), offset!(socket_sk));
-    read(sock, offset!(sock_family)).unwrap_or(0)
+    mcpwatch_socket_family(task, fd as u64) as u16
+}
+
+/// [`socket_family`], as a global BPF function like [`mcpwatch_task_file`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_socket_family(task: Address, fd: u64) -> u64 {
+    let sock = follow(mcpwatch_task_socket(task, fd), offset!(socket_sk));
+    u64::from(read::<u16>(sock, offset!(sock_family)).unwrap_or(0))
 }

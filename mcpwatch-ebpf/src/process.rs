@@ -26,6 +26,10 @@ const ANCESTRY: usize = ANCESTORS * size_of::<Ancestor>();
 const MORE: u64 = 1 << 16;
 /// Tail offsets of an exec event stay below this: two paths of up to `PATH_BYTES` and a component each.
 const TAIL_MASK: i32 = 0x3fff;
+/// Covers every length up to [`ARGV_BYTES`].
+const ARGV_MASK: i32 = 0xffff;
+
+const _: () = assert!(ARGV_BYTES <= ARGV_MASK as usize);
 
 /// A task was created; a thread of the same process is nothing new.
 #[inline(always)]
@@ -78,20 +82,11 @@ pub fn on_exec(current: Address) {
     if found & MORE != 0 {
         exec_flags |= EXEC_MORE_ANCESTORS;
     }
-    // SAFETY: within the buffer, as asserted in `mcpwatch_common::event`.
-    let tail = unsafe { draft.tail::<Exec>().add(ANCESTRY) };
     let tail_at = Draft::tail_at::<Exec>() + ANCESTRY;
     let mut flags = 0;
 
-    let mm = follow(current, offset!(task_mm));
-    let exe = follow(mm, offset!(mm_exe_file));
-    if read::<u32>(follow(exe, offset!(file_inode)), offset!(inode_links)) == Some(0) {
-        exec_flags |= EXEC_UNLINKED;
-    }
-    let cred = follow(current, offset!(task_cred));
-    if read::<u32>(cred, offset!(cred_uid)) != read::<u32>(cred, offset!(cred_euid)) {
-        exec_flags |= EXEC_SET_USER_ID;
-    }
+    exec_flags |= mcpwatch_program_flags(current) as u16;
+    let exe = follow(follow(current, offset!(task_mm)), offset!(mm_exe_file));
     let exe = path::walk(exe + u64::from(offset!(file_path)), Room::Life, tail_at);
     let mount_namespace = path::namespace(&draft);
     let cwd = follow(current, offset!(task_fs)) + u64::from(offset!(fs_pwd));
@@ -100,23 +95,10 @@ pub fn on_exec(current: Address) {
         flags |= FLAG_TRUNCATED;
     }
 
-    let argv = read::<u64>(mm, offset!(mm_arg_start)).unwrap_or(0);
-    let argv_end = read::<u64>(mm, offset!(mm_arg_end)).unwrap_or(0);
-    let argv_all = bounds::opaque(argv_end.saturating_sub(argv) as usize);
-    let mut argv_len = ARGV_BYTES;
-    if argv_all <= ARGV_BYTES {
-        argv_len = argv_all;
-    } else {
-        flags |= FLAG_TRUNCATED;
-    }
     let argv_at = bounds::mask::<TAIL_MASK>(exe.len + cwd.len);
-    // SAFETY: at most `TAIL_MASK` bytes of paths and `ARGV_BYTES` of arguments fit into the scratch.
-    let failed =
-        unsafe { bpf_probe_read_user(tail.add(argv_at).cast(), argv_len as u32, argv as *const _) };
-    if failed != 0 {
-        argv_len = 0;
-        flags |= FLAG_UNREADABLE;
-    }
+    let argv = mcpwatch_argv(current, argv_at as u64);
+    let argv_len = bounds::mask::<ARGV_MASK>(argv as usize);
+    flags |= (argv >> 32) as u32;
 
     // SAFETY: both helpers take nothing and return a number.
     let (ids, cgroup) = unsafe { (bpf_get_current_uid_gid(), bpf_get_current_cgroup_id()) };
@@ -142,9 +124,55 @@ pub fn on_exec(current: Address) {
     draft.send::<Exec>(&task, notice, ANCESTRY + argv_at + argv_len);
 }
 
+/// What is special about the program a task executed: `EXEC_UNLINKED`, `EXEC_SET_USER_ID`. A global BPF function, as
+/// [`mcpwatch_argv`] is: each branch in the program itself doubles what the verifier walks, before 6.8.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_program_flags(current: Address) -> u64 {
+    let exe = follow(follow(current, offset!(task_mm)), offset!(mm_exe_file));
+    let mut flags = 0;
+    if read::<u32>(follow(exe, offset!(file_inode)), offset!(inode_links)) == Some(0) {
+        flags |= EXEC_UNLINKED;
+    }
+    let cred = follow(current, offset!(task_cred));
+    if read::<u32>(cred, offset!(cred_uid)) != read::<u32>(cred, offset!(cred_euid)) {
+        flags |= EXEC_SET_USER_ID;
+    }
+    u64::from(flags)
+}
+
+/// Writes the argument vector of a task behind the two paths of an exec, which take `at` bytes; gives its length,
+/// and in the upper half `FLAG_*`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_argv(current: Address, at: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Life) else { return 0 };
+    let mm = follow(current, offset!(task_mm));
+    let argv = read::<u64>(mm, offset!(mm_arg_start)).unwrap_or(0);
+    let argv_end = read::<u64>(mm, offset!(mm_arg_end)).unwrap_or(0);
+    let argv_all = bounds::opaque(argv_end.saturating_sub(argv) as usize);
+    let mut len = ARGV_BYTES;
+    let mut flags = 0;
+    if argv_all <= ARGV_BYTES {
+        len = argv_all;
+    } else {
+        flags |= FLAG_TRUNCATED;
+    }
+    // SAFETY: at most `TAIL_MASK` bytes of paths and `ARGV_BYTES` of arguments fit into the scratch.
+    let failed = unsafe {
+        let to = draft.tail::<Exec>().add(ANCESTRY + bounds::mask::<TAIL_MASK>(at as usize));
+        bpf_probe_read_user(to.cast(), len as u32, argv as *const _)
+    };
+    if failed != 0 {
+        len = 0;
+        flags |= FLAG_UNREADABLE;
+    }
+    len as u64 | u64::from(flags) << 32
+}
+
 /// Writes the ancestors of the running process behind the body of an exec, from its parent up to process 1, or
-/// to the edge of the scope; gives their number, and whether there are more. A global BPF function, so that its caller is verified for any
-/// number, not for each.
+/// to the edge of the scope; gives their number, and whether there are more. A global BPF function, so that its
+/// caller is verified for any number, not for each.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_ancestors(room: u64) -> u64 {
