@@ -293,7 +293,17 @@ impl Host {
         body.path_len = u16::try_from(path.len()).unwrap_or(0);
         body.cwd_len = u16::try_from(cwd.len()).unwrap_or(0);
         body.flags = if private { wire::EXEC_CANDIDATE } else { 0 };
-        self.send(Kind::Exec as u16, pid, 0, &[bytemuck::bytes_of(&body), &path, &cwd, &argv])
+        let mut ancestors = [wire::Ancestor::zeroed(); wire::ANCESTORS];
+        let mut above = task.parent;
+        for ancestor in &mut ancestors {
+            let Some(found) = self.tasks.get(&above) else { break };
+            (ancestor.pid, ancestor.start_time) = (above, found.start);
+            body.ancestors += 1;
+            above = found.parent;
+        }
+        let ancestors = bytemuck::cast_slice(&ancestors);
+        let parts = [bytemuck::bytes_of(&body), ancestors, &path, &cwd, &argv];
+        self.send(Kind::Exec as u16, pid, 0, &parts)
     }
 
     fn exit(&mut self, pid: u32) -> bool {
