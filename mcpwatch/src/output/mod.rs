@@ -12,6 +12,7 @@ pub mod ocsf;
 mod shared;
 mod sink;
 mod stream;
+mod weight;
 mod writer;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::Renderer;
 use super::stream::Stream;
+use super::weight::weight as weight_of;
 use super::writer::Writer;
 use crate::record::{Record, RecordType};
 
@@ -154,7 +155,7 @@ impl Sink {
     pub(super) fn offer(&self, records: &Arc<Vec<Record>>) {
         let queued = self.shared.queued_bytes.load(Ordering::Acquire);
         let limit = self.queue_bytes - self.queue_bytes / 8;
-        let mut weight = records.iter().map(weight).sum();
+        let mut weight = records.iter().map(weight_of).sum();
         let mut taken = Selection::All;
         let mut count = records.len();
         if queued + weight > limit {
@@ -162,7 +163,7 @@ impl Sink {
             weight = 0;
             for (index, record) in records.iter().enumerate() {
                 let limit = if is_precious(record) { self.queue_bytes } else { limit };
-                let more = self::weight(record);
+                let more = weight_of(record);
                 // An empty queue takes anything: nothing is too large for an idle output.
                 if queued + weight == 0 || queued + weight + more <= limit {
                     indices.push(index);
@@ -236,29 +237,4 @@ fn is_precious(record: &Record) -> bool {
             | RecordType::ServerDiscovered
             | RecordType::ServerExited
     )
-}
-
-/// About how much memory a queued record holds, in bytes. What it shares with other records (server,
-/// process, host) is not counted.
-fn weight(record: &Record) -> usize {
-    let mut weight = size_of::<Record>();
-    if let Some(exec) = &record.exec {
-        weight += exec.path.len() + exec.cwd.len();
-        weight += exec.argv.iter().map(|word| word.len() + size_of::<String>()).sum::<usize>();
-    }
-    if let Some(file) = &record.file {
-        weight += file.path.len() + file.argument.len();
-    }
-    if let Some(outcome) = record.call.as_ref().and_then(|call| call.outcome.as_ref())
-        && outcome.arguments.is_some()
-    {
-        // A JSON tree takes more room than its text, most often less than twice.
-        weight +=
-            usize::try_from(outcome.request_bytes).unwrap_or(usize::MAX / 4).saturating_mul(2);
-    }
-    if let Some(alert) = &record.alert {
-        weight += alert.reason.len();
-        weight += alert.evidence.iter().map(|evidence| evidence.value.len()).sum::<usize>();
-    }
-    weight
 }
