@@ -114,12 +114,15 @@ impl Processes {
         self.entries.insert(key, entry);
     }
 
-    /// Keeps what a process was until it executed something at `time`.
-    pub fn replaced_at(&mut self, key: ProcessKey, time: u64) {
+    /// Keeps what a process was until it executed something at `time`: of a process whose doings are held the last
+    /// few, of any other what it has just been.
+    pub fn replaced_at(&mut self, key: ProcessKey, time: u64, held: bool) {
         let Some(entry) = self.entries.get(&key) else { return };
         let former = self.former.entry(key).or_default();
         // An exec that was held is told a second time.
-        if former.len() < FORMER && former.iter().all(|(until, _)| *until < time) {
+        if former.iter().all(|(until, _)| *until < time) {
+            let room = if held { FORMER - 1 } else { 0 };
+            former.drain(..former.len().saturating_sub(room));
             former.push((time, Arc::clone(&entry.shown)));
         }
     }

@@ -120,7 +120,9 @@ impl Pipeline {
         // One that has outlived who started it is another's child by now.
         let started_by = self.processes.get(event.process).and_then(|entry| entry.parent);
         if event.instance != 0 {
-            self.processes.replaced_at(event.process, event.time);
+            let held = self.instances.get(&event.instance);
+            let held = held.is_some_and(|one| matches!(one.role, Role::Candidate(_)));
+            self.processes.replaced_at(event.process, event.time, held);
         }
         self.processes.insert(
             event.process,
