@@ -243,6 +243,11 @@ const NO_ROOM: u64 = u64::MAX;
 pub fn release(pid: u32) {
     let _ = WATCH.remove(pid);
     note(pid, false);
+    // Who put the process in meanwhile, on another processor or from the agent, may have noted it before that.
+    // SAFETY: only the presence of the key matters.
+    if unsafe { WATCH.get(pid) }.is_some() {
+        note(pid, true);
+    }
 }
 
 /// A process is gone.

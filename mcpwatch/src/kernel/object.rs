@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::sync::atomic::{Ordering, fence};
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
@@ -411,6 +412,20 @@ impl Object {
         // An absent entry is what is wanted.
         let _ = self.watch.remove(&pid);
         self.watched.note(pid, false);
+        // The kernel may have put it in meanwhile, and noted it before that: what it put in is looked up after the
+        // byte was written, and not before.
+        fence(Ordering::SeqCst);
+        if self.watch.get(&pid, 0).is_ok() {
+            self.watched.note(pid, true);
+        }
+    }
+
+    /// Notes every watched process anew: one whose note was lost between two that changed it at once would go
+    /// unseen for good.
+    pub fn note_watched(&self) {
+        for pid in self.watch.keys().filter_map(Result::ok) {
+            self.watched.note(pid, true);
+        }
     }
 
     /// Stops watching an instance. Processes that are not named here leave the watch set when they next do

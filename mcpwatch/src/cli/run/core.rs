@@ -337,6 +337,7 @@ impl Core {
             return Ok(());
         }
         self.books.ring_full = ring_full;
+        self.object.note_watched();
         let gone: Vec<(u32, u64)> = self
             .pipeline
             .living()
