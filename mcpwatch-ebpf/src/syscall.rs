@@ -227,12 +227,16 @@ macro_rules! compat_calls {
 }
 
 compat_calls! {
-    ia32_read ia32_write ia32_open ia32_creat ia32_link ia32_unlink ia32_mknod ia32_chmod ia32_rename ia32_mkdir
-    ia32_rmdir ia32_symlink ia32_truncate ia32_ftruncate ia32_fchmod ia32_socketcall ia32_readv ia32_writev
-    ia32_lchown ia32_fchown ia32_chown ia32_openat ia32_mkdirat ia32_mknodat ia32_fchownat ia32_unlinkat
-    ia32_renameat ia32_linkat ia32_symlinkat ia32_fchmodat ia32_sendmmsg ia32_renameat2 ia32_memfd_create ia32_bind
-    ia32_connect ia32_listen ia32_accept4 ia32_sendto ia32_sendmsg ia32_recvfrom ia32_recvmsg ia32_preadv2
-    ia32_pwritev2 ia32_io_uring_enter ia32_openat2 ia32_fchmodat2
+    ia32_read ia32_write ia32_open ia32_creat ia32_link ia32_unlink ia32_mknod ia32_chmod ia32_mount ia32_ptrace
+    ia32_rename ia32_mkdir ia32_rmdir ia32_umount ia32_chroot ia32_symlink ia32_truncate ia32_ftruncate ia32_fchmod
+    ia32_socketcall ia32_clone ia32_init_module ia32_delete_module ia32_readv ia32_writev ia32_capset ia32_lchown
+    ia32_setreuid ia32_setregid ia32_setgroups ia32_fchown ia32_setresuid ia32_setresgid ia32_chown ia32_setuid
+    ia32_setgid ia32_setfsuid ia32_setfsgid ia32_pivot_root ia32_kexec_load ia32_openat ia32_mkdirat ia32_mknodat
+    ia32_fchownat ia32_unlinkat ia32_renameat ia32_linkat ia32_symlinkat ia32_fchmodat ia32_unshare ia32_sendmmsg
+    ia32_setns ia32_process_vm_readv ia32_process_vm_writev ia32_finit_module ia32_renameat2 ia32_memfd_create
+    ia32_bpf ia32_socket ia32_bind ia32_connect ia32_listen ia32_accept4 ia32_sendto ia32_sendmsg ia32_recvfrom
+    ia32_recvmsg ia32_preadv2 ia32_pwritev2 ia32_io_uring_setup ia32_io_uring_enter ia32_move_mount ia32_fsmount
+    ia32_clone3 ia32_openat2 ia32_pidfd_getfd ia32_fchmodat2
 }
 
 #[cfg(not(bpf_target_arch = "aarch64"))]
