@@ -219,7 +219,8 @@ extern "C" fn mcpwatch_found_at_exec(
     if setting!(sniff) == 0 || stdin_inode == 0 || stdout_inode == 0 {
         return NOT_FOUNDED;
     }
-    if watched == instance_id(pid, start_time) {
+    // It has an instance of its own already, unless the agent has dropped that.
+    if watched == instance_id(pid, start_time) && instance(watched).is_some() {
         return NOT_FOUNDED;
     }
     if kread::channel_inode(kread::task_file(parent, 0)) == stdin_inode
