@@ -262,8 +262,8 @@ impl SystemCalls {
             else {
                 continue;
             };
-            let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
-            if may_be_in_a_watched_call(&call) {
+            let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            if may_be_in_a_watched_call(&read("syscall")) && !works_for_io_uring(&read("stat")) {
                 // A full map counts as a thread that never returns: `sys_exit` stays.
                 let _ = self.in_flight.insert(tid, pid, 0);
                 noted = true;
@@ -311,6 +311,10 @@ impl SystemCalls {
 const LOOK: Duration = Duration::from_millis(200);
 /// Entries of the map `IN_FLIGHT`.
 const IN_FLIGHT: usize = 4_096;
+/// `PF_IO_WORKER` of `include/linux/sched.h`.
+const IO_WORKER: u32 = 0x10;
+/// Where the flags stand in `/proc/PID/task/TID/stat` behind the name: see proc_pid_stat(5), field 9.
+const FLAGS_AFTER_NAME: usize = 6;
 
 /// From a line of `/proc/PID/task/TID/syscall`: `running`, or the number of the call and its arguments, or -1 when
 /// the thread waits elsewhere.
@@ -319,6 +323,15 @@ fn may_be_in_a_watched_call(line: &str) -> bool {
     let Ok(number) = first.parse::<i64>() else { return first == "running" };
     let mut numbers = SYSTEM_CALLS.iter().filter_map(hooks::number);
     numbers.any(|watched| i64::from(watched) == number)
+}
+
+/// From a line of `/proc/PID/task/TID/stat`: the thread works for an `io_uring`. It shows the call its creator was in
+/// when it made it, and never returns from that.
+fn works_for_io_uring(line: &str) -> bool {
+    // The name, in parentheses, may have any character.
+    let rest = line.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let flags = rest.split_ascii_whitespace().nth(FLAGS_AFTER_NAME);
+    flags.and_then(|flags| flags.parse::<u32>().ok()).is_some_and(|flags| flags & IO_WORKER != 0)
 }
 
 #[cfg(test)]
@@ -338,6 +351,18 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(may_be_in_a_watched_call(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn threads_of_an_io_uring_are_not_waited_for() {
+        for (line, expected) in [
+            ("7 (iou-sqp-7) S 1 7 7 0 -1 4194384 0 0 0 0\n", true),
+            ("7 (a) b) 1 16) R 1 7 7 0 -1 4194304 0 0 0 0\n", false),
+            ("7 (python3) S 1 7 7 0 -1 4194368 0 0 0 0\n", false),
+            ("", false),
+        ] {
+            assert_eq!(works_for_io_uring(line), expected, "{line}");
         }
     }
 }
