@@ -31,6 +31,8 @@ pub struct Entry {
     pub shown: Arc<Process>,
     /// Path of its cgroup, as last seen; empty when unknown.
     pub cgroup: Arc<str>,
+    /// Inode number of its mount namespace, as last seen; 0 when unknown.
+    pub mount_namespace: u32,
     /// The instance it belongs to; 0 when none.
     pub instance: u64,
     /// The calls that were in flight when it, or the nearest ancestor that was, was forked in one.
@@ -283,6 +285,7 @@ mod tests {
                 container: None,
             }),
             cgroup: Arc::from(""),
+            mount_namespace: 0,
             instance,
             lineage: Arc::from([]),
             ended: false,

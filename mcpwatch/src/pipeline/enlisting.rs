@@ -237,6 +237,7 @@ impl Pipeline {
                 container: self.containers.shown(&snapshot.cgroup).cloned(),
             }),
             cgroup: Arc::from(snapshot.cgroup.as_str()),
+            mount_namespace: snapshot.mount_namespace,
             instance: 0,
             lineage: Arc::from([]),
             ended: false,

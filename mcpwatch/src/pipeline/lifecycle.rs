@@ -47,6 +47,7 @@ impl Pipeline {
         }
         let parent = self.processes.get(event.process);
         let cgroup = parent.map_or_else(|| Arc::from(""), |entry| Arc::clone(&entry.cgroup));
+        let mount_namespace = parent.map_or(0, |entry| entry.mount_namespace);
         let shown = Process {
             entity_id: entity_id(fork.child),
             pid: fork.child.pid,
@@ -61,6 +62,7 @@ impl Pipeline {
                 above: Above::default(),
                 shown: Arc::new(shown),
                 cgroup,
+                mount_namespace,
                 instance: event.instance,
                 lineage,
                 ended: false,
@@ -131,6 +133,7 @@ impl Pipeline {
                 above: if event.instance == 0 { Above::default() } else { above(exec) },
                 shown: Arc::clone(&shown),
                 cgroup,
+                mount_namespace: exec.mount_namespace,
                 instance: event.instance,
                 lineage,
                 ended,

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::event::{Event, EventKind, Exec, Operation, Place};
+use crate::event::{Event, EventKind, Exec, Operation, Place, ProcessKey};
 use crate::host::mounts::HostPaths;
 use crate::host::snapshot::ProcessSnapshot;
 
@@ -115,8 +115,8 @@ impl Pipeline {
             EventKind::Open(open) => met = [open.mount_namespace, 0],
             EventKind::Exec(exec) if event.instance != 0 => {
                 met = [exec.mount_namespace, 0];
-                // The first of its kind: a number that was used before may stand for another namespace now.
-                if exec.candidate {
+                // The first there: a number that was used before may stand for another namespace now.
+                if exec.candidate && !self.comes_from(event.process, exec) {
                     self.mounts.changed(exec.mount_namespace, event.time);
                 }
             }
@@ -154,6 +154,15 @@ impl Pipeline {
         for namespace in met {
             self.actions.extend(self.mounts.meet(namespace, event.process.pid, event.time));
         }
+    }
+
+    /// Whether a process that executed something was in the same mount namespace before, or who started it was: as
+    /// long as anybody is there, its number is no other's.
+    fn comes_from(&self, process: ProcessKey, exec: &Exec) -> bool {
+        let entry = self.processes.get(process).filter(|entry| entry.mount_namespace != 0);
+        entry
+            .or_else(|| self.processes.get(exec.parent))
+            .is_some_and(|entry| entry.mount_namespace == exec.mount_namespace)
     }
 
     /// A process was found that is to be watched: before it does anything, what is mounted there may be known.

@@ -165,11 +165,37 @@ fn what_is_mounted_anew_is_read_anew() {
     scene.reports_in(Kind::Privilege, HOST, wire::Operation::Unshare, 0x20000);
     scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
     assert_eq!(scene.host_path(), None);
-    // So may one that starts as a candidate.
+    // So may one that starts as a candidate, of which it is not known where it comes from.
     scene.mounts(INSIDE, "/home/me/.aws");
     scene.fork(CLIENT, 30);
     scene.tasks.get_mut(&30).unwrap().stdio = OTHER_CHANNEL;
     scene.exec_in(INSIDE, 30, "/usr/bin/server", &["server"]);
+    scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
+    assert_eq!(scene.host_path(), None);
+}
+
+#[test]
+fn a_child_with_pipes_of_its_own_takes_nothing_away() {
+    let mut scene = Scene::of("", &Origin { mount_namespace: HOST, ..origin() });
+    scene.fork(CLIENT, 20);
+    scene.tasks.get_mut(&20).unwrap().stdio = CHANNEL;
+    scene.exec_in(INSIDE, 20, "/usr/bin/node", &["node", "server.js"]);
+    scene.initialize(20);
+    scene.mounts(INSIDE, "/home/me/.aws");
+    scene.fork(20, 30);
+    scene.tasks.get_mut(&30).unwrap().stdio = OTHER_CHANNEL;
+    scene.forget();
+    scene.exec_in(INSIDE, 30, "/mnt/cloud/run", &["run"]);
+    scene.opens_in(INSIDE, 30, "/mnt/cloud/credentials");
+    assert_eq!(scene.of_type("process.exec")[0]["exec"]["host_path"], "/home/me/.aws/run");
+    assert_eq!(scene.host_path(), Some("/home/me/.aws/credentials"));
+    let alerts = scene.of_type("alert");
+    assert!(alerts.iter().any(|alert| alert["alert"]["rule"] == "sensitive_file_read"));
+    // One that comes from another namespace may be in one of a number that was another's.
+    scene.fork(20, 31);
+    scene.exec_in(OTHER, 31, "/usr/bin/enter", &["enter"]);
+    scene.tasks.get_mut(&31).unwrap().stdio = OTHER_CHANNEL;
+    scene.exec_in(INSIDE, 31, "/usr/bin/tool", &["tool"]);
     scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
     assert_eq!(scene.host_path(), None);
 }
