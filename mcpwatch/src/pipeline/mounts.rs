@@ -17,6 +17,8 @@ const NAMESPACES: usize = 256;
 const AGE: u64 = 10_000_000_000;
 /// How often a namespace is asked for in that time: who mounts and unmounts all day is not followed.
 const ASKED: u32 = 16;
+/// How long after it was met last a namespace is taken to be there still, in nanoseconds.
+const ALIVE: u64 = 1_000_000_000;
 /// `CLONE_NEWNS`.
 const NEW_NAMESPACE: u64 = 0x0002_0000;
 
@@ -102,6 +104,16 @@ impl Mounts {
         }
     }
 
+    /// There is a new namespace: its number may be that of one that is gone. Where somebody was a moment ago is none
+    /// of those, or whoever makes namespaces all day would leave the others without tables.
+    fn doubt(&mut self, time: u64) {
+        for known in self.known.values_mut().filter(|known| known.met.saturating_add(ALIVE) < time)
+        {
+            known.changed = known.changed.max(time);
+            known.paths = None;
+        }
+    }
+
     fn path(&self, namespace: u32, path: &str, device: Option<u32>) -> Option<String> {
         self.known.get(&namespace)?.paths.as_ref()?.of_path(path, device)
     }
@@ -140,10 +152,7 @@ impl Pipeline {
                         Operation::Unshare | Operation::Clone
                             if privilege.namespaces & NEW_NAMESPACE != 0 =>
                         {
-                            let all: Vec<u32> = self.mounts.known.keys().copied().collect();
-                            for namespace in all {
-                                self.mounts.changed(namespace, event.time);
-                            }
+                            self.mounts.doubt(event.time);
                         }
                         _ => {}
                     }

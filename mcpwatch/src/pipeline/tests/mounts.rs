@@ -162,9 +162,17 @@ fn what_is_mounted_anew_is_read_anew() {
     assert_eq!(scene.host_path(), None);
     // A process that makes mounts of its own may get a number that was another's.
     scene.mounts(INSIDE, "/home/me/.aws");
+    scene.wait(2 * SECOND);
     scene.reports_in(Kind::Privilege, HOST, wire::Operation::Unshare, 0x20000);
     scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
     assert_eq!(scene.host_path(), None);
+    // But not that of one in which somebody is.
+    scene.mounts(INSIDE, "/home/me/.aws");
+    for operation in [wire::Operation::Unshare, wire::Operation::Clone].repeat(40) {
+        scene.reports_in(Kind::Privilege, HOST, operation, 0x20000);
+        scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
+        assert_eq!(scene.host_path(), Some("/home/me/.aws/a"));
+    }
     // So may one that starts as a candidate, of which it is not known where it comes from.
     scene.mounts(INSIDE, "/home/me/.aws");
     scene.fork(CLIENT, 30);
