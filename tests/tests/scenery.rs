@@ -22,6 +22,7 @@ fn labelled_servers_do_every_misdeed_for_both_clients() {
                 let tool = tool["name"].as_str().expect("a name");
                 let arguments = json!({
                     "text": "hello", "command": "echo hello", "host": address::WEB, "port": 8080,
+                    "way": "at_once",
                     "path": if tool == "save_file" { scene.path("note.txt") } else { key.clone() },
                 });
                 let result = client.call(server, tool, arguments);

@@ -36,7 +36,7 @@ const CALLS: &[Call] = &[
     ("list_notes", |_| json!({}), false),
     ("tidy_notes", |_| json!({}), false),
     ("local_status", |_| json!({}), false),
-    ("run_command", |_| json!({"command": "uname -s && echo done"}), false),
+    ("run_command", |_| json!({"command": "/bin/uname -s && echo done"}), false),
     ("get_weather", |_| json!({"city": "Zurich"}), false),
     ("fetch_page", |_| json!({"host": address::WEB, "port": 8080}), false),
     ("get_quote", |_| json!({"symbol": "MCP"}), false),
