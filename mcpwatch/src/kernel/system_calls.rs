@@ -313,7 +313,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const IN_FLIGHT: usize = 4_096;
 /// `PF_IO_WORKER` of `include/linux/sched.h`.
 const IO_WORKER: u32 = 0x10;
-/// Where the flags stand in `/proc/PID/task/TID/stat` behind the name: see proc_pid_stat(5), field 9.
+/// Where the flags stand in `/proc/PID/task/TID/stat` behind the name: `proc_pid_stat(5)`, field 9.
 const FLAGS_AFTER_NAME: usize = 6;
 
 /// From a line of `/proc/PID/task/TID/syscall`: `running`, or the number of the call and its arguments, or -1 when
