@@ -239,6 +239,9 @@ pub const PLACE_UNREADABLE: u16 = 1 << 7;
 /// It was done through an `io_uring`, not by a system call of its own ([`Open::path_flags`]): the header's `result`
 /// is 0 where a call would give a descriptor.
 pub const VIA_IO_URING: u16 = 1 << 8;
+/// The place is the directory that was walked, not one the argument leads to from there ([`Place::flags`]): chroot(2)
+/// has made it the process's root directory.
+pub const PLACE_RESOLVED: u16 = 1 << 9;
 
 /// Body of [`Kind::Open`]; the header's `result` is the file descriptor or `-errno`.
 #[derive(Clone, Copy, Debug)]

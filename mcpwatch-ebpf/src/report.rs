@@ -10,7 +10,8 @@ use mcpwatch_common::{
     control::Probe,
     event::{
         ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind,
-        Operation, PLACE_BASED, PLACE_CUT, PLACE_UNREADABLE, Place, Syscall, UNLINKED,
+        Operation, PLACE_BASED, PLACE_CUT, PLACE_RESOLVED, PLACE_UNREADABLE, Place, Syscall,
+        UNLINKED,
     },
 };
 
@@ -29,6 +30,8 @@ const POSITION: i32 = 0x7fff;
 const NONE: u64 = 6;
 /// Position that stands for the working directory.
 const HERE: u64 = 7;
+/// The same, unless the call succeeded: then the file is the process's root directory.
+const NEW_ROOT: u64 = 8;
 
 /// Which kind of event a form is sent as, in its bits 40 and 41; 0 is a change.
 const PRIVILEGE: u64 = 1;
@@ -113,6 +116,11 @@ impl Form {
     /// The first file: a path that starts from the working directory.
     pub const fn path(self, path: u64) -> Self {
         self.at(HERE, path)
+    }
+
+    /// The first file: a path that becomes the process's root directory.
+    pub const fn new_root(self, path: u64) -> Self {
+        self.at(NEW_ROOT, path)
     }
 
     /// The first file: what stands behind a descriptor.
@@ -280,7 +288,12 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
     let start = Draft::tail_at::<Syscall>() + bounds::mask::<POSITION>(len as usize);
     let mut place =
         Place { base_len: 0, base_root: 0, argument_len: 0, flags: 0, mount_namespace: 0 };
-    let base = if directory == NONE { 0 } else { base(&draft, directory, text) };
+    // An argument that was followed there already leads nowhere from the new root.
+    let resolved = directory == NEW_ROOT && draft.result() == 0;
+    if resolved {
+        place.flags |= PLACE_RESOLVED;
+    }
+    let base = if directory == NONE { 0 } else { base(&draft, directory, text, resolved) };
     if base != 0 {
         if text == 0 && links(follow(base, offset!(path_dentry))) == 0 {
             place.flags |= UNLINKED;
@@ -328,13 +341,13 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
 
 /// The `struct path` a file's argument starts from, or of the file itself; 0 when there is none.
 #[inline(always)]
-fn base(draft: &Draft, directory: u64, text: u64) -> Address {
+fn base(draft: &Draft, directory: u64, text: u64, is_root: bool) -> Address {
     let fs = follow(current_task(), offset!(task_fs));
-    if text != 0 && read_user::<u8>(text) == Some(b'/') {
+    if is_root || text != 0 && read_user::<u8>(text) == Some(b'/') {
         return fs + u64::from(offset!(fs_root));
     }
     let descriptor = draft.argument(directory) as i32;
-    if directory == HERE || descriptor == CURRENT_DIRECTORY {
+    if directory == HERE || directory == NEW_ROOT || descriptor == CURRENT_DIRECTORY {
         return fs + u64::from(offset!(fs_pwd));
     }
     let file = kread::task_file(current_task(), descriptor);

@@ -175,7 +175,7 @@ system_calls! {
     sys_fsmount           - [Fsmount.values(0)];
     sys_move_mount        - [MoveMount.at(0, 1).to_at(2, 3).values(4)];
     sys_pivot_root        - [PivotRoot.path(0).to_path(1)];
-    sys_chroot            - [Chroot.path(0)];
+    sys_chroot            - [Chroot.new_root(0)];
     sys_bpf               - [Bpf.values(0)];
     sys_init_module       - [InitModule.values(0)];
     sys_finit_module      - [FinitModule.descriptor(0)];

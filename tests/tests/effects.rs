@@ -302,6 +302,7 @@ fn paths_in_a_jail_are_shown_from_both_roots() {
         "jailed",
         json!({"root": jail}),
         &[
+            privilege("chroot", json!({"path": jail, "argument": jail, "inner_path": "/"})),
             inside("file.change", "/inside", json!({"operation": "mkdir", "argument": "/inside"})),
             inside("file.change", "/beside", json!({"argument": "../../beside", "result": "ok"})),
             inside("file.open", "/inside/file", json!({"access": "write", "result": "ok"})),

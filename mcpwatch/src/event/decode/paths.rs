@@ -54,7 +54,8 @@ pub(super) fn place(place: wire::Place, tail: &mut &[u8]) -> Option<Place> {
     let flag = |flag: u16| place.flags & flag != 0;
     let (path, inner_path) = if flag(wire::PLACE_BASED) {
         let root = flag(wire::BASE_ROOTED).then_some(place.base_root);
-        from_base(base, flag(wire::BASE_COMPLETE), root, &argument)
+        let rest = if flag(wire::PLACE_RESOLVED) { "" } else { argument.as_str() };
+        from_base(base, flag(wire::BASE_COMPLETE), root, rest)
     } else {
         (argument.clone(), None)
     };

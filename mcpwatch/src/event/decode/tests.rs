@@ -175,6 +175,33 @@ fn ids_flags_and_sets() {
 }
 
 #[test]
+fn a_new_root_directory_is_not_looked_for_below_itself() {
+    let of = |flags: u16, base: &[u8], root: u16, argument: &[u8], result| -> Privilege {
+        let (mut first, tail) = place(base, root.into(), argument);
+        first.flags |= flags;
+        let body = wire::Syscall {
+            operation: Operation::Chroot as u16,
+            pid_level: 0,
+            target_pid: 0,
+            values: [0; 4],
+            first,
+            second: wire::Place::default(),
+        };
+        let bytes = event(Kind::Privilege as u16, result, bytemuck::bytes_of(&body), &tail);
+        let EventKind::Privilege(privilege) = one(&bytes).kind else { panic!() };
+        *privilege
+    };
+    for argument in ["/srv/jail", "jail", "../srv/link"] {
+        let done =
+            of(wire::PLACE_RESOLVED, b"jail\0srv\0", 0, argument.as_bytes(), 0).place.unwrap();
+        assert_eq!((done.path.as_str(), done.argument.as_str()), ("/srv/jail", argument));
+        assert_eq!(done.inner_path.as_deref(), Some("/"));
+    }
+    let refused = of(0, b"srv\0", 4, b"jail", -1).place.unwrap();
+    assert_eq!((refused.path.as_str(), refused.inner_path), ("/srv/jail", None));
+}
+
+#[test]
 fn targets_by_host_and_by_namespace() {
     let of = |operation, values| -> Access {
         let EventKind::Access(access) = called(Kind::Access, operation, values, 0) else {
