@@ -303,8 +303,10 @@ impl Object {
                 Attached::Failed((_, reason)) => Some(State::Missing(reason)),
             };
             if let Some(state) = state {
+                // Of tier `fexit` more is to come, and is told with the last of it; of a failure this is all.
+                let more = state == State::Attached && self.tier() == Tier::Fexit;
                 self.states.insert(IO_URING_OPEN, state);
-                return if self.tier() == Tier::Fexit { Step::Working } else { Step::Settled };
+                return if more { Step::Working } else { Step::Settled };
             }
         }
         let watch = &self.watch;
