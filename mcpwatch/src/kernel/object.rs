@@ -28,8 +28,9 @@ pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR")
 const NO_CGROUP: &str = "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
      /sys/fs/cgroup/unified`) or boot with systemd.unified_cgroup_hierarchy=1";
 
-/// Why the hook on opens through `io_uring` is missing.
-const NO_IO_WORKERS: &str = "in this kernel's io_uring, threads of the kernel work that belong to no process      (before 5.12, and 5.10.162 of that series), or it has none";
+/// Why the hook on opens through `io_uring` is missing where a field is that says whose work a thread does.
+const NO_IO_WORKERS: &str = " (before 5.12, and 5.10.162 of that series, threads of the kernel that belong to no \
+     process work for an io_uring)";
 
 /// What the kernel side is started with.
 #[derive(Clone, Debug)]
@@ -185,15 +186,15 @@ impl Object {
     }
 
     fn load_io_uring(&mut self, btf: Option<&Btf>, offsets: &Offsets) -> Result<(), String> {
-        let read = [
-            offsets.task_worker,
-            offsets.task_io_uring,
-            offsets.filename_name,
-            offsets.open_flags_flags,
-            offsets.open_flags_lookup,
+        let fields = [
+            (offsets.task_worker, "task_struct.worker_private", NO_IO_WORKERS),
+            (offsets.task_io_uring, "task_struct.io_uring", " (it may be built without io_uring)"),
+            (offsets.filename_name, "filename.name", ""),
+            (offsets.open_flags_flags, "open_flags.open_flag", ""),
+            (offsets.open_flags_lookup, "open_flags.lookup_flags", ""),
         ];
-        if read.contains(&ABSENT) {
-            return Err(NO_IO_WORKERS.into());
+        if let Some((_, field, why)) = fields.iter().find(|(offset, ..)| *offset == ABSENT) {
+            return Err(format!("the type information of this kernel has no `{field}`{why}"));
         }
         capabilities::trampolines()?;
         let btf = btf.ok_or("the kernel's type information cannot be read")?;
