@@ -76,6 +76,9 @@ pub struct Reached {
 pub struct Given {
     /// Argument vector of the server's own launch (of each of its wrappers).
     pub argv: Vec<String>,
+    /// Names of the programs that its launch runs: what the client starts, and what each wrapper in that
+    /// command line is told to run. Nothing the server executes by itself, and no argument.
+    pub launchers: Vec<String>,
     /// Directories and files named by its configuration or argument vector, absolute.
     pub paths: Vec<String>,
     /// Folders its own arguments confine it to, absolute; empty when there are none.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::config::Allow;
 use crate::detect::Given;
-use crate::detect::paths::normal;
+use crate::detect::paths::{file_name, normal};
+use crate::detect::programs::in_system_folder;
 use crate::discover::client_config::ConfiguredServer;
 use crate::discover::launcher;
 use crate::host::names::Names;
@@ -13,6 +14,9 @@ use super::instance::OwnedProgram;
 
 /// Most entries of each kind.
 const ENTRIES: usize = 256;
+
+/// Deepest chain of wrappers on one command line.
+const WRAPPERS: usize = 8;
 
 /// Collects it from the programs on the channel and the configuration's entry.
 #[must_use]
@@ -44,6 +48,7 @@ pub fn collect(
             add(&mut given, word, cwd);
         }
     }
+    given.launchers = launchers(first, config);
     if let Some(first) = first {
         given.roots = roots(&launcher::arguments(&first.argv), &first.cwd);
     }
@@ -62,6 +67,50 @@ pub fn empty(names: &Names, allow: Allow) -> Given {
     Given { resolvers: names.resolvers().to_vec(), allow, ..Given::default() }
 }
 
+/// The programs of a launch, by name. The first one's executed file speaks for it, as a process can write
+/// anything over its argument vector.
+fn launchers(first: Option<&OwnedProgram>, config: Option<&ConfiguredServer>) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(first) = first {
+        let exe = file_name(&first.exe);
+        // Programs of snaps are links to one program that looks at its name.
+        let is_named = exe.is_empty() || exe == "snap";
+        let called = first.argv.first().filter(|_| is_named).map_or(exe, |word| file_name(word));
+        if is_named || in_system_folder(&first.exe) {
+            found.push(called.to_owned());
+        }
+        if exe.is_empty() || launcher::hands_on(exe) {
+            found.extend(commands_within(&first.argv));
+        }
+    }
+    if let Some((config, command)) = config.and_then(|it| Some((it, it.command.clone()?))) {
+        found.extend(command_name(&command).map(str::to_owned));
+        let words: Vec<String> = std::iter::once(command).chain(config.args.clone()).collect();
+        found.extend(commands_within(&words));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The commands that wrappers in a command line are told to run. A shell's script is one: `docker` is that on
+/// some distributions.
+fn commands_within(words: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut words = words.to_vec();
+    for _ in 0..WRAPPERS {
+        let Some(inner) = launcher::unwrap(&words) else { break };
+        found.extend(inner.first().and_then(|word| command_name(word)).map(str::to_owned));
+        words = inner;
+    }
+    found
+}
+
+/// The name of a command, unless it is a path to somewhere else than the system's programs.
+fn command_name(command: &str) -> Option<&str> {
+    (!command.contains('/') || in_system_folder(command)).then(|| file_name(command))
+}
+
 fn add(given: &mut Given, word: &str, cwd: &str) {
     let value = match word.split_once('=') {
         Some((flag, value)) if flag.starts_with('-') => value,
@@ -71,6 +120,10 @@ fn add(given: &mut Given, word: &str, cwd: &str) {
         && let Some(host) = url.host_str()
     {
         given.hosts.push(host.trim_matches(['[', ']']).to_ascii_lowercase());
+        return;
+    }
+    if let Some(socket) = socket(value) {
+        given.paths.push(socket.to_owned());
         return;
     }
     let path = value.strip_prefix("file://").unwrap_or(value);
@@ -90,6 +143,18 @@ fn add(given: &mut Given, word: &str, cwd: &str) {
     } else if value.parse::<std::net::IpAddr>().is_ok() || is_host_name(value) {
         given.hosts.push(value.to_ascii_lowercase());
     }
+}
+
+/// The unix socket a word names: `unix:///run/x.sock`, `DOCKER_HOST=unix:///run/x.sock`, `socket=/run/x.sock`.
+fn socket(value: &str) -> Option<&str> {
+    let path = match value.rsplit_once("unix://") {
+        Some((_, path)) => path,
+        None => value
+            .rsplit_once('=')
+            .map(|(_, path)| path)
+            .filter(|it| it.strip_suffix(".sock").is_some())?,
+    };
+    (path.starts_with('/') && !path.contains([',', ':', '='])).then_some(path)
 }
 
 /// Flags whose value confines a server to a folder. Others (`--log-dir`, `--cache`) name folders it uses.
@@ -220,6 +285,7 @@ fn is_host_name(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn what_is_mounted_into_a_container_is_given() {
@@ -243,6 +309,72 @@ mod tests {
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/a", "/cache", "/home/me/notes", "/notes", "/srv/a"]);
         assert_eq!(given.hosts, ["h.example"]);
+    }
+
+    fn launchers_of(exe: &str, argv: &[&str], config: Option<&[&str]>) -> String {
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let program = OwnedProgram { exe: exe.into(), argv: owned(argv), cwd: "/".into() };
+        // Whatever it executes on its channel before the first request.
+        let later = OwnedProgram {
+            exe: "/usr/bin/docker".into(),
+            argv: owned(&["docker", "run", "image"]),
+            cwd: "/".into(),
+        };
+        let config = config.map(|words| ConfiguredServer {
+            name: "x".into(),
+            command: Some(words[0].into()),
+            args: owned(&words[1..]),
+            env: BTreeMap::new(),
+            url: None,
+            cwd: None,
+            config_path: String::new(),
+            client: String::new(),
+        });
+        let allow = Allow::default();
+        let programs = [program, later];
+        collect(&programs, config.as_ref(), &Names::default(), allow).launchers.join(" ")
+    }
+
+    #[test]
+    fn launchers_are_what_stands_in_command_position() {
+        for (exe, argv, expected) in [
+            ("/usr/bin/docker", &["docker", "run", "-i", "mount"][..], "docker"),
+            (
+                "/usr/bin/node",
+                &["node", "/usr/bin/npx", "server-filesystem", "/home/me/docker"],
+                "node",
+            ),
+            (
+                "/usr/bin/dash",
+                &["sh", "-c", "cd /x && exec podman run image docker"],
+                "dash podman",
+            ),
+            ("/usr/bin/env", &["env", "A=b", "nice", "docker", "run"], "docker env nice"),
+            ("/usr/bin/bash", &["bash", "/usr/bin/docker", "run", "image"], "bash docker"),
+            // A server's own name, script or title.
+            ("/home/me/docker", &["docker", "run"], ""),
+            ("/usr/bin/bash", &["bash", "/home/me/docker"], "bash"),
+            ("/usr/bin/env", &["env", "/home/me/docker"], "env"),
+            ("/usr/bin/node", &["docker", "run", "image"], "node"),
+            ("/usr/bin/node", &["sh", "-c", "docker run image"], "node"),
+            ("/usr/bin/snap", &["docker", "run", "image"], "docker"),
+        ] {
+            assert_eq!(launchers_of(exe, argv, None), expected, "{argv:?}");
+        }
+        let configured = ["sh", "-c", "docker run image"];
+        assert_eq!(launchers_of("/usr/bin/node", &["node"], Some(&configured)), "docker node sh");
+        let configured = ["npx", "x", "/home/me/docker"];
+        assert_eq!(launchers_of("/usr/bin/node", &["node"], Some(&configured)), "node npx");
+    }
+
+    #[test]
+    fn sockets_are_given_however_they_are_written() {
+        let argv =
+            ["x", "--host=unix:///run/a.sock", "H=unix:///run/b.sock", "s=/run/c.sock", "no=/d"];
+        let argv = argv.map(str::to_owned).to_vec();
+        let program = OwnedProgram { exe: "/opt/x".into(), argv, cwd: "/".into() };
+        let given = collect(&[program], None, &Names::default(), Allow::default());
+        assert_eq!(given.paths, ["/run/a.sock", "/run/b.sock", "/run/c.sock"]);
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub static INFO: RuleInfo = RuleInfo {
         traces another process or reaches into its memory; or connects to the socket of a container \
         runtime. What root gives up, and ids that stay the same, count for nothing.",
     explained_by: &[
-        "a container or sandbox program, and its own helpers, that the server is launched with",
+        "a container or sandbox program that the server's launch runs (the command itself, or what `sh -c`, \
+         `env` and the like in it run; an argument is none), and that program's own helpers",
         "a container runtime's socket that the server's command line or configuration names",
         "`allow.exec` of the server's settings names the program: its being executed, and ids and \
          capabilities it asks for",
@@ -244,9 +245,13 @@ fn runtime_socket(effect: &Effect<'_>, net: &Net) -> Option<Deed> {
     if net.operation != NetOperation::Connect || !is_runtime_socket(path) {
         return None;
     }
-    let given = effect.given;
-    let names = |text: &String| text.strip_prefix("unix://").unwrap_or(text).contains(path);
-    if given.paths.iter().chain(&given.argv).any(names) {
+    // `/var/run` is a link to `/run`.
+    let plain = |path: &str| {
+        path.strip_prefix("/var")
+            .filter(|it| it.starts_with("/run/"))
+            .map_or_else(|| path.to_owned(), str::to_owned)
+    };
+    if effect.given.paths.iter().any(|given| plain(given) == plain(path)) {
         return None;
     }
     let result = match net.result {
@@ -280,9 +285,9 @@ fn is_runtime(effect: &Effect<'_>) -> bool {
             || (is_one(exe) && SYSTEM_FOLDERS.iter().any(|folder| is_within(exe, folder))))
 }
 
-/// Whether a container or sandbox program is what a wrapper of the launch starts with.
+/// Whether a container or sandbox program is what the launch runs.
 fn launched_in_one(given: &Given) -> bool {
-    given.argv.iter().any(|word| RUNTIMES.contains(&file_name(word)))
+    given.launchers.iter().any(|name| RUNTIMES.contains(&name.as_str()))
 }
 
 #[cfg(test)]
@@ -406,8 +411,11 @@ mod tests {
             assert_eq!(!found.is_empty(), fires, "{path}");
         }
         let mut scene = user(1000);
-        scene.given.argv = vec!["docker-mcp".into(), "--host=unix:///var/run/docker.sock".into()];
+        scene.given.argv = vec!["docker-mcp".into(), "x/var/run/docker.sock".into()];
+        assert_eq!(scene.found(Action::Net(&connect("/var/run/docker.sock"))), ONE);
+        scene.given.paths = vec!["/run/docker.sock".into()];
         assert_eq!(scene.found(Action::Net(&connect("/var/run/docker.sock"))), []);
+        scene.given.paths.clear();
         let absent = Net { result: Some(Err(libc::ENOENT)), ..connect("/var/run/docker.sock") };
         let found = user(1000).found(Action::Net(&absent));
         assert_eq!(found, [("privilege_change", Severity::Low)]);
@@ -420,7 +428,10 @@ mod tests {
         let mut scene = user(0);
         scene.process.exe = "/usr/bin/crun".into();
         assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
-        scene.given.argv = ["podman", "run", "-i", "image"].map(Into::into).into();
+        scene.given.argv = ["server", "/home/me/docker", "podman"].map(Into::into).into();
+        scene.given.launchers = vec!["node".into()];
+        assert_eq!(scene.found(Action::Privilege(&mount)), ONE);
+        scene.given.launchers = vec!["podman".into()];
         assert_eq!(scene.found(Action::Privilege(&mount)), []);
         // What runs inside is the server.
         scene.process.exe = "/usr/bin/python3".into();
