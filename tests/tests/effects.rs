@@ -500,7 +500,7 @@ fn every_change_of_privileges_is_told() {
         case(
             "open_ring",
             json!({}),
-            &[privilege("io_uring_setup", json!({})), alert("io_uring_use", "medium")],
+            &[privilege("io_uring_setup", json!({})), alert("io_uring_use", "low")],
         ),
     ];
     play.play_all(&cases);

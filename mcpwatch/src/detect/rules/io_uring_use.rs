@@ -1,6 +1,7 @@
 //! `io_uring_use`: a server set up an `io_uring`, whose work no system call shows.
 
 use super::ATLAS_VERSION;
+use crate::detect::paths::file_name;
 use crate::detect::reason::{cause, circumstances, evidence, server};
 use crate::detect::{Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities};
 use crate::event::Operation;
@@ -20,13 +21,23 @@ pub static INFO: RuleInfo = RuleInfo {
     description: "Work given to an io_uring is done by the kernel without a system call: files renamed, linked, \
         removed or made and bytes moved that way are not seen. Files opened through it are, where the hook \
         `io_uring_open` works (`mcpwatch doctor`), and connections and datagrams, where cgroup v2 is mounted.",
-    trigger: "A process of the server's tree calls io_uring_setup, or tries to.",
-    explained_by: &["`allow.exec` of the server's settings names the program"],
-    playbook: "Find out what uses it: a runtime (some versions of Node.js, Rust with tokio-uring) or a \
-        library may do so by itself. If nothing explains it, take what the server did to files from then on, \
-        but for opening them, as unseen. `sysctl kernel.io_uring_disabled=2` (Linux 6.6) switches it off for the host.",
+    trigger: "A process of the server's tree calls io_uring_setup, or tries to. At most of low severity when \
+        its program is a runtime whose event loop does so by itself: node, nodejs, bun, deno, python (libuv, \
+        uvloop).",
+    explained_by: &[
+        "the launcher (`npx`, `uvx`, …) on the way to the server",
+        "`allow.exec` of the server's settings names the program",
+    ],
+    playbook: "Find out what uses it: a runtime or a library may do so by itself (libuv, and so Node.js, in \
+        every event loop; Rust with tokio-uring), which is no sign of anything. If \
+        nothing explains it, take what the server did to files from then on, but for opening them, as unseen. \
+        `sysctl kernel.io_uring_disabled=2` (Linux 6.6) switches it off for the host.",
     yields_to: &[],
 };
+
+/// Runtimes whose event loops set up rings by themselves. Where they lie says nothing: version managers put
+/// them below homes.
+const RUNTIMES: &[&str] = &["node", "nodejs", "bun", "deno", "python", "pypy"];
 
 /// The rule.
 struct IoUringUse;
@@ -44,12 +55,15 @@ impl Rule for IoUringUse {
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
         let Action::Privilege(privilege) = effect.action else { return None };
         if privilege.operation != Operation::IoUringSetup
+            || effect.launching
             || knowledge.policy.allows_program(&effect.given.allow, &effect.process.exe)
         {
             return None;
         }
         let result = privilege.result.map(|_| 0);
         let severity = INFO.severities.of_result(effect.attribution.relation, result)?;
+        let severity =
+            if is_runtime(&effect.process.exe) { severity.min(Severity::Low) } else { severity };
         let did = if result.is_ok() { "set up an io_uring" } else { "tried to set up an io_uring" };
         let mut found = vec![evidence("operation", privilege.operation.name())];
         circumstances(effect, &mut found);
@@ -63,6 +77,12 @@ impl Rule for IoUringUse {
     }
 }
 
+/// `python3.12` is `python`.
+fn is_runtime(exe: &str) -> bool {
+    let name = file_name(exe);
+    RUNTIMES.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,15 +93,43 @@ mod tests {
     #[test]
     fn a_ring_is_medium_and_an_attempt_low() {
         let ring = privilege(Operation::IoUringSetup);
+        let running = |exe: &str, relation| {
+            let mut scene = Scene::new(relation);
+            scene.process.exe = exe.into();
+            scene
+        };
         for relation in [Requested, Covert, Background, Startup] {
-            let found = Scene::new(relation).found(Action::Privilege(&ring));
+            let found = running("/opt/server", relation).found(Action::Privilege(&ring));
             assert_eq!(found, [("io_uring_use", Severity::Medium)], "{relation:?}");
         }
         let refused = Privilege { result: Err(libc::EPERM), ..ring.clone() };
-        let found = Scene::new(Covert).found(Action::Privilege(&refused));
+        let found = running("/opt/server", Covert).found(Action::Privilege(&refused));
         assert_eq!(found, [("io_uring_use", Severity::Low)]);
-        let mut scene = Scene::new(Covert);
-        scene.given.allow.exec = vec!["/usr/bin/node".into()];
+        let mut scene = running("/opt/server", Covert);
+        scene.given.allow.exec = vec!["/opt/server".into()];
         assert_eq!(scene.found(Action::Privilege(&ring)), []);
+    }
+
+    #[test]
+    fn event_loops_of_runtimes_are_low_and_launchers_silent() {
+        let ring = privilege(Operation::IoUringSetup);
+        for (exe, severity) in [
+            ("/usr/bin/node", Severity::Low),
+            ("/home/me/.nvm/versions/node/v20.3.1/bin/node", Severity::Low),
+            ("/usr/bin/python3.12", Severity::Low),
+            ("/usr/local/bin/bun", Severity::Low),
+            ("/usr/bin/nodemon", Severity::Medium),
+            ("/usr/bin/python/tool", Severity::Medium),
+        ] {
+            let mut scene = Scene::new(Startup);
+            scene.process.exe = exe.into();
+            assert_eq!(
+                scene.found(Action::Privilege(&ring)),
+                [("io_uring_use", severity)],
+                "{exe}"
+            );
+            scene.launching = true;
+            assert_eq!(scene.found(Action::Privilege(&ring)), [], "{exe}");
+        }
     }
 }
