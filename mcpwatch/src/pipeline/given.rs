@@ -77,7 +77,7 @@ fn launchers(first: Option<&OwnedProgram>, config: Option<&ConfiguredServer>) ->
         let is_named = exe.is_empty() || exe == "snap";
         let called = first.argv.first().filter(|_| is_named).map_or(exe, |word| file_name(word));
         if is_named || in_system_folder(&first.exe) {
-            found.push(called.to_owned());
+            found.extend([called, exe].into_iter().filter(|it| !it.is_empty()).map(str::to_owned));
         }
         if exe.is_empty() || launcher::hands_on(exe) {
             found.extend(commands_within(&first.argv));
@@ -357,7 +357,7 @@ mod tests {
             ("/usr/bin/env", &["env", "/home/me/docker"], "env"),
             ("/usr/bin/node", &["docker", "run", "image"], "node"),
             ("/usr/bin/node", &["sh", "-c", "docker run image"], "node"),
-            ("/usr/bin/snap", &["docker", "run", "image"], "docker"),
+            ("/usr/bin/snap", &["docker", "run", "image"], "docker snap"),
         ] {
             assert_eq!(launchers_of(exe, argv, None), expected, "{argv:?}");
         }

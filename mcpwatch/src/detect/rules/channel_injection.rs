@@ -161,7 +161,7 @@ mod tests {
         // Its own child: no injection, but still a change of privileges.
         scene.reached = Some(reached(true, true, None));
         let found = scene.found(Action::Access(&access));
-        assert_eq!(found, [("privilege_change", Severity::Critical)]);
+        assert_eq!(found, [("privilege_change", Severity::Medium)]);
         assert_eq!(scene.found(Action::Open(&memory)), []);
     }
 }

@@ -1,14 +1,13 @@
 //! `privilege_change`: a server changed what it may do or see, or took hold of the kernel or of another
 //! process.
 
+mod usual;
+
 use super::ATLAS_VERSION;
-use crate::detect::paths::{file_name, is_within};
 use crate::detect::reason::{
     OBJECT, cause, circumstances, clip, command_line, evidence, quote, server,
 };
-use crate::detect::{
-    Action, DetectError, Effect, Finding, Given, Knowledge, Rule, RuleInfo, Severities,
-};
+use crate::detect::{Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities};
 use crate::event::{Exec, Net, NetOperation, Operation, Privilege};
 use crate::record::{AlertEvidence, Severity, Tags};
 
@@ -35,13 +34,17 @@ pub static INFO: RuleInfo = RuleInfo {
         supplementary groups or for capabilities; executes a set-user-ID program; makes or enters \
         namespaces, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
         traces another process or reaches into its memory; or connects to the socket of a container \
-        runtime. What root gives up, and ids that stay the same, count for nothing.",
+        runtime. What root gives up, ids that stay the same, and a process reaching into itself count for \
+        nothing. At most of low severity: a browser (chrome, chromium, headless_shell, firefox, … of the system \
+        or in a cache of Playwright or Puppeteer) that sandboxes its own children, chrome-sandbox, fusermount, \
+        and capset by a program of the system that is no interpreter. At most medium: a process reaching into \
+        one below itself (low when requested), and a requested connection to a container runtime.",
     explained_by: &[
         "a container or sandbox program that the server's launch runs (the command itself, or what `sh -c`, \
-         `env` and the like in it run; an argument is none), and that program's own helpers",
+         `env` and the like in it run; an argument is none), and that program's own helpers and docker's plugins",
         "a container runtime's socket that the server's command line or configuration names",
-        "`allow.exec` of the server's settings names the program: its being executed, and ids and \
-         capabilities it asks for",
+        "`allow.exec` of the server's settings names the program: its being executed, and all it does but for \
+         kernel modules, kexec and bpf(2)",
     ],
     playbook: "See which program did it and whether it succeeded (`result`). If it did: take the process's \
         new rights as the reach of the incident, and look for what it did with them. Run servers without \
@@ -49,41 +52,6 @@ pub static INFO: RuleInfo = RuleInfo {
     yields_to: &["channel_injection"],
 };
 
-/// Programs that make containers or sandboxes, and what these start for that.
-const RUNTIMES: &[&str] = &[
-    "podman",
-    "docker",
-    "nerdctl",
-    "buildah",
-    "conmon",
-    "conmonrs",
-    "crun",
-    "runc",
-    "youki",
-    "bwrap",
-    "firejail",
-    "systemd-nspawn",
-    "unshare",
-    "nsenter",
-    "newuidmap",
-    "newgidmap",
-    "slirp4netns",
-    "pasta",
-    "passt",
-    "netavark",
-    "aardvark-dns",
-    "fuse-overlayfs",
-    "catatonit",
-    "rootlessport",
-    "containers-rootlessport",
-    "iptables",
-    "nft",
-    "mount",
-    "umount",
-    "fusermount3",
-];
-/// Where programs of the system lie.
-const SYSTEM_FOLDERS: &[&str] = &["/usr", "/bin", "/sbin", "/opt", "/snap", "/nix/store"];
 /// Names of the sockets by which container runtimes are told what to do.
 const RUNTIME_SOCKETS: &[&str] = &[
     "docker.sock",
@@ -110,8 +78,8 @@ pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
 struct Deed {
     did: String,
     result: Result<i32, i32>,
-    /// It is about ids and capabilities alone: what a program like sudo does.
-    of_ids: bool,
+    /// It changes the kernel itself, which no settings allow.
+    of_kernel: bool,
     object: String,
     evidence: Vec<AlertEvidence>,
 }
@@ -127,6 +95,8 @@ impl Rule for PrivilegeChange {
             Action::Exec(exec) if !knowledge.policy.allows_exec(&effect.given.allow, exec) => {
                 set_user_id(effect, exec)?
             }
+            // A process has itself in hand anyway.
+            Action::Access(access) if access.target == Some(effect.process.pid) => return None,
             Action::Access(access) => {
                 let whom = access.target.or(access.namespace_target);
                 let whom = whom.map_or_else(String::new, |pid| format!(" of pid {pid}"));
@@ -134,7 +104,7 @@ impl Rule for PrivilegeChange {
                 Deed {
                     did: format!("took hold{whom} with {name}"),
                     result: access.result.map(|()| 0),
-                    of_ids: false,
+                    of_kernel: false,
                     object: format!("{name}{whom}"),
                     evidence: vec![evidence("operation", name)],
                 }
@@ -143,13 +113,14 @@ impl Rule for PrivilegeChange {
             _ => return None,
         };
         if effect.launching
-            || is_runtime(effect)
-            || (deed.of_ids
+            || usual::is_runtime(effect)
+            || (!deed.of_kernel
                 && knowledge.policy.allows_program(&effect.given.allow, &effect.process.exe))
         {
             return None;
         }
         let severity = INFO.severities.of_result(effect.attribution.relation, deed.result)?;
+        let severity = usual::most(effect, knowledge).map_or(severity, |most| severity.min(most));
         let mut found = deed.evidence;
         circumstances(effect, &mut found);
         let tried = if deed.result.is_ok() { "" } else { "tried and failed: it " };
@@ -217,10 +188,17 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
     for (name, place) in [("path", &privilege.place), ("source", &privilege.source)] {
         found.extend(place.as_ref().map(|place| evidence(name, &place.path)));
     }
-    let of_ids = !privilege.ids.is_empty()
-        || matches!(privilege.operation, Operation::Setgroups | Operation::Capset);
+    let of_kernel = matches!(
+        privilege.operation,
+        Operation::Bpf
+            | Operation::InitModule
+            | Operation::FinitModule
+            | Operation::DeleteModule
+            | Operation::KexecLoad
+            | Operation::KexecFileLoad
+    );
     let object = format!("{name}{}", at(""));
-    Some(Deed { did, result: privilege.result.map(|_| 0), of_ids, object, evidence: found })
+    Some(Deed { did, result: privilege.result.map(|_| 0), of_kernel, object, evidence: found })
 }
 
 /// A program that runs as somebody else than who starts it.
@@ -231,7 +209,7 @@ fn set_user_id(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
     Some(Deed {
         did: format!("executed the set-user-ID program {}", quote(&exec.path)),
         result: Ok(0),
-        of_ids: true,
+        of_kernel: false,
         object: exec.path.clone(),
         evidence: vec![
             evidence("program", &exec.path),
@@ -261,7 +239,7 @@ fn runtime_socket(effect: &Effect<'_>, net: &Net) -> Option<Deed> {
     Some(Deed {
         did: format!("connected to {}, the socket of a container runtime,", quote(path)),
         result,
-        of_ids: false,
+        of_kernel: false,
         object: path.to_owned(),
         evidence: vec![evidence("path", path)],
     })
@@ -271,23 +249,6 @@ fn is_runtime_socket(path: &str) -> bool {
     RUNTIME_SOCKETS.iter().any(|name| {
         path.strip_suffix(name).is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
     })
-}
-
-/// Whether the process is a part of the container or sandbox the server is launched with.
-fn is_runtime(effect: &Effect<'_>) -> bool {
-    let is_one = |program: &str| RUNTIMES.contains(&file_name(program));
-    let exe = effect.process.exe.as_str();
-    // In a container its programs have whatever names they like.
-    effect.process.container.is_none()
-        && launched_in_one(effect.given)
-        // runc executes a copy of itself in memory.
-        && (exe.starts_with("/memfd:runc_cloned:")
-            || (is_one(exe) && SYSTEM_FOLDERS.iter().any(|folder| is_within(exe, folder))))
-}
-
-/// Whether a container or sandbox program is what the launch runs.
-fn launched_in_one(given: &Given) -> bool {
-    given.launchers.iter().any(|name| RUNTIMES.contains(&name.as_str()))
 }
 
 #[cfg(test)]
@@ -410,6 +371,8 @@ mod tests {
             let found = user(1000).found(Action::Net(&connect(path)));
             assert_eq!(!found.is_empty(), fires, "{path}");
         }
+        let requested = Scene::new(Requested).found(Action::Net(&connect("/var/run/docker.sock")));
+        assert_eq!(requested, [("privilege_change", Severity::Medium)]);
         let mut scene = user(1000);
         scene.given.argv = vec!["docker-mcp".into(), "x/var/run/docker.sock".into()];
         assert_eq!(scene.found(Action::Net(&connect("/var/run/docker.sock"))), ONE);
