@@ -300,6 +300,7 @@ impl Pipeline {
             Input::Tick { time } => {
                 self.now = self.now.max(time);
                 self.tick();
+                self.mounts_lost();
             }
             Input::Stop { time, reason } => self.stop(time, &reason),
         }
@@ -464,6 +465,7 @@ impl Pipeline {
         let sent: u64 = self.counters.iter().map(|probe| probe.sent).sum();
         let left = sent.saturating_sub(self.received);
         self.losses.add("kernel", "ring", "not_drained", left);
+        self.mounts_lost();
         let mut record = self.record(RecordType::Status, self.now);
         record.status = Some(Box::new(Status {
             state: "stopped",

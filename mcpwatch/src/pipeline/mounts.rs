@@ -36,6 +36,8 @@ struct Known {
     pid: u32,
     /// It is being read.
     asked: bool,
+    /// How many events were met there without a table while it is being read.
+    missed: u64,
     /// How often it was asked for since `since`.
     times: u32,
     since: u64,
@@ -59,11 +61,15 @@ pub(super) struct Mounts {
     /// The host's own namespace: what is found there has its path on the host already.
     host: u32,
     known: HashMap<u32, Known>,
+    /// Namespaces that went because there were too many, since that was told last.
+    evicted: u64,
+    /// Events without a table because there was none to be had, since that was told last.
+    unread: u64,
 }
 
 impl Mounts {
     pub(super) fn new(host: u32) -> Self {
-        Self { host, known: HashMap::new() }
+        Self { host, known: HashMap::new(), evicted: 0, unread: 0 }
     }
 
     /// Whether paths of this namespace may be other ones on the host. Without the host's own nothing can be said.
@@ -79,7 +85,8 @@ impl Mounts {
         if !self.known.contains_key(&namespace) && self.known.len() >= NAMESPACES {
             let oldest = self.known.iter().min_by_key(|(number, known)| (known.met, **number));
             let oldest = oldest.map(|(number, _)| *number)?;
-            self.known.remove(&oldest);
+            self.evicted += 1;
+            self.unread += self.known.remove(&oldest).map_or(0, |known| known.missed);
         }
         let known = self.known.entry(namespace).or_default();
         // The number may be another namespace's by now.
@@ -94,6 +101,16 @@ impl Mounts {
         }
         let fresh = known.paths.is_some() && known.read.saturating_add(AGE) >= time;
         if fresh { None } else { known.ask(namespace) }
+    }
+
+    /// Counts an event for which there is no table. While one is being read it counts only if that fails.
+    fn miss(&mut self, namespace: u32) {
+        match self.known.get_mut(&namespace) {
+            Some(known) if known.paths.is_some() => {}
+            Some(known) if known.asked => known.missed += 1,
+            Some(_) => self.unread += 1,
+            None => {}
+        }
     }
 
     /// Something was mounted in a namespace, or it is a new one of an old number.
@@ -160,8 +177,12 @@ impl Pipeline {
             }
             _ => {}
         }
+        if met[0] == met[1] {
+            met[1] = 0;
+        }
         for namespace in met {
             self.actions.extend(self.mounts.meet(namespace, event.process.pid, event.time));
+            self.mounts.miss(namespace);
         }
     }
 
@@ -184,13 +205,21 @@ impl Pipeline {
     pub(super) fn mounts_read(&mut self, time: u64, namespace: u32, paths: Option<HostPaths>) {
         let Some(known) = self.mounts.known.get_mut(&namespace) else { return };
         known.asked = false;
+        let missed = std::mem::take(&mut known.missed);
         let Some(paths) = paths else {
             known.paths = None;
+            self.mounts.unread += missed;
             return;
         };
         // Changed since.
         if known.changed > time {
-            self.actions.extend(known.ask(namespace));
+            let again = known.ask(namespace);
+            if again.is_some() {
+                known.missed = missed;
+            } else {
+                self.mounts.unread += missed;
+            }
+            self.actions.extend(again);
             return;
         }
         if paths.is_empty() {
@@ -198,6 +227,13 @@ impl Pipeline {
         }
         known.read = time;
         known.paths = Some(paths);
+    }
+
+    /// Tells what was lost: from time to time, not with every event.
+    pub(super) fn mounts_lost(&mut self) {
+        let (evicted, unread) = (&mut self.mounts.evicted, &mut self.mounts.unread);
+        self.losses.add("pipeline", "mounts", "table_full", std::mem::take(evicted));
+        self.losses.add("pipeline", "mounts", "unread", std::mem::take(unread));
     }
 
     /// The event with the paths of its files on the host, where they are other ones.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -45,7 +45,7 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub look_for: LookFor,
-    pub look_for_mounts: Sender<Wanted>,
+    pub look_for_mounts: SyncSender<Wanted>,
     pub scope: Option<u32>,
     pub reader: Reader,
     pub cgroups: Cgroups,
@@ -201,9 +201,11 @@ impl Core {
             Action::LookForFolders { instance, pid, folders } => {
                 let _ = self.look_for.send(Look::Folders(instance, pid, folders));
             }
-            // So does the reader of mounts; the pipeline asks for each namespace once at a time.
+            // One that finds no room could not be read: the next event there asks again.
             Action::LookForMounts { namespace, pid } => {
-                let _ = self.look_for_mounts.send(Wanted { namespace, pid });
+                if self.look_for_mounts.try_send(Wanted { namespace, pid }).is_err() {
+                    self.feed(Input::Mounts { time: boot_time(), namespace, paths: None })?;
+                }
             }
         }
         Ok(false)

@@ -146,7 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (look_for, looking) = channel();
     let reader = reader::start(ring, messages.clone(), health.part("ring reader"))?;
     configs::start(&config, args.descendants_of.is_some(), looking, messages.clone())?;
-    let (look_for_mounts, wanted) = channel();
+    let (look_for_mounts, wanted) = sync_channel(mounts::WAITING);
     mounts::start(wanted, messages.clone())?;
     let core = core::Core {
         pipeline,

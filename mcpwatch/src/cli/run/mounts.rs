@@ -9,6 +9,9 @@ use super::origin::boot_time;
 use crate::host::mounts;
 use crate::pipeline::Input;
 
+/// Most namespaces that wait to be read: one takes some milliseconds.
+pub const WAITING: usize = 64;
+
 /// A mount namespace, and a process that was in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
