@@ -2,7 +2,9 @@
 //! what the kernel says of the files in it is told from there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::detect::Given;
 use crate::detect::paths::normal;
 use crate::event::Event;
 
@@ -20,6 +22,8 @@ pub(super) struct Folders {
     asked: BTreeMap<String, u32>,
     /// It is being done.
     waiting: bool,
+    /// The folders, those given and those of the client, of which none is left to be looked up.
+    settled: Option<(Arc<Given>, Arc<[String]>)>,
     /// Where those lie that are links.
     real: Vec<String>,
 }
@@ -39,27 +43,38 @@ impl Pipeline {
         if instance.folders.waiting {
             return;
         }
-        let given = instance.serving().map(|serving| std::sync::Arc::clone(&serving.given));
-        let all = given.iter().flat_map(|given| &given.roots).chain(instance.conversation.roots());
-        let asked = &instance.folders.asked;
-        let wanted: Vec<String> = all
-            .filter(|folder| asked.get(*folder).is_none_or(|tries| *tries < TRIES))
-            .take(FOLDERS.saturating_sub(asked.len()).max(1))
-            .cloned()
-            .collect();
+        let Some(serving) = instance.serving() else { return };
+        let (given, roots) = (&serving.given, instance.conversation.roots());
+        // This is done for every file that a server opens: nearly always there is nothing to ask.
+        let settled = instance.folders.settled.as_ref();
+        if settled.is_some_and(|(of, and)| Arc::ptr_eq(of, given) && Arc::ptr_eq(and, roots)) {
+            return;
+        }
+        let (given, roots) = (Arc::clone(given), Arc::clone(roots));
         let folders = &mut instance.folders;
-        let mut looked_up = Vec::new();
-        for folder in wanted {
-            if folders.asked.len() < FOLDERS || folders.asked.contains_key(&folder) {
-                *folders.asked.entry(folder.clone()).or_default() += 1;
-                looked_up.push(folder);
+        let mut wanted: Vec<String> = Vec::new();
+        for folder in given.roots.iter().chain(roots.iter()) {
+            if wanted.contains(folder) {
+                continue;
+            }
+            let room = folders.asked.len() < FOLDERS;
+            let tries = match folders.asked.get_mut(folder) {
+                Some(tries) => tries,
+                None if room => folders.asked.entry(folder.clone()).or_default(),
+                None => continue,
+            };
+            if *tries < TRIES {
+                *tries += 1;
+                wanted.push(folder.clone());
             }
         }
-        if !looked_up.is_empty() {
-            folders.waiting = true;
-            let (instance, pid) = (owner, event.process.pid);
-            self.actions.push(Action::LookForFolders { instance, pid, folders: looked_up });
+        if wanted.is_empty() {
+            folders.settled = Some((given, roots));
+            return;
         }
+        folders.waiting = true;
+        let (instance, pid) = (owner, event.process.pid);
+        self.actions.push(Action::LookForFolders { instance, pid, folders: wanted });
     }
 
     /// Where folders lie that were found.

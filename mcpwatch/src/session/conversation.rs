@@ -45,7 +45,7 @@ pub struct Conversation {
     pub(super) flights: Flights,
     pub(super) catalogue: Catalogue,
     /// Folders the client confines the server to, as it answered `roots/list` last.
-    pub(super) roots: Vec<String>,
+    pub(super) roots: Arc<[String]>,
     /// Number of the last call.
     pub(super) calls: u64,
     pub(super) first_request: Option<u64>,
@@ -100,7 +100,7 @@ impl Conversation {
             sessions: Sessions::default(),
             flights: Flights::default(),
             catalogue: Catalogue::default(),
-            roots: Vec::new(),
+            roots: Arc::from([]),
             calls: 0,
             first_request: None,
             spoke_mcp: false,
@@ -207,9 +207,10 @@ impl Conversation {
         &self.catalogue
     }
 
-    /// The folders the client confines the server to, as far as the server has asked for them.
+    /// The folders the client confines the server to, as far as the server has asked for them. Those of another
+    /// answer are another allocation.
     #[must_use]
-    pub fn roots(&self) -> &[String] {
+    pub fn roots(&self) -> &Arc<[String]> {
         &self.roots
     }
 

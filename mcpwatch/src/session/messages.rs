@@ -271,7 +271,7 @@ impl Conversation {
     fn learn(&mut self, call: &Call, result: &str, clipped: bool, out: &mut Vec<Said>) {
         if call.direction == Direction::ServerToClient {
             if call.method == "roots/list" {
-                self.roots = roots(result);
+                self.roots = roots(result).into();
             }
             return;
         }

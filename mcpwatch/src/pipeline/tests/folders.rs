@@ -68,3 +68,33 @@ fn a_root_that_is_not_found_is_looked_up_again_but_not_for_ever() {
     }
     assert_eq!(asked, 5);
 }
+
+#[test]
+fn only_so_many_folders_are_looked_up_and_those_of_a_new_answer_too() {
+    let mut scene = Scene::new();
+    scene.spawn(CLIENT, 20, CHANNEL, "/usr/bin/node", &["node", "server.js", "/srv/work"]);
+    scene.initialize(20);
+    let answer = |scene: &mut Scene, id: u64, folders: std::ops::Range<u32>| {
+        scene.answered(20, &json!({"jsonrpc": "2.0", "id": id, "method": "roots/list"}));
+        let roots: Vec<Value> =
+            folders.map(|number| json!({"uri": format!("file:///srv/{number}")})).collect();
+        let result = json!({"roots": roots});
+        scene.asked(20, &json!({"jsonrpc": "2.0", "id": id, "result": result}));
+    };
+    let mut asked = Vec::new();
+    for (id, folders) in [(100, 0..1), (101, 0..40), (102, 40..90)] {
+        answer(&mut scene, id, folders);
+        for _ in 0..8 {
+            scene.open(20, "/srv/work/x");
+            let wanted = scene.folders_wanted();
+            asked.push(wanted.iter().map(|(_, folders)| folders.len()).sum::<usize>());
+            let found: Vec<(String, String)> =
+                wanted.into_iter().flat_map(|(_, all)| all).map(|one| (one.clone(), one)).collect();
+            let found: Vec<(&str, &str)> =
+                found.iter().map(|(one, real)| (one.as_str(), real.as_str())).collect();
+            scene.folders(&found);
+        }
+    }
+    let asked: Vec<usize> = asked.into_iter().filter(|number| *number != 0).collect();
+    assert_eq!(asked, [2, 39, 23]);
+}
