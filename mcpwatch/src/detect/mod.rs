@@ -335,6 +335,11 @@ impl Detector {
         Ok(Self { rules, knowledge })
     }
 
+    /// Home directories beyond the usual places.
+    pub(crate) fn homes(&self) -> &[String] {
+        &self.knowledge.homes
+    }
+
     /// Adds what the rules find in one effect to `out`.
     pub fn check(&mut self, effect: &Effect<'_>, out: &mut Vec<Finding>) {
         let first = out.len();

@@ -62,6 +62,14 @@ pub fn is_broad(path: &str, homes: &[String]) -> bool {
         || homes.iter().any(|home| path == home.trim_end_matches('/'))
 }
 
+/// Whether a path is a home, or a home lies below it, or the usual place of homes.
+#[must_use]
+pub fn holds_homes(path: &str, homes: &[String]) -> bool {
+    let usual = HOMES.iter().map(|home| home.trim_end_matches("/*"));
+    let own = homes.iter().map(|home| home.trim_end_matches('/'));
+    is_broad(path, homes) || usual.chain(own).any(|home| is_within(home, path))
+}
+
 /// Whether `path` is `directory` or lies below it.
 #[must_use]
 pub fn is_within(path: &str, directory: &str) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::detect::Given;
-use crate::detect::paths::normal;
+use crate::detect::paths::{holds_homes, is_within, normal};
 use crate::event::Event;
 
 use super::{Action, Pipeline};
@@ -80,6 +80,13 @@ impl Pipeline {
     /// Where folders lie that were found.
     pub(super) fn folders_found(&mut self, instance: u64, found: Vec<(String, String)>) {
         let Some(instance) = self.instances.get_mut(&instance) else { return };
+        let founder = self.processes.get(instance.founder);
+        let working: Vec<&str> = founder
+            .and_then(|founder| founder.shown.cwd.as_deref())
+            .into_iter()
+            .chain(instance.programs.iter().map(|program| program.cwd.as_str()))
+            .collect();
+        let homes = self.detector.homes();
         let folders = &mut instance.folders;
         folders.waiting = false;
         for (folder, real) in found {
@@ -88,9 +95,66 @@ impl Pipeline {
                 continue;
             };
             *tries = TRIES + 1;
-            if *normal(&folder) != *real && folders.real.len() < FOLDERS {
+            let elsewhere = *normal(&folder) != *real;
+            let room = folders.real.len() < FOLDERS;
+            if elsewhere && room && !is_too_wide(&real, &folder, &working, homes) {
                 folders.real.push(real);
             }
+        }
+    }
+}
+
+/// Whether a folder would explain nearly anything when it counted as one that a server is confined to: it may have
+/// made the link itself before anybody looked. Then only the folder as it was given counts.
+fn is_too_wide(real: &str, folder: &str, working: &[&str], homes: &[String]) -> bool {
+    let above = |path: &str| path != real && is_within(path, real);
+    holds_homes(real, homes)
+        || above(&normal(folder))
+        || working.iter().any(|directory| above(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_the_folder_the_work_or_a_home_is_too_wide() {
+        let homes = ["/data/users/a".to_owned(), "/srv/svc/".to_owned()];
+        let wide = |real: &str| is_too_wide(real, "/mnt/./p/work", &["/opt/app/run"], &homes);
+        for real in [
+            "/",
+            "",
+            "/mnt",
+            "/mnt/p",
+            "/opt",
+            "/opt/app",
+            "/home",
+            "/home/me",
+            "/root",
+            "/var",
+            "/var/home",
+            "/Users/me",
+            "/data",
+            "/data/users",
+            "/data/users/a",
+            "/srv",
+            "/srv/svc",
+        ] {
+            assert!(wide(real), "{real}");
+        }
+        for real in [
+            "/mnt/p/work",
+            "/mnt/p/w",
+            "/mnt/p2",
+            "/opt/app/run",
+            "/opt/app/run/x",
+            "/home/me/work",
+            "/data/users/a/work",
+            "/data/users2",
+            "/srv/svc/x",
+            "/var/lib/x",
+        ] {
+            assert!(!wide(real), "{real}");
         }
     }
 }

@@ -30,7 +30,8 @@ pub static INFO: RuleInfo = RuleInfo {
         client's answer to `roots/list`) opens or changes a file outside of them, and an argument of the call leads \
         there: it holds `..`, is an absolute path to it, or looks as if it lay inside while a symbolic \
         link leads out. The place is that of the opened file, whatever the server made of the argument. A folder \
-        of its own that is itself a symbolic link is known by where it leads, too.",
+        of its own that is itself a symbolic link is known by where it leads, too, unless that is above it or its \
+        working directory, or holds a home.",
     explained_by: &[
         "a file or folder that the server's command line or configuration names",
         "`allow.read` and `allow.write` of the server's settings",

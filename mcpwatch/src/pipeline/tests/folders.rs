@@ -98,3 +98,17 @@ fn only_so_many_folders_are_looked_up_and_those_of_a_new_answer_too() {
     let asked: Vec<usize> = asked.into_iter().filter(|number| *number != 0).collect();
     assert_eq!(asked, [2, 39, 23]);
 }
+
+#[test]
+fn a_root_that_was_made_a_link_to_everything_is_known_as_it_was_given_only() {
+    for real in ["/", "/srv", "/home", "/home/me", "/root"] {
+        let mut scene = Scene::new();
+        scene.spawn(CLIENT, 20, CHANNEL, "/usr/bin/node", &["node", "server.js", "/srv/work"]);
+        scene.initialize(20);
+        scene.open(20, "/srv/work/x");
+        scene.folders(&[("/srv/work", real)]);
+        let path = format!("{}/notes/a", real.trim_end_matches('/'));
+        assert_eq!(scene.asked_for(1, "/srv/work/notes/a", &path), 1, "{real}");
+        assert_eq!(scene.asked_for(2, "/srv/work/a", "/srv/work/a"), 0, "{real}");
+    }
+}
