@@ -8,6 +8,7 @@
 mod listing;
 mod read;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,11 @@ pub use read::{host_namespace, namespace_of, read};
 
 /// Most entries of a table: a namespace with more has none.
 const ENTRIES: usize = 8_192;
+/// Most text of a table, in bytes.
+const TABLE_BYTES: usize = 1 << 20;
+/// Most steps that are taken for a table. Whoever may mount in a namespace decides how much there is to compare: a
+/// container of a host with thousands of mounts takes some tens of thousands.
+const STEPS: u32 = 1_000_000;
 /// How a listing marks a mount whose directory was removed (`seq_dentry`). No path has two slashes in a row.
 const DELETED: &str = "//deleted";
 
@@ -38,6 +44,23 @@ struct Part {
 #[serde(from = "Vec<Part>", into = "Vec<Part>")]
 pub struct HostPaths {
     parts: HashMap<String, Part>,
+}
+
+/// The steps that are left for a table.
+#[derive(Debug)]
+struct Steps(Cell<u32>);
+
+impl Steps {
+    /// Takes one; `None` when none is left.
+    fn take(&self) -> Option<()> {
+        self.0.set(self.0.get().checked_sub(1)?);
+        Some(())
+    }
+
+    /// Whether none is left: what was not found may be there.
+    const fn used_up(&self) -> bool {
+        self.0.get() == 0
+    }
 }
 
 impl From<Vec<Part>> for HostPaths {
@@ -63,33 +86,35 @@ impl HostPaths {
         let namespace = Listing::parse(namespace, listing::NAMESPACE);
         let host = Listing::parse(host, listing::HOST);
         let (Some(namespace), Some(host)) = (namespace, host) else { return Self::default() };
-        Self::build(&namespace, &host).unwrap_or_default()
+        Self::build(&namespace, &host, &Steps(Cell::new(STEPS))).unwrap_or_default()
     }
 
-    /// `None` when there are too many parts.
-    fn build(namespace: &Listing, host: &Listing) -> Option<Self> {
+    /// `None` when there are too many parts, or it takes too many steps.
+    fn build(namespace: &Listing, host: &Listing, steps: &Steps) -> Option<Self> {
         let mut parts = HashMap::new();
+        let mut bytes = 0;
         let mut add = |path: String, device: u32, host: Option<String>| {
+            bytes += path.len() + host.as_ref().map_or(0, String::len);
             parts.insert(path.clone(), Part { path, device, host });
-            (parts.len() <= ENTRIES).then_some(())
+            (parts.len() <= ENTRIES && bytes <= TABLE_BYTES && !steps.used_up()).then_some(())
         };
         for (number, mount) in namespace.mounts.iter().enumerate() {
-            if namespace.visible(&mount.point) != Some(number) {
+            if namespace.visible(&mount.point, steps) != Some(number) {
                 continue;
             }
-            let on_host = host.at(mount.device, &mount.root);
+            let on_host = host.at(mount.device, &mount.root, steps);
             add(mount.point.clone(), mount.device, on_host)?;
             // Below, the answer is another one where the host has mounted something, or has this very part
             // mounted elsewhere.
-            for root in host.borders(mount) {
+            for root in host.borders(mount, steps) {
                 let Some(path) = moved(&root, &mount.root, &mount.point) else { continue };
-                if namespace.visible(&path) == Some(number) {
-                    let on_host = host.at(mount.device, &root);
+                if namespace.visible(&path, steps) == Some(number) {
+                    let on_host = host.at(mount.device, &root, steps);
                     add(path, mount.device, on_host)?;
                 }
             }
         }
-        Some(Self { parts })
+        (!steps.used_up()).then_some(Self { parts })
     }
 
     /// Where on the host a file of the namespace is, when that is known and another path. `device`, when it is
@@ -127,26 +152,30 @@ impl HostPaths {
 
 impl Listing {
     /// The path at which this part of a device can be seen.
-    fn at(&self, device: u32, root: &str) -> Option<String> {
+    fn at(&self, device: u32, root: &str, steps: &Steps) -> Option<String> {
         if root.ends_with(DELETED) {
             return None;
         }
-        self.of_device(device).find_map(|(number, mount)| {
-            let path = moved(root, &mount.root, &mount.point)?;
-            (self.visible(&path) == Some(number)).then_some(path)
-        })
+        self.of_device(device).map_while(|one| steps.take().map(|()| one)).find_map(
+            |(number, mount)| {
+                let path = moved(root, &mount.root, &mount.point)?;
+                (self.visible(&path, steps) == Some(number)).then_some(path)
+            },
+        )
     }
 
     /// The roots below that of a mount of another namespace, on the same device, where another path may be the
     /// answer than around them.
-    fn borders<'a>(&'a self, of: &'a Mount) -> impl Iterator<Item = String> + 'a {
+    fn borders<'a>(&'a self, of: &'a Mount, steps: &'a Steps) -> impl Iterator<Item = String> + 'a {
         self.of_device(of.device)
+            .map_while(|one| steps.take().map(|()| one))
             .filter(|(_, mount)| {
                 below(&mount.root, &of.root).is_some() || below(&of.root, &mount.root).is_some()
             })
-            .flat_map(|(_, mount)| {
+            .flat_map(move |(_, mount)| {
                 let over = self
                     .children(mount)
+                    .map_while(|one| steps.take().map(|()| one))
                     .filter_map(move |child| moved(&child.point, &mount.point, &mount.root));
                 std::iter::once(mount.root.clone()).chain(over)
             })

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::Steps;
 use crate::event::decode::text;
 
 /// How long a listing may be.
@@ -92,13 +93,14 @@ impl Listing {
 
     /// The number of the mount that a path comes to, from the root down: what is mounted nearer to the root
     /// hides what is mounted below it.
-    pub(super) fn visible(&self, path: &str) -> Option<usize> {
+    pub(super) fn visible(&self, path: &str, steps: &Steps) -> Option<usize> {
         let mut number = self.top;
         // In a tree there are no more steps than mounts; a made-up listing may hold a ring.
         let mut left = self.mounts.len() + COMPONENTS;
         for part in parts(path) {
             loop {
                 left = left.checked_sub(1)?;
+                steps.take()?;
                 let key = (self.mounts.get(number)?.id, part.to_owned());
                 // One mounted on the root of another has the same mount point.
                 let Some(next) = self.points.get(&key) else { break };

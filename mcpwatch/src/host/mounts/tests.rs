@@ -283,6 +283,32 @@ fn too_many_parts_give_no_table() {
 }
 
 #[test]
+fn a_table_of_too_much_text_is_none() {
+    let long = "x".repeat(200);
+    let mut host: Vec<String> = HOST.iter().map(|line| (*line).to_owned()).collect();
+    host.extend((0..3_000).map(|n| format!("{} 20 0:9 / /run/{long}{n}", n + 100)));
+    let host: Vec<&str> = host.iter().map(String::as_str).collect();
+    let namespace = ["50 49 0:60 / /", "51 50 8:1 / /a", "52 50 8:1 / /b"];
+    assert_eq!(host_path(&namespace[..2], &host, "/a/etc/x").as_deref(), Some("/etc/x"));
+    assert!(HostPaths::of(&listing(&namespace), &listing(&host)).is_empty());
+}
+
+#[test]
+fn a_table_that_takes_too_long_is_none() {
+    // Each of the mounts of the namespace is held against each of the host's on the same device.
+    let mut host: Vec<String> = vec!["20 1 8:1 / /".into(), "21 20 8:2 / /home".into()];
+    host.extend((0..2_000).map(|n| format!("{} 20 8:1 /h{n} /m{n}", n + 100)));
+    let host: Vec<&str> = host.iter().map(String::as_str).collect();
+    let mut namespace: Vec<String> = vec!["2050 49 0:60 / /".into()];
+    namespace.extend((0..900).map(|n| format!("{} 2050 8:1 /n{n} /n{n}x", n + 3_000)));
+    namespace.push("9999 2050 8:2 /me /work".into());
+    let namespace: Vec<&str> = namespace.iter().map(String::as_str).collect();
+    assert!(HostPaths::of(&listing(&namespace), &listing(&host)).is_empty());
+    let few = [&namespace[..20], &namespace[namespace.len() - 1..]].concat();
+    assert_eq!(host_path(&few, &host, "/work/x").as_deref(), Some("/home/me/x"));
+}
+
+#[test]
 fn a_table_survives_a_recording() {
     let namespace = ["50 49 0:60 / /", "51 50 8:2 /me /work"];
     let paths = HostPaths::of(&listing(&namespace), &listing(HOST));
