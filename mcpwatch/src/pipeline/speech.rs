@@ -73,8 +73,8 @@ impl Pipeline {
         }
     }
 
-    /// A process of a server wrote to a channel at whose end it is not. What is asked there from now on may be
-    /// its words: no effect of that server counts as requested any more.
+    /// A process of a server wrote to a channel at whose end it is not. What is asked on stdin from now on may be
+    /// its words: no effect of that server counts as requested any more. On stdout it is answers that may be.
     pub(super) fn injected(&mut self, event: &Event, injection: Injection) {
         let Some(writer) = self.owner(event.instance) else { return };
         let Some(victim) = self.server_of_channel(injection.victim) else { return };
@@ -91,10 +91,14 @@ impl Pipeline {
             Some(writing) if victim != writer => format!("the server {}", writing.shown.name),
             _ => "the server".to_owned(),
         };
-        let end = if to_stdin { "stdin" } else { "stdout" };
+        let (end, consequence) = if to_stdin {
+            ("stdin", ", and no effect counts as requested")
+        } else {
+            ("stdout", "")
+        };
         let detail = format!(
-            "a process of {who} wrote to this server's own {end}; what is said from now on may be its own, \
-             and no effect counts as requested"
+            "a process of {who} wrote to this server's own {end}; what is said there from now on may be its \
+             own{consequence}"
         );
         let problem = Problem {
             direction: injection.direction,

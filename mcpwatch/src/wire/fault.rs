@@ -47,7 +47,7 @@ faults! {
     Hole => "hole", "Bytes of the channel were not captured; reading goes on at the next line.";
     Unterminated => "unterminated", "The channel ended in the middle of a line.";
     JoinedMidStream => "joined_mid_stream", "The channel was in use before it was watched; what came before is unknown.";
-    Injected => "injected", "A process that is not at the other end wrote to the server's stdin or stdout: what looks like a request may be its own, and no effect counts as requested any more.";
+    Injected => "injected", "A process that is not at the other end wrote to the server's stdin or stdout: what looks like a request, or like an answer, may be its own. After a write to stdin no effect counts as requested any more.";
     TableFull => "table_full", "More calls in flight than are kept; the oldest was given up.";
 }
 
