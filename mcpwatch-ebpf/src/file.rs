@@ -175,13 +175,16 @@ fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, give
         } else if directory == CURRENT_DIRECTORY {
             fs + u64::from(offset!(fs_pwd))
         } else {
-            kread::task_file(current, directory) + u64::from(offset!(file_path))
+            let file = kread::task_file(current, directory);
+            if file == 0 { 0 } else { file + u64::from(offset!(file_path)) }
         };
         let walked = path::walk(base, Room::Call, tail_at + argument_at + argument_len);
         base_len = walked.len;
         body.mount_namespace = path::namespace(draft);
         if walked.complete {
             body.path_flags |= BASE_COMPLETE;
+        } else if base != 0 {
+            flags |= FLAG_TRUNCATED;
         }
         if walked.rooted {
             body.path_flags |= BASE_ROOTED;
