@@ -216,7 +216,10 @@ pub fn on_exit(current: Address) {
         return;
     }
     let (pid, tid) = watch::ids();
-    if !watch::in_scope(pid) {
+    // Whether or not it is in the scope: where that had no room for it, it may be watched nevertheless.
+    let in_scope = watch::in_scope(pid);
+    watch::forget(pid);
+    if !in_scope {
         return;
     }
     let task = Task {
@@ -225,7 +228,6 @@ pub fn on_exit(current: Address) {
         start_time: if start_time == 0 { kread::task_start_time(current) } else { start_time },
         instance,
     };
-    watch::forget(pid);
     let Some(draft) = Draft::new(Room::Life) else { return };
     draft.body(Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 });
     draft.send::<Exit>(&task, Notice::of_call(Probe::Exit, Kind::Exit, 0), 0);
