@@ -63,6 +63,7 @@ impl Pipeline {
                     record.truncated.push("privilege.path");
                 }
                 self.records.push(record);
+                self.left_root(event.process, privilege);
             }
             EventKind::Access(access) => {
                 let object = access.target.map_or(Object::Nothing, Object::Process);

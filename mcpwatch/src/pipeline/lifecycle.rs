@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::attribute::Suspect;
-use crate::event::{Event, EventKind, Exec, Exit, Fork, ProcessKey};
+use crate::event::{Event, EventKind, Exec, Exit, Fork, Operation, Privilege, ProcessKey};
 use crate::host::processes::{Above, Entry, entity_id};
 use crate::record::{Ancestor, ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
@@ -140,6 +140,24 @@ impl Pipeline {
             },
         );
         shown
+    }
+
+    /// A process that was root's has taken another user's id. Only that way: ids are those of the caller's user
+    /// namespace, in which a process may become root that is not the host's; and not being root's any more is
+    /// what matters to who looks at what it does next.
+    pub(super) fn left_root(&mut self, process: ProcessKey, privilege: &Privilege) {
+        let user = match privilege.operation {
+            // Of root it sets all three.
+            Operation::Setuid => privilege.ids.effective,
+            Operation::Setreuid | Operation::Setresuid => privilege.ids.real,
+            _ => None,
+        };
+        if let Some(user) = user.filter(|user| *user != 0 && privilege.result.is_ok())
+            && let Some(entry) = self.processes.get_mut(process)
+            && entry.shown.uid == 0
+        {
+            Arc::make_mut(&mut entry.shown).uid = user;
+        }
     }
 
     /// The detail of an exec as records show it, and whether there are more ancestors than it names.

@@ -21,6 +21,49 @@ fn lists(scene: &mut Scene, pid: u32, id: u64, annotations: &Value) {
     scene.answered(pid, &json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}}));
 }
 
+fn sets_ids(scene: &mut Scene, pid: u32, operation: wire::Operation, result: i64, ids: [u32; 3]) {
+    let [first, second, third] = ids.map(u64::from);
+    let body = wire::Syscall {
+        operation: operation as u16,
+        pid_level: 0,
+        target_pid: 0,
+        values: [first, second, third, 0],
+        first: wire::Place::default(),
+        second: wire::Place::default(),
+    };
+    scene.send(Kind::Privilege, pid, result, bytemuck::bytes_of(&body), b"");
+}
+
+#[test]
+fn who_has_given_up_root_is_not_root_any_more() {
+    const KEPT: u32 = u32::MAX;
+    let back = "ALERT privilege_change critical covert 1 x1";
+    for (operation, ids, leaves) in [
+        (wire::Operation::Setuid, [1234, 0, 0], true),
+        (wire::Operation::Setreuid, [1234, 1234, 0], true),
+        (wire::Operation::Setresuid, [1234, 1234, 1234], true),
+        // For a while only: the real one stays.
+        (wire::Operation::Setresuid, [KEPT, 1234, KEPT], false),
+    ] {
+        for result in [0, -i64::from(libc::EPERM)] {
+            let mut scene = Scene::new();
+            scene.uid = 0;
+            scene.server(11);
+            scene.call(11, 1, "work", json!({}));
+            sets_ids(&mut scene, 11, operation, result, ids);
+            assert_eq!(alerts(&mut scene), [""; 0], "root may: {operation:?}");
+            scene.fork(11, 12);
+            scene.forget();
+            sets_ids(&mut scene, 12, wire::Operation::Setresuid, 0, [0, 0, 0]);
+            let left = leaves && result == 0;
+            let shown = scene.of_type("process.privilege")[0]["process"]["uid"].clone();
+            assert_eq!(shown, if left { 1234 } else { 0 }, "{operation:?} {ids:?} {result}");
+            let expected: &[&str] = if left { &[back] } else { &[] };
+            assert_eq!(alerts(&mut scene), expected, "{operation:?} {ids:?} {result}");
+        }
+    }
+}
+
 #[test]
 fn a_tool_is_held_to_what_it_promised_when_the_call_began() {
     let mut scene = Scene::new();

@@ -63,6 +63,8 @@ struct Channel {
 struct Scene {
     pipeline: Pipeline,
     now: u64,
+    /// The user whose programs are executed.
+    uid: u32,
     sniff: bool,
     /// Configurations around a new process are read at once; else they never are.
     looks: bool,
@@ -92,6 +94,7 @@ impl Scene {
         let mut scene = Self {
             pipeline: Pipeline::new(config, origin).unwrap(),
             now: 1_000 * SECOND,
+            uid: 1000,
             sniff,
             looks: true,
             tasks: BTreeMap::new(),
@@ -237,7 +240,7 @@ impl Scene {
             task.argv.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
         let body = wire::Exec {
             ppid: task.parent,
-            uid: 1000,
+            uid: self.uid,
             parent_start_time: parent.map_or(0, |parent| parent.start_time),
             parent_instance: before,
             stdin_inode: task.stdio.0,
