@@ -71,7 +71,7 @@ const TASKS: &[Task] = &[
         about: &[
             "",
             "the agent under other kernels, each in an emulated machine: 5.10, 6.1, 6.12,",
-            "6.18, newest (6.12-arm64 by name); --costs: count instructions of system calls;",
+            "6.18, newest, 6.12-arm64; --costs: count instructions of system calls;",
             "--write-docs: keep what came of them in docs/",
         ],
         act: vm::vm,
