@@ -109,14 +109,8 @@ impl Shared {
     }
 }
 
-/// Which records of a batch an output takes.
-pub(super) enum Selection {
-    All,
-    Some(Vec<usize>),
-}
-
 pub(super) enum Job {
-    Batch { records: Arc<Vec<Record>>, taken: Selection, weight: usize },
+    Batch { records: Arc<Vec<Record>>, weight: usize },
     Reopen,
 }
 
@@ -156,30 +150,30 @@ impl Sink {
         let queued = self.shared.queued_bytes.load(Ordering::Acquire);
         let limit = self.queue_bytes - self.queue_bytes / 8;
         let mut weight = records.iter().map(weight_of).sum();
-        let mut taken = Selection::All;
-        let mut count = records.len();
+        let mut taken = Arc::clone(records);
         if queued + weight > limit {
-            let mut indices = Vec::new();
+            // Copies: the batch itself would be held as a whole for the few of it that there is room for.
+            let mut some = Vec::new();
             weight = 0;
-            for (index, record) in records.iter().enumerate() {
+            for record in records.iter() {
                 let limit = if is_precious(record) { self.queue_bytes } else { limit };
                 let more = weight_of(record);
                 // An empty queue takes anything: nothing is too large for an idle output.
                 if queued + weight == 0 || queued + weight + more <= limit {
-                    indices.push(index);
+                    some.push(record.clone());
                     weight += more;
                 }
             }
-            count = indices.len();
-            self.shared.lose(LossReason::QueueFull, records.len() - count);
-            taken = Selection::Some(indices);
+            self.shared.lose(LossReason::QueueFull, records.len() - some.len());
+            taken = Arc::new(some);
         }
+        let count = taken.len();
         if count == 0 {
             return;
         }
         self.shared.queued_bytes.fetch_add(weight, Ordering::AcqRel);
         self.shared.queued.fetch_add(count, Ordering::AcqRel);
-        let job = Job::Batch { records: Arc::clone(records), taken, weight };
+        let job = Job::Batch { records: taken, weight };
         if self.sender.as_ref().is_none_or(|sender| sender.send(job).is_err()) {
             self.shared.queued_bytes.fetch_sub(weight, Ordering::AcqRel);
             self.shared.queued.fetch_sub(count, Ordering::AcqRel);

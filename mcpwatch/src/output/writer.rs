@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::Renderer;
-use super::sink::{Failure, Job, LossReason, Selection, Shared};
+use super::sink::{Failure, Job, LossReason, Shared};
 use super::stream::{Destination, Stream, has_other_end};
 use crate::record::Record;
 
@@ -84,13 +84,8 @@ impl Writer {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Batch { records, taken, weight } => {
-                    match taken {
-                        Selection::All => self.render(records.iter()),
-                        Selection::Some(indices) => {
-                            self.render(indices.iter().filter_map(|index| records.get(*index)));
-                        }
-                    }
+                Job::Batch { records, weight } => {
+                    self.render(&records);
                     self.weight += weight;
                 }
                 Job::Reopen => {
@@ -108,7 +103,7 @@ impl Writer {
         self.shared.abandoned.load(Ordering::Acquire)
     }
 
-    fn render<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
+    fn render(&mut self, records: &[Record]) {
         for record in records {
             match self.renderer.append(record, &mut self.buffer) {
                 Ok(()) => self.ends.push(self.buffer.len()),
