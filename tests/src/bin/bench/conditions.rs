@@ -39,7 +39,8 @@ pub fn describe(conditions: &Value) -> String {
     let mut line = format!(
         "{} on Linux {}, {machine} with {processors} × {}, load average {}",
         text("agent"),
-        text("kernel"),
+        // Whoever built it calls it what they like behind the version.
+        text("kernel").split('-').next().unwrap_or_default(),
         text("processor"),
         text("load_average"),
     );
