@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     });
     let output = Output { destination: Destination::Stdout, format: args.format, colour };
     // Nothing is lost in a replay: the queue takes a batch whole, and the loop waits for it.
-    let mut fanout = Fanout::open(vec![output], usize::MAX)?;
+    let mut fanout = Fanout::open(vec![output], usize::MAX, || {})?;
     while let Some(frame) = reader.next_frame()? {
         match frame {
             Frame::Events(batch) => pipeline.events(&batch),

@@ -41,13 +41,14 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// Opens the outputs and starts their threads. Each queue holds at most about `queue_bytes`.
-    pub fn open(outputs: Vec<Output>, queue_bytes: usize) -> Result<Self, OpenError> {
+    /// Opens the outputs and starts their threads, each of which does `begin` first. Each queue holds at most
+    /// about `queue_bytes`.
+    pub fn open(outputs: Vec<Output>, queue_bytes: usize, begin: fn()) -> Result<Self, OpenError> {
         let mut fanout = Self { next_seq: 0, sinks: Vec::new() };
         for output in outputs {
             let renderer = Renderer::new(output.format, output.colour);
             let stream = Stream::open(output.destination)?;
-            fanout.add(stream, renderer, queue_bytes)?;
+            fanout.add(stream, renderer, queue_bytes, begin)?;
         }
         Ok(fanout)
     }
@@ -57,9 +58,10 @@ impl Fanout {
         stream: Stream,
         renderer: Renderer,
         queue_bytes: usize,
+        begin: fn(),
     ) -> Result<(), OpenError> {
         let destination = stream.destination.clone();
-        match Sink::start(stream, renderer, queue_bytes) {
+        match Sink::start(stream, renderer, queue_bytes, begin) {
             Ok(sink) => self.sinks.push(sink),
             Err(source) => {
                 let advice = "raise the limit on threads of this user or cgroup".to_owned();

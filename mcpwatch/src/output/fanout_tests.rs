@@ -23,7 +23,7 @@ fn file(path: &Path) -> Output {
 }
 
 fn open(path: &Path) -> Fanout {
-    Fanout::open(vec![file(path)], DEFAULT_QUEUE_BYTES).unwrap()
+    Fanout::open(vec![file(path)], DEFAULT_QUEUE_BYTES, || {}).unwrap()
 }
 
 /// An output on a pipe, and its reading end.
@@ -31,7 +31,7 @@ fn pipe(queue_bytes: usize) -> (Fanout, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let stream = Stream::of(File::from(OwnedFd::from(writer)), Destination::Stdout);
     let mut fanout = Fanout { next_seq: 0, sinks: Vec::new() };
-    fanout.add(stream, Renderer::new(Format::Json, Colour::Never), queue_bytes).unwrap();
+    fanout.add(stream, Renderer::new(Format::Json, Colour::Never), queue_bytes, || {}).unwrap();
     (fanout, reader)
 }
 
@@ -53,7 +53,8 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn every_record_gets_the_next_number_and_reaches_every_output() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    let mut fanout = Fanout::open(vec![file(&one), file(&two)], DEFAULT_QUEUE_BYTES).unwrap();
+    let mut fanout =
+        Fanout::open(vec![file(&one), file(&two)], DEFAULT_QUEUE_BYTES, || {}).unwrap();
     for _ in 0..10 {
         fanout.publish(samples::one_of_each());
     }
@@ -125,6 +126,16 @@ fn a_flood_of_effects_does_not_push_out_the_alert_it_would_hide() {
     let lines = reading.join().unwrap();
     assert_eq!(lines.len() as u64, 1051 - lost);
     assert_eq!(lines.iter().filter(|line| line.contains(r#""type":"alert""#)).count(), 1);
+}
+
+#[test]
+fn a_batch_there_is_little_room_for_is_not_held_as_a_whole() {
+    let (fanout, _reader) = pipe(200 * size_of::<Record>());
+    let batch = Arc::new((0..1000).map(|_| samples::open("/etc/hosts")).collect::<Vec<_>>());
+    fanout.sinks[0].offer(&batch);
+    let [loss] = fanout.losses().try_into().unwrap();
+    assert!(loss.lost > 0 && loss.lost < 1000, "{loss:?}");
+    assert_eq!(Arc::strong_count(&batch), 1);
 }
 
 #[test]
@@ -263,7 +274,8 @@ fn reopening_the_same_file_keeps_it_and_its_lock() {
         fanout.publish(vec![samples::alert()]);
         fanout.reopen();
     }
-    let refused = Fanout::open(vec![file(&path)], DEFAULT_QUEUE_BYTES).err().unwrap().to_string();
+    let refused =
+        Fanout::open(vec![file(&path)], DEFAULT_QUEUE_BYTES, || {}).err().unwrap().to_string();
     assert!(refused.contains("another mcpwatch writes to it"), "{refused}");
     assert!(refused.ends_with("end the other one, or name another file"), "{refused}");
     assert_eq!(fanout.finish(SECOND), []);
@@ -295,7 +307,7 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
         (folder.path().to_owned(), ["directory", "name a file in it"]),
         (fifo, ["fifo", "start its reader first"]),
     ] {
-        let error = Fanout::open(vec![file(&path)], 1).err().unwrap().to_string();
+        let error = Fanout::open(vec![file(&path)], 1, || {}).err().unwrap().to_string();
         assert!(error.starts_with("cannot write events to /"), "{error}");
         for part in parts {
             assert!(error.contains(part), "{error}");

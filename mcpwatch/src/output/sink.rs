@@ -124,11 +124,12 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Starts the thread of an output.
+    /// Starts the thread of an output, which does `begin` first.
     pub(super) fn start(
         stream: Stream,
         renderer: Renderer,
         queue_bytes: usize,
+        begin: fn(),
     ) -> io::Result<Self> {
         let name = stream.destination.to_string();
         let shared = Arc::new(Shared::default());
@@ -137,6 +138,7 @@ impl Sink {
         let (end, ended) = mpsc::channel();
         let writer = Writer::new(stream, renderer, Arc::clone(&shared));
         thread::Builder::new().name("output".to_owned()).spawn(move || {
+            begin();
             writer.run(&jobs);
             // Nobody waits any more when this fails.
             let _ = end.send(());

@@ -138,7 +138,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => None,
     };
     let (object, ring) = Object::open(&options)?;
-    let fanout = Fanout::open(outputs(args, &config), DEFAULT_QUEUE_BYTES)?;
+    let fanout = Fanout::open(outputs(args, &config), DEFAULT_QUEUE_BYTES, go_first)?;
 
     let metrics = Arc::new(Metrics::new()?);
     let health = Arc::new(Health::new());
@@ -213,6 +213,7 @@ fn serve(
 
 /// Lets the calling thread go before others: from the start of the first server to the attaching of the hook
 /// on system calls, everything it does goes unseen, and under load most of that is waiting for a processor.
+/// An output's thread goes with the pipeline's: on a single processor the records would else be made and not written.
 /// Without the right to do so (`CAP_SYS_NICE`) it waits like everybody.
 fn go_first() {
     // SAFETY: two numbers; 0 stands for the calling thread.
