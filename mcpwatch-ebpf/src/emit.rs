@@ -1,7 +1,8 @@
 //! Sends events and counts what became of each: `seen = sent + ring_full + too_big + filtered`.
 //!
-//! Events are copied from a scratch buffer at their exact size. Reserving room of a fixed size in the
-//! ring instead would waste most of it; a variable reservation needs kernel 5.19 (`bpf_dynptr`).
+//! Events with a tail are copied from a scratch buffer at their exact size. Reserving room of a fixed size in the
+//! ring instead would waste most of it; a variable reservation needs kernel 5.19 (`bpf_dynptr`). Those without a
+//! tail are built in the ring: programs that may interrupt each other need no buffer then.
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -18,8 +19,8 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     maps::{
-        CALL_SCRATCH, CGROUP_SCRATCH, COUNTERS, EVENTS, LIFE_SCRATCH, Named, Root, SLOTS, Scratch,
-        TAKEN, Transfer, Walk, setting,
+        CALL_SCRATCH, COUNTERS, EVENTS, EXEC_SCRATCH, Named, Root, SLOTS, Scratch, TAKEN, Transfer,
+        Walk, setting,
     },
     watch::Task,
 };
@@ -60,22 +61,20 @@ impl Notice {
     }
 }
 
-/// Which scratch buffer an event is built in: one for each kind of program that may interrupt another.
+/// Which scratch buffer an event with a tail is built in: one for each kind of program that may interrupt another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Room {
     /// Programs on system calls, between [`acquire`] and [`release`].
     Call,
-    /// Programs on process life.
-    Life,
-    /// Programs on cgroups.
-    Cgroup,
+    /// The program on exec. The kernel never runs it twice at a time on one processor.
+    Exec,
 }
 
 impl Room {
     /// The room of a number, as it comes through a BPF function call.
     #[inline(always)]
     pub fn from_number(number: u64) -> Self {
-        if number == Self::Call as u64 { Self::Call } else { Self::Life }
+        if number == Self::Call as u64 { Self::Call } else { Self::Exec }
     }
 }
 
@@ -198,8 +197,7 @@ impl Draft {
         let scratch = match room {
             Room::Call if setting!(preemptible) != 0 => owned(),
             Room::Call => CALL_SCRATCH.get_ptr_mut(cpu),
-            Room::Life => LIFE_SCRATCH.get_ptr_mut(cpu),
-            Room::Cgroup => CGROUP_SCRATCH.get_ptr_mut(cpu),
+            Room::Exec => EXEC_SCRATCH.get_ptr_mut(cpu),
         }?;
         Some(Self { scratch })
     }
@@ -320,29 +318,14 @@ impl Draft {
     /// Completes the header and sends header, body `T` and `tail` bytes.
     #[inline(always)]
     pub fn send<T>(&self, task: &Task, notice: Notice, tail: usize) {
-        let Notice { probe, kind, result, flags, wake } = notice;
+        let Notice { probe, flags, wake, .. } = notice;
         let size = bounds::opaque(size_of::<Header>() + size_of::<T>() + tail);
         if size > EVENT_BYTES {
             unreadable(probe);
             return;
         }
-        // SAFETY: both helpers take nothing and return a number.
-        let (time, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id() as u32) };
-        let header = Header {
-            version: WIRE_VERSION,
-            kind: kind as u16,
-            size: size as u32,
-            time,
-            pid: task.pid,
-            tid: task.tid,
-            start_time: task.start_time,
-            instance: task.instance,
-            result,
-            flags,
-            cpu,
-        };
         // SAFETY: the buffer is larger than a header and aligned.
-        unsafe { self.start().cast::<Header>().write(header) };
+        unsafe { self.start().cast::<Header>().write(header(task, &notice, size)) };
         let sent = output(self.start(), size, wake);
         // Sums instead of branches: the verifier walks each branch of each step of a loop.
         let truncated = sent & u64::from(flags & FLAG_TRUNCATED);
@@ -355,6 +338,50 @@ impl Draft {
             ]
         });
     }
+}
+
+/// The header of an event of `size` bytes that happens now.
+#[inline(always)]
+pub fn header(task: &Task, notice: &Notice, size: usize) -> Header {
+    // SAFETY: both helpers take nothing and return a number.
+    let (time, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id() as u32) };
+    Header {
+        version: WIRE_VERSION,
+        kind: notice.kind as u16,
+        size: size as u32,
+        time,
+        pid: task.pid,
+        tid: task.tid,
+        start_time: task.start_time,
+        instance: task.instance,
+        result: notice.result,
+        flags: notice.flags,
+        cpu,
+    }
+}
+
+/// An event without a tail.
+#[repr(C)]
+struct Whole<T> {
+    header: Header,
+    body: T,
+}
+
+/// Sends an event without a tail.
+#[inline(always)]
+pub fn send<T: 'static>(task: &Task, notice: &Notice, body: T) {
+    const { assert!(size_of::<Whole<T>>() == size_of::<Header>() + size_of::<T>()) };
+    let Some(mut entry) = EVENTS.reserve::<Whole<T>>(0) else {
+        // SAFETY: as in `filtered`.
+        count(notice.probe, |counters| unsafe { [(&raw mut (*counters).ring_full, 1)] });
+        return;
+    };
+    let whole = Whole { header: header(task, notice, size_of::<Whole<T>>()), body };
+    // SAFETY: the entry is of this size, aligned, and this program's until it is submitted.
+    unsafe { entry.as_mut_ptr().write(whole) };
+    entry.submit(wakeup(notice.wake));
+    // SAFETY: as above.
+    count(notice.probe, |counters| unsafe { [(&raw mut (*counters).sent, 1)] });
 }
 
 /// Counts an event of a program on packets: it may interrupt another on its processor, so each addition is

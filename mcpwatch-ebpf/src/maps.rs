@@ -78,13 +78,9 @@ pub static COUNTERS: PerCpuArray<Counters> =
 #[map]
 pub static CALL_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 
-/// The same for programs on process life, which the others may interrupt on some kernels.
+/// The same for the program on exec, which the others may interrupt on some kernels: for each processor one.
 #[map]
-pub static LIFE_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
-
-/// The same for cgroup hooks, which on preemptible kernels give way to the others in their middle.
-#[map]
-pub static CGROUP_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+pub static EXEC_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 
 /// How many programs on system calls may be in their middle on one processor of a preemptible kernel: there,
 /// those of tier `fexit` give way to other tasks, which run others of them.

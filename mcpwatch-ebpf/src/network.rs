@@ -11,7 +11,7 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    emit::{Draft, Notice, Room, Wake, filtered, unreadable},
+    emit::{self, Draft, Notice, Room, Wake, filtered, unreadable},
     kread::{self, Address, follow, read, read_user},
     maps::{PENDING, Pending, offset, setting},
     packet,
@@ -102,7 +102,7 @@ fn egress(task: &Task, pending: Pending) {
     let flags = read::<u32>(current, offset!(task_flags)).unwrap_or(0);
     // On 5.10, whose `io_uring` is that of 5.15, workers have another flag.
     if flags & NO_SYSTEM_CALL != 0 || kread::is_io_worker(current) {
-        send_pending(task, &pending, Room::Cgroup);
+        send_pending(task, &pending);
         return;
     }
     let key = thread_key(task);
@@ -110,7 +110,7 @@ fn egress(task: &Task, pending: Pending) {
     // SAFETY: the value belongs to this thread alone and is copied at once.
     if let Some(earlier) = unsafe { PENDING.get(key) } {
         let earlier = *earlier;
-        send_pending(task, &earlier, Room::Cgroup);
+        send_pending(task, &earlier);
     }
     if PENDING.insert(key, pending, 0).is_err() {
         unreadable(Probe::Egress);
@@ -133,13 +133,11 @@ fn take_pending(task: &Task) -> Option<Pending> {
 
 /// A destination whose result nobody will say.
 #[inline(always)]
-fn send_pending(task: &Task, pending: &Pending, room: Room) {
+fn send_pending(task: &Task, pending: &Pending) {
     let mut body = NOTHING;
     body.has_result = 0;
     apply(&mut body, pending);
-    let Some(draft) = Draft::new(room) else { return };
-    draft.body(body);
-    draft.send::<Net>(task, Notice::of_call(Probe::Egress, kind_of(pending), 0), 0);
+    emit::send(task, &Notice::of_call(Probe::Egress, kind_of(pending), 0), body);
 }
 
 #[inline(always)]
@@ -150,9 +148,9 @@ fn kind_of(pending: &Pending) -> Kind {
 /// No system call will tell the result of a destination any more: the thread is gone, or made a call that
 /// nobody reads. It is told without, lest the next call or the next thread of that id be blamed.
 #[inline(always)]
-pub fn flush(task: &Task, room: Room) {
+pub fn flush(task: &Task) {
     if let Some(pending) = take_pending(task) {
-        send_pending(task, &pending, room);
+        send_pending(task, &pending);
     }
 }
 
@@ -167,7 +165,7 @@ pub fn on_io_uring_enter() {
 #[inline(never)]
 extern "C" fn mcpwatch_flush() -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    flush(&draft.task(), Room::Call);
+    flush(&draft.task());
     0
 }
 
@@ -233,7 +231,7 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
     let (fd, result) = (draft.argument(0) as i32, draft.result());
     // A destination of another kind of call is not this call's.
     if !matches!(kind, Kind::Connect | Kind::Send) {
-        flush(task, Room::Call);
+        flush(task);
     }
     // By its place in the map, not copied: the compiler reads a copy on the stack before it looks whether
     // there is one, and before 6.3 the verifier refuses to read a stack nobody wrote.
@@ -325,9 +323,8 @@ extern "C" fn mcpwatch_listen() -> u64 {
     let mut body = local_address(follow(socket, offset!(socket_sk)));
     body.fd = fd;
     body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
-    draft.body(body);
     let notice = Notice::of_call(Probe::Listen, Kind::Listen, draft.result());
-    draft.send::<Net>(&draft.task(), notice, 0);
+    emit::send(&draft.task(), &notice, body);
     0
 }
 
@@ -360,8 +357,7 @@ extern "C" fn mcpwatch_accept() -> u64 {
     } else if body.family == AF_INET6 {
         body.address = read(sock, offset!(sock_peer_address6)).unwrap_or([0; 16]);
     }
-    draft.body(body);
-    draft.send::<Net>(&draft.task(), Notice::of_call(Probe::Accept, Kind::Accept, result), 0);
+    emit::send(&draft.task(), &Notice::of_call(Probe::Accept, Kind::Accept, result), body);
     0
 }
 
@@ -381,10 +377,8 @@ pub fn on_socket_state(sock: Address, state: i32) {
         return;
     };
     let task = Task { pid, tid, start_time, instance };
-    let Some(draft) = Draft::new(Room::Life) else { return };
-    draft.body(local_address(sock));
     let notice = Notice { wake: Wake::Now, ..Notice::of_call(Probe::Listen, Kind::Listen, 0) };
-    draft.send::<Net>(&task, notice, 0);
+    emit::send(&task, &notice, local_address(sock));
 }
 
 /// Family, protocol and own address of a `struct sock`.

@@ -4,23 +4,18 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
-    helpers::generated::{
-        bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skb_load_bytes,
-    },
+    helpers::generated::{bpf_get_socket_cookie, bpf_skb_load_bytes},
     programs::{SkBuffContext, SockAddrContext},
 };
 use core::mem::MaybeUninit;
 use mcpwatch_common::{
     control::{Counters, Probe},
-    event::{
-        DIRECTION_IN, DIRECTION_OUT, FLAG_TRUNCATED, Header, Kind, PACKET_BYTES, Packet,
-        WIRE_VERSION,
-    },
+    event::{DIRECTION_IN, DIRECTION_OUT, FLAG_TRUNCATED, Header, Kind, PACKET_BYTES, Packet},
 };
 
 use crate::{
     bounds,
-    emit::{Wake, count_packet, wakeup},
+    emit::{Notice, count_packet, header, wakeup},
     kread::{follow, read},
     maps::{EVENTS, Pending, SOCKETS, Socket, offset},
     network::{AF_INET, AF_INET6, ipv4},
@@ -229,27 +224,15 @@ fn send<const ROOM: usize, const MASK: i32>(
         count_packet(probe, Counters { too_big: 1, ..NONE });
         return;
     }
-    // SAFETY: both helpers take nothing and return a number.
-    let (time, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id() as u32) };
-    let header = Header {
-        version: WIRE_VERSION,
-        kind: kind as u16,
-        size: size_of::<Event<ROOM>>() as u32,
-        time,
-        pid: task.pid,
-        tid: task.tid,
-        start_time: task.start_time,
-        instance: task.instance,
-        result: 0,
-        flags: FLAG_TRUNCATED * u32::from(cut),
-        cpu,
-    };
+    let flags = FLAG_TRUNCATED * u32::from(cut);
+    let notice = Notice { flags, ..Notice::of_call(probe, kind, 0) };
+    let header = header(task, &notice, size_of::<Event<ROOM>>());
     // SAFETY: as above.
     unsafe {
         (&raw mut (*event).header).write(header);
         (&raw mut (*event).body).write(*body);
         (&raw mut (*event).body.data_len).write(take as u32);
     }
-    entry.submit(wakeup(Wake::Soon));
+    entry.submit(wakeup(notice.wake));
     count_packet(probe, Counters { sent: 1, truncated: u64::from(cut), ..NONE });
 }

@@ -13,7 +13,7 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    emit::{Draft, Notice, Room, Wake, filtered, unreadable},
+    emit::{self, Draft, Notice, Room, Wake, filtered, unreadable},
     kread::{self, Address, follow, read},
     maps::offset,
     network, path,
@@ -47,9 +47,8 @@ pub fn on_fork(child: Address) {
         Inherited::Dropped => return filtered(Probe::Fork),
         Inherited::Full => return unreadable(Probe::Fork),
     }
-    let Some(draft) = Draft::new(Room::Life) else { return };
-    draft.body(Fork { child_pid, padding: 0, child_start_time });
-    draft.send::<Fork>(&parent, Notice::of_call(Probe::Fork, Kind::Fork, 0), 0);
+    let body = Fork { child_pid, padding: 0, child_start_time };
+    emit::send(&parent, &Notice::of_call(Probe::Fork, Kind::Fork, 0), body);
 }
 
 /// The running process replaced its program.
@@ -76,8 +75,8 @@ pub fn on_exec(current: Address) {
         }
         Founded::Full => exec_flags |= EXEC_WATCH_FULL,
     }
-    let Some(draft) = Draft::new(Room::Life) else { return };
-    let found = mcpwatch_ancestors(Room::Life as u64);
+    let Some(draft) = Draft::new(Room::Exec) else { return };
+    let found = mcpwatch_ancestors(Room::Exec as u64);
     let ancestors = found as u16;
     if found & MORE != 0 {
         exec_flags |= EXEC_MORE_ANCESTORS;
@@ -87,10 +86,10 @@ pub fn on_exec(current: Address) {
 
     exec_flags |= mcpwatch_program_flags(current) as u16;
     let exe = follow(follow(current, offset!(task_mm)), offset!(mm_exe_file));
-    let exe = path::walk(exe + u64::from(offset!(file_path)), Room::Life, tail_at);
+    let exe = path::walk(exe + u64::from(offset!(file_path)), Room::Exec, tail_at);
     let mount_namespace = path::namespace(&draft);
     let cwd = follow(current, offset!(task_fs)) + u64::from(offset!(fs_pwd));
-    let cwd = path::walk(cwd, Room::Life, tail_at + exe.len);
+    let cwd = path::walk(cwd, Room::Exec, tail_at + exe.len);
     if !exe.complete || !cwd.complete {
         flags |= FLAG_TRUNCATED;
     }
@@ -146,7 +145,7 @@ extern "C" fn mcpwatch_program_flags(current: Address) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_argv(current: Address, at: u64) -> u64 {
-    let Some(draft) = Draft::new(Room::Life) else { return 0 };
+    let Some(draft) = Draft::new(Room::Exec) else { return 0 };
     let mm = follow(current, offset!(task_mm));
     let argv = read::<u64>(mm, offset!(mm_arg_start)).unwrap_or(0);
     let argv_end = read::<u64>(mm, offset!(mm_arg_end)).unwrap_or(0);
@@ -207,7 +206,7 @@ pub fn on_exit(current: Address) {
     // to copy a register nobody wrote.
     let (mut start_time, mut instance) = (0, 0);
     if let Some(task) = watch::current() {
-        network::flush(&task, Room::Life);
+        network::flush(&task);
         (start_time, instance) = (task.start_time, task.instance);
     }
     let signal = follow(current, offset!(task_signal));
@@ -228,7 +227,6 @@ pub fn on_exit(current: Address) {
         start_time: if start_time == 0 { kread::task_start_time(current) } else { start_time },
         instance,
     };
-    let Some(draft) = Draft::new(Room::Life) else { return };
-    draft.body(Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 });
-    draft.send::<Exit>(&task, Notice::of_call(Probe::Exit, Kind::Exit, 0), 0);
+    let body = Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 };
+    emit::send(&task, &Notice::of_call(Probe::Exit, Kind::Exit, 0), body);
 }

@@ -389,7 +389,7 @@ fn on_compat_return(number: u64, ctx: &FExitContext) {
 fn count_compat(task: &Task, alone: bool) {
     unreadable(Probe::Compat);
     if acquire(alone) {
-        network::flush(task, Room::Call);
+        network::flush(task);
         release(alone);
     }
 }

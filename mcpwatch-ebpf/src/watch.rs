@@ -169,7 +169,7 @@ pub fn found(pid: u32, start_time: u64, stdin_inode: u64, stdout_inode: u64) -> 
     }
     note(pid, true);
     for inode in [stdin_inode, stdout_inode] {
-        if inode != 0 {
+        if inode != 0 && !is_channel_of_another(inode, id) {
             // Full: see the map.
             let _ = CHANNELS.insert(inode, Channel { instance: id }, 0);
         }
@@ -177,19 +177,29 @@ pub fn found(pid: u32, start_time: u64, stdin_inode: u64, stdout_inode: u64) -> 
     Founded::Yes(id)
 }
 
+/// The inode is the stdin or stdout of another instance that is there: a child that is given its server's own, as
+/// one of the two, does not take it over.
+#[inline(always)]
+fn is_channel_of_another(inode: u64, id: u64) -> bool {
+    owner_of(inode).is_some_and(|(owner, _)| owner != id)
+}
+
+/// The instance whose stdin or stdout this is, and whether it is the stdin.
+#[inline(always)]
+fn owner_of(inode: u64) -> Option<(u64, bool)> {
+    // SAFETY: the value is copied at once.
+    let Channel { instance: id } = *unsafe { CHANNELS.get(inode) }?;
+    let owner = instance(id)?;
+    // SAFETY: a map value that stays valid for the program's run; the fields are plain numbers.
+    let (stdin, stdout) = unsafe { ((*owner).stdin_inode, (*owner).stdout_inode) };
+    // Inode numbers are used again, and an instance may have been given up as a server.
+    (inode == stdin || inode == stdout).then_some((id, inode == stdin))
+}
+
 /// The other instance whose stdin or stdout this is, and whether it is the stdin.
 #[inline(always)]
 pub fn channel_of_other(task: &Task, inode: u64) -> Option<(u64, bool)> {
-    // SAFETY: the value is copied at once.
-    let Channel { instance: id } = *unsafe { CHANNELS.get(inode) }?;
-    if id == task.instance {
-        return None;
-    }
-    let other = instance(id)?;
-    // SAFETY: a map value that stays valid for the program's run; the fields are plain numbers.
-    let (stdin, stdout) = unsafe { ((*other).stdin_inode, (*other).stdout_inode) };
-    // Inode numbers are used again, and an instance may have been given up as a server.
-    (inode == stdin || inode == stdout).then_some((id, inode == stdin))
+    owner_of(inode).filter(|(owner, _)| *owner != task.instance)
 }
 
 /// Whether an executing process is a candidate, and then founds its instance: its stdin and stdout are

@@ -135,12 +135,7 @@ impl Programs {
     /// How often the kernel passed over one of them because it ran on the same processor already.
     #[must_use]
     pub fn passed_over(&self, ebpf: &Ebpf) -> u64 {
-        let misses = |loaded: &Loaded| {
-            let Some(Program::FExit(program)) = ebpf.program(loaded.hook.name) else { return None };
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
-            recursion_misses(&fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?)
-        };
-        self.loaded.iter().filter_map(misses).sum()
+        self.loaded.iter().filter_map(|loaded| passed_over(ebpf, loaded.hook.name)).sum()
     }
 }
 
@@ -170,6 +165,18 @@ fn attach(ebpf: &mut Ebpf, loaded: &Loaded, btf: &mut Option<Btf>) -> Result<FEx
         }
         result => result.map_err(text),
     }
+}
+
+/// How often the kernel passed over a program because it ran on the same processor already; `None` when it is not
+/// loaded, or the kernel does not tell.
+pub fn passed_over(ebpf: &Ebpf, program: &str) -> Option<u64> {
+    let fd = match ebpf.program(program)? {
+        Program::FExit(program) => program.fd(),
+        Program::RawTracePoint(program) => program.fd(),
+        _ => return None,
+    };
+    let fd = fd.ok()?.as_fd().as_raw_fd();
+    recursion_misses(&fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?)
 }
 
 /// From the description of a program in `/proc/PID/fdinfo`, which has the number since 5.12.

@@ -19,7 +19,7 @@ use super::ring::Ring;
 pub use super::system_calls::Step;
 use super::system_calls::SystemCalls;
 use super::watched::{self, Watched};
-use super::{KernelError, absent, capabilities, map_error, offsets, take, with_causes};
+use super::{KernelError, absent, capabilities, fexit, map_error, offsets, take, with_causes};
 use crate::config::TierChoice;
 use crate::record;
 
@@ -111,8 +111,7 @@ impl Object {
             .map_max_entries("WATCHED", pages)
             .map_max_entries("CALL_SCRATCH", call_scratches)
             .map_max_entries("TAKEN", call_scratches)
-            .map_max_entries("LIFE_SCRATCH", cpus)
-            .map_max_entries("CGROUP_SCRATCH", cpus)
+            .map_max_entries("EXEC_SCRATCH", cpus)
             .load(OBJECT)
             .map_err(|error| KernelError::Load { reason: with_causes(&error) })?;
         let ring = Ring::new(take(&mut ebpf, "EVENTS")?)?;
@@ -487,13 +486,25 @@ impl Object {
                 }
                 if probe == Probe::Busy {
                     let passed_over = self.system_calls.passed_over(&self.ebpf)
-                        + self.io_uring.passed_over(&self.ebpf);
+                        + self.io_uring.passed_over(&self.ebpf)
+                        + self.tracepoints_passed_over();
                     sum.seen += passed_over;
                     sum.too_big += passed_over;
                 }
                 Ok((probe, sum))
             })
             .collect()
+    }
+
+    /// How often the kernel passed over a program on a tracepoint because it ran on the same processor already: since
+    /// 7.0 it may give way to another thread in its middle. Of forks, the children are not watched.
+    #[must_use]
+    pub fn tracepoints_passed_over(&self) -> u64 {
+        let at_tracepoint = |way: &&Way| matches!(way.point, Point::RawTracepoint(_));
+        let ways = HOOKS.iter().filter(|hook| !hook.is_system_call()).flat_map(|hook| &hook.ways);
+        ways.filter(at_tracepoint)
+            .filter_map(|way| fexit::passed_over(&self.ebpf, way.program))
+            .sum()
     }
 
     /// Runs and nanoseconds of each program; zero unless `kernel.bpf_stats_enabled` is on.

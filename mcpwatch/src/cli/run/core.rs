@@ -58,6 +58,7 @@ pub struct Core {
 pub struct Books {
     accounts: u64,
     ring_full: u64,
+    passed_over: u64,
     /// Instances of the kernel that the pipeline did not know at the last comparison.
     unknown: BTreeSet<u64>,
 }
@@ -334,6 +335,11 @@ impl Core {
     /// events were lost.
     fn reconcile(&mut self, ring_full: u64) -> anyhow::Result<()> {
         self.books.accounts += 1;
+        let passed_over = self.object.tracepoints_passed_over();
+        if passed_over > self.books.passed_over {
+            self.books.passed_over = passed_over;
+            self.look_again(LOOKS)?;
+        }
         let lossy = ring_full > self.books.ring_full;
         if !lossy && !self.books.accounts.is_multiple_of(RECONCILE) {
             return Ok(());
