@@ -169,19 +169,12 @@ pub fn found(pid: u32, start_time: u64, stdin_inode: u64, stdout_inode: u64) -> 
     }
     note(pid, true);
     for inode in [stdin_inode, stdout_inode] {
-        if inode != 0 && !is_channel_of_another(inode, id) {
+        if inode != 0 {
             // Full: see the map.
             let _ = CHANNELS.insert(inode, Channel { instance: id }, 0);
         }
     }
     Founded::Yes(id)
-}
-
-/// The inode is the stdin or stdout of another instance that is there: a child that is given its server's own, as
-/// one of the two, does not take it over.
-#[inline(always)]
-fn is_channel_of_another(inode: u64, id: u64) -> bool {
-    owner_of(inode).is_some_and(|(owner, _)| owner != id)
 }
 
 /// The instance whose stdin or stdout this is, and whether it is the stdin.
@@ -236,6 +229,11 @@ extern "C" fn mcpwatch_found_at_exec(
     if kread::channel_inode(kread::task_file(parent, 0)) == stdin_inode
         || kread::channel_inode(kread::task_file(parent, 1)) == stdout_inode
     {
+        return NOT_FOUNDED;
+    }
+    // A descendant of a server that is given a channel of its own server, or of another: it stays what it is, and
+    // what it writes there is told as done by its server.
+    if watched != 0 && (owner_of(stdin_inode).is_some() || owner_of(stdout_inode).is_some()) {
         return NOT_FOUNDED;
     }
     match found(pid, start_time, stdin_inode, stdout_inode) {

@@ -306,6 +306,12 @@ def write_to(path, text):
     os.close(file)
 
 
+def write_by_child(path, text):
+    file = os.open(path, os.O_WRONLY)
+    subprocess.run(["echo", text], input=b"", stdout=file, check=True)
+    os.close(file)
+
+
 def write_memory(pid):
     os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))
 
@@ -332,6 +338,7 @@ TOOLS = {
     "trace": lambda a: in_child(lambda: attach(a["pid"])),
     "write_memory": lambda a: write_memory(a["pid"]),
     "write_to": lambda a: write_to(a["path"], a["text"]),
+    "write_by_child": lambda a: write_by_child(a["path"], a["text"]),
     # Programs without a name.
     "run_memory": lambda a: run_memory("/bin/true"),
     "run_deleted": lambda a: run_deleted("/bin/true", a["path"]),

@@ -586,6 +586,16 @@ fn who_puts_a_hand_on_another_servers_channel_or_memory_is_caught() {
             json!({"path": format!("/proc/{pid}/fd/0"), "text": request}),
             &[caught(json!({"relation": "requested"})), caught(json!({"relation": "covert"}))],
         ),
+        // Its stdin and stdout are its own, as far as its parent goes: it is no server for that.
+        case(
+            "write_by_child",
+            json!({"path": format!("/proc/{pid}/fd/0"), "text": request.trim_end()}),
+            &[
+                json!({"type": "process.exec", "server": {"name": "effects"}}),
+                caught(json!({"relation": "requested"})),
+                caught(json!({"relation": "covert"})),
+            ],
+        ),
         case(
             "write_memory",
             json!({"pid": pid}),

@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_millis(250);
 const ACCOUNT: Duration = Duration::from_secs(1);
 /// How many accounts pass before what is watched is compared with what there is; after a loss it is at once.
 const RECONCILE: u64 = 60;
+/// With how many further accounts it is compared after a loss: a process whose end was lost is there until its parent
+/// has asked for its status.
+const AFTER_LOSS: u64 = 10;
 /// Longest wait for the reader at the end of a run.
 const DRAIN: Duration = Duration::from_millis(700);
 /// Most records an output may have waiting when more are given to it at the end of a run.
@@ -57,6 +60,8 @@ pub struct Core {
 #[derive(Debug, Default)]
 pub struct Books {
     accounts: u64,
+    /// The last account to be compared because of a loss.
+    compare_until: u64,
     ring_full: u64,
     passed_over: u64,
     /// Instances of the kernel that the pipeline did not know at the last comparison.
@@ -338,13 +343,18 @@ impl Core {
         let passed_over = self.object.tracepoints_passed_over();
         if passed_over > self.books.passed_over {
             self.books.passed_over = passed_over;
+            self.books.compare_until = self.books.accounts + AFTER_LOSS;
             self.look_again(LOOKS)?;
         }
-        let lossy = ring_full > self.books.ring_full;
-        if !lossy && !self.books.accounts.is_multiple_of(RECONCILE) {
+        if ring_full > self.books.ring_full {
+            self.books.ring_full = ring_full;
+            self.books.compare_until = self.books.accounts + AFTER_LOSS;
+        }
+        let due = self.books.accounts <= self.books.compare_until
+            || self.books.accounts.is_multiple_of(RECONCILE);
+        if !due {
             return Ok(());
         }
-        self.books.ring_full = ring_full;
         self.object.note_watched();
         let gone: Vec<(u32, u64)> = self
             .pipeline
