@@ -239,6 +239,9 @@ pub const PLACE_UNREADABLE: u16 = 1 << 7;
 /// It was done through an `io_uring`, not by a system call of its own ([`Open::path_flags`]): the header's `result`
 /// is 0 where a call would give a descriptor.
 pub const VIA_IO_URING: u16 = 1 << 8;
+/// It was opened by a file handle, which names no path: `argument_len` is 0, and the base is the mount
+/// ([`Open::path_flags`]).
+pub const VIA_HANDLE: u16 = 1 << 10;
 /// The place is the directory that was walked, not one the argument leads to from there ([`Place::flags`]): chroot(2)
 /// has made it the process's root directory.
 pub const PLACE_RESOLVED: u16 = 1 << 9;
@@ -263,7 +266,8 @@ pub struct Open {
     pub argument_len: u16,
     /// Bytes of the directory a relative argument starts from, in the form of `path_len`.
     pub base_len: u16,
-    /// `PATH_COMPLETE`, `BASE_COMPLETE`, `PATH_ROOTED`, `BASE_ROOTED`, `UNLINKED`, `VIA_IO_URING`.
+    /// `PATH_COMPLETE`, `BASE_COMPLETE`, `PATH_ROOTED`, `BASE_ROOTED`, `UNLINKED`, `VIA_IO_URING`,
+    /// `VIA_HANDLE`.
     pub path_flags: u16,
     /// How many bytes of the resolved path lie below the process's root directory, with `PATH_ROOTED`.
     pub path_root: u16,
@@ -379,6 +383,8 @@ operations! {
     KexecFileLoad = 56 => "kexec_file_load",
     /// `io_uring_setup(2)`. Values: entries.
     IoUringSetup = 57 => "io_uring_setup",
+    /// `mount_setattr(2)`: the first is the place.
+    MountSetattr = 58 => "mount_setattr",
 
     /// ptrace(2), of the requests that take hold of a process or change it. Values: request, process.
     Ptrace = 80 => "ptrace",

@@ -5,7 +5,7 @@ use mcpwatch_common::{
     control::Probe,
     event::{
         ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind, Open,
-        PATH_COMPLETE, PATH_ROOTED, UNLINKED, VIA_IO_URING,
+        PATH_COMPLETE, PATH_ROOTED, UNLINKED, VIA_HANDLE, VIA_IO_URING,
     },
 };
 
@@ -29,6 +29,9 @@ const SPENT_FLAGS: u32 = 0o1300;
 
 /// The lowest of the addresses that stand for errors (`MAX_ERRNO`).
 const ERRORS: u64 = u64::MAX - 4094;
+
+/// By a system call that names a path: neither `VIA_HANDLE` nor `VIA_IO_URING`.
+const BY_CALL: u16 = 0;
 
 /// Which of the open calls: they differ in where their arguments stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +71,22 @@ extern "C" fn mcpwatch_open(form: u64) -> u64 {
         // `struct open_how` begins with the flags.
         _ => (first as i32, second, read_user::<u64>(third).unwrap_or(0)),
     };
-    open::<false>(&draft, directory, argument, given_flags as u32);
+    open::<BY_CALL>(&draft, directory, argument, given_flags as u32);
+    0
+}
+
+/// `open_by_handle_at(mount, handle, flags)`, the call in the scratch buffer, returned: no path is named.
+#[inline(always)]
+pub fn on_open_by_handle() {
+    mcpwatch_open_by_handle();
+}
+
+/// [`on_open_by_handle`], as a global BPF function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_open_by_handle() -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    open::<VIA_HANDLE>(&draft, draft.argument(0) as i32, 0, draft.argument(2) as u32);
     0
 }
 
@@ -79,7 +97,7 @@ extern "C" fn mcpwatch_open(form: u64) -> u64 {
 pub extern "C" fn mcpwatch_open_by_io_uring() -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
     let (directory, argument, flags) = (draft.argument(0), draft.argument(1), draft.argument(2));
-    open::<true>(&draft, directory as i32, argument, flags as u32);
+    open::<VIA_IO_URING>(&draft, directory as i32, argument, flags as u32);
     0
 }
 
@@ -96,7 +114,7 @@ fn describe(body: &mut Open, inode: Address) {
 }
 
 #[inline(always)]
-fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
+fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flags: u32) {
     let (task, mut result) = (draft.task(), draft.result());
     let tail = draft.tail::<Open>();
     let tail_at = Draft::tail_at::<Open>();
@@ -109,7 +127,7 @@ fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, give
         path_len: 0,
         argument_len: 0,
         base_len: 0,
-        path_flags: if IO_URING { VIA_IO_URING } else { 0 },
+        path_flags: WAY,
         path_root: 0,
         base_root: 0,
         mount_namespace: 0,
@@ -119,7 +137,7 @@ fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, give
 
     let mut path_len = 0;
     let mut file = 0;
-    if IO_URING {
+    if WAY == VIA_IO_URING {
         if (result as u64) < ERRORS {
             file = result as u64;
             result = 0;
@@ -128,7 +146,7 @@ fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, give
         file = kread::task_file(current, result as i32);
     }
     if file != 0 {
-        if !IO_URING {
+        if WAY != VIA_IO_URING {
             // `do_dentry_open` takes away the flags that have done their work.
             body.flags = read::<u32>(file, offset!(file_flags))
                 .map_or(given_flags, |flags| flags | given_flags & SPENT_FLAGS);
@@ -152,10 +170,12 @@ fn open<const IO_URING: bool>(draft: &Draft, directory: i32, argument: u64, give
     // SAFETY: the masked offset and an argument lie within the tail.
     let read = unsafe {
         let to = tail.add(argument_at).cast();
-        if IO_URING {
-            bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, argument as *const _)
-        } else {
-            bpf_probe_read_user_str(to, ARGUMENT_BYTES as u32, argument as *const _)
+        match WAY {
+            VIA_HANDLE => 1,
+            VIA_IO_URING => {
+                bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, argument as *const _)
+            }
+            _ => bpf_probe_read_user_str(to, ARGUMENT_BYTES as u32, argument as *const _),
         }
     };
     let argument_len = if read > 0 { bounds::mask::<0x1fff>(read as usize - 1) } else { 0 };

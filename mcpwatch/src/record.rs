@@ -516,7 +516,7 @@ pub struct FileDetail {
     /// The file has no name any more, or never had one: `path` is where it was, or what it is called.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unlinked: bool,
-    /// `io_uring`, when it was not a system call of its own that did it.
+    /// `io_uring` or `handle`, when it was not a system call that names a path that did it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<&'static str>,
     /// On `file.change`: what was done, by the name of the system call without `at`, `f` and digits.

@@ -174,10 +174,24 @@ def syscall(number, *arguments):
     return result
 
 
+def open_by_handle(path, mount):
+    """Opens what a file handle stands for, which anybody could have handed over: no path is named."""
+    room = 128
+    handle = ctypes.create_string_buffer(struct.pack("Ii", room, 0) + bytes(room))
+    mount_id = ctypes.c_int()
+    libc("name_to_handle_at", -100, path, handle, ctypes.byref(mount_id), 0)
+    mount = folder(mount)
+    os.close(libc("open_by_handle_at", mount, handle, os.O_RDONLY))
+    os.close(mount)
+
+
 def own_mounts(path):
     libc("unshare", CLONE_NEWNS)
     libc("mount", "none", "/", None, MS_REC | MS_PRIVATE, None)
     libc("mount", path, path, None, MS_BIND, None)
+    # mount_setattr(2) with `MOUNT_ATTR_NOSUID`.
+    attributes = ctypes.create_string_buffer(struct.pack("4Q", 2, 0, 0, 0))
+    syscall(442, -100, os.fsencode(path), 0, attributes, 32)
     libc("umount2", path, 2)
 
 
@@ -375,6 +389,7 @@ TOOLS = {
     "set_owner_of_open": lambda a: by_descriptor(a["path"], lambda file: os.fchown(file, 1, 2)),
     "cut": lambda a: os.truncate(a["path"], a["size"]),
     "cut_open": lambda a: by_descriptor(a["path"], lambda file: os.ftruncate(file, a["size"])),
+    "open_by_handle": lambda a: open_by_handle(a["path"], a["mount"]),
     "make_memory": lambda a: os.close(os.memfd_create(a["name"])),
     "write": lambda a: os.close(os.open(a["path"], os.O_WRONLY | os.O_CREAT)),
     "empty": lambda a: os.close(os.open(a["path"], os.O_RDONLY | os.O_TRUNC)),

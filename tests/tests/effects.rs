@@ -330,6 +330,25 @@ fn files_without_a_name_are_shown_as_such() {
 }
 
 #[test]
+fn a_file_opened_by_its_handle_is_told_with_its_path() {
+    let play = Play::begin();
+    let (path, folder) = (play.scene.write("handled", "text"), play.scene.path(""));
+    let opened = |path: &str, result: &str| {
+        json!({"type": "file.open", "relation": "requested", "file": {
+            "path": path, "argument": "", "access": "read", "via": "handle", "result": result}})
+    };
+    let tried = |mount: &str, expected: Value| {
+        case("open_by_handle", json!({"path": path, "mount": mount}), &[expected])
+    };
+    // The kernel, which made the handle a moment before, has the file at hand with its folder. On another mount no
+    // such handle is valid.
+    play.play_all(&[
+        tried(&folder, opened(&path, "ok")),
+        tried("/proc", opened("/proc", "ESTALE")),
+    ]);
+}
+
+#[test]
 fn paths_longer_than_any_argument_are_whole() {
     let play = Play::begin();
     let scene_path = play.scene.path("");
@@ -480,6 +499,8 @@ fn every_change_of_privileges_is_told() {
                 json!({"type": "process.privilege", "relation": "requested",
                     "privilege": {"operation": "mount", "path": folder, "source": folder,
                         "mount_flags": ["MS_BIND"], "result": "ok"}}),
+                json!({"type": "process.privilege", "relation": "requested",
+                    "privilege": {"operation": "mount_setattr", "path": folder, "result": "ok"}}),
                 privilege("umount", json!({"path": folder})),
                 critical(),
             ],

@@ -470,7 +470,7 @@ mod tests {
             mount_namespace: 0,
             host_path: None,
             unlinked: false,
-            via_io_uring: false,
+            via: None,
         }
     }
 

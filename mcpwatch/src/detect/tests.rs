@@ -184,7 +184,7 @@ pub(crate) fn open(path: &str, flags: i32) -> Open {
         mount_namespace: 0,
         host_path: None,
         unlinked: false,
-        via_io_uring: false,
+        via: None,
     }
 }
 

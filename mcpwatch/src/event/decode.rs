@@ -14,7 +14,7 @@ use reported::Reported;
 
 use super::{
     Direction, Event, EventKind, Exec, Exit, Fork, Injection, Net, NetOperation, Open,
-    OtherEndpoint, Packet, Payload, ProcessKey,
+    OtherEndpoint, Packet, Payload, ProcessKey, Via,
 };
 
 pub use paths::{join, text};
@@ -278,7 +278,11 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
         mount_namespace: open.mount_namespace,
         host_path: None,
         unlinked: flag(wire::UNLINKED),
-        via_io_uring: flag(wire::VIA_IO_URING),
+        via: match open.path_flags & (wire::VIA_IO_URING | wire::VIA_HANDLE) {
+            wire::VIA_IO_URING => Some(Via::IoUring),
+            wire::VIA_HANDLE => Some(Via::Handle),
+            _ => None,
+        },
     })
 }
 

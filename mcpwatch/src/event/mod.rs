@@ -148,8 +148,28 @@ pub struct Open {
     pub host_path: Option<String>,
     /// The file has no name any more, or never had one.
     pub unlinked: bool,
-    /// It was opened through `io_uring`: a `result` without an error is 0, whatever the descriptor.
-    pub via_io_uring: bool,
+    /// Which way, when no system call that names a path did it.
+    pub via: Option<Via>,
+}
+
+/// How a file can be opened other than by a system call that names a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Through `io_uring`: a `result` without an error is 0, whatever the descriptor.
+    IoUring,
+    /// By a file handle, `open_by_handle_at(2)`: there is no argument.
+    Handle,
+}
+
+impl Via {
+    /// The word for it in the event stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Handle => "handle",
+        }
+    }
 }
 
 impl Open {

@@ -6,7 +6,7 @@ use crate::attribute::{Attribution, Circumstances, Object, attribute};
 use crate::detect::dedupe::{Due, Key, Scope};
 use crate::detect::{self, Action, Effect, Finding};
 use crate::discover::launcher;
-use crate::event::{Event, EventKind, Exec, NetOperation, Open, ProcessKey};
+use crate::event::{Event, EventKind, Exec, NetOperation, Open, ProcessKey, Via};
 use crate::record::{self, Candidate, FileDetail, Process, Record, RecordType, Relation};
 use crate::session::Call;
 
@@ -377,7 +377,7 @@ fn file_detail(open: &Open) -> FileDetail {
         },
         inode: open.result.is_ok().then_some(open.inode),
         unlinked: open.unlinked,
-        via: open.via_io_uring.then_some("io_uring"),
+        via: open.via.map(Via::name),
         operation: None,
         target: None,
         mode: None,
@@ -413,6 +413,7 @@ pub(super) fn errno_name(error: i32) -> String {
         libc::ENFILE => "ENFILE",
         libc::EMFILE => "EMFILE",
         libc::ETXTBSY => "ETXTBSY",
+        libc::ESTALE => "ESTALE",
         libc::ENOSPC => "ENOSPC",
         libc::EROFS => "EROFS",
         libc::ELOOP => "ELOOP",

@@ -173,6 +173,7 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
         Operation::Mount => format!("changed mounts{}", at(" at")),
         Operation::Umount => format!("took away the mount{}", at(" at")),
         Operation::MoveMount => format!("moved a mount{}", at(" to")),
+        Operation::MountSetattr => format!("changed the attributes of the mount{}", at(" at")),
         Operation::Fsmount => "made a mount with fsmount".to_owned(),
         Operation::PivotRoot | Operation::Chroot => {
             format!("changed its root directory{}", at(" to"))
@@ -279,6 +280,7 @@ mod tests {
             Operation::Umount,
             Operation::Fsmount,
             Operation::MoveMount,
+            Operation::MountSetattr,
             Operation::PivotRoot,
             Operation::Chroot,
             Operation::Bpf,

@@ -156,6 +156,7 @@ impl Reported {
                 privilege.source = Some(self.second);
             }
             Operation::Umount
+            | Operation::MountSetattr
             | Operation::Chroot
             | Operation::FinitModule
             | Operation::DeleteModule

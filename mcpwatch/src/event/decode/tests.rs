@@ -2,7 +2,7 @@
 
 use super::paths::path_text;
 use super::*;
-use crate::event::{Access, Change, Operation, Privilege};
+use crate::event::{Access, Change, Operation, Privilege, Via};
 
 fn event(kind: u16, result: i64, body: &[u8], tail: &[u8]) -> Vec<u8> {
     let size = size_of::<Header>() + body.len() + tail.len();
@@ -60,14 +60,19 @@ fn an_open_shows_the_resolved_path_and_the_argument() {
 }
 
 #[test]
-fn an_open_through_io_uring_is_marked() {
+fn an_open_without_a_call_by_path_is_marked() {
     let tail = b"id_rsa\0.ssh\0root\0notes.txt";
-    for (mark, expected) in [(0, false), (wire::VIA_IO_URING, true)] {
+    let ways = [
+        (0, None),
+        (wire::VIA_IO_URING, Some(Via::IoUring)),
+        (wire::VIA_HANDLE, Some(Via::Handle)),
+    ];
+    for (mark, expected) in ways {
         let body = open_body(17, 9, 0);
         let body = wire::Open { path_flags: body.path_flags | mark, ..body };
         let bytes = event(4, 0, bytemuck::bytes_of(&body), tail);
         let EventKind::Open(open) = one(&bytes).kind else { panic!() };
-        assert_eq!((open.via_io_uring, open.path.as_str()), (expected, "/root/.ssh/id_rsa"));
+        assert_eq!((open.via, open.path.as_str()), (expected, "/root/.ssh/id_rsa"));
     }
 }
 

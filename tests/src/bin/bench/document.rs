@@ -181,7 +181,9 @@ fn peers(peers: &Value, out: &mut String) {
     for row in rows(peers) {
         let (peer, work) = (text(&row["peer"]), text(&row["work"]));
         if let Some(why) = row.get("missing") {
-            let _ = writeln!(out, "| {peer} | {work} | does not run here: {} | | | |", text(why));
+            // Its first sentence: what follows names folders of the machine.
+            let why = text(why).split(". ").next().unwrap_or_default();
+            let _ = writeln!(out, "| {peer} | {work} | does not run here: {why} | | | |");
             continue;
         }
         let _ = writeln!(
