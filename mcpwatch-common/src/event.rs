@@ -383,7 +383,7 @@ operations! {
     KexecFileLoad = 56 => "kexec_file_load",
     /// `io_uring_setup(2)`. Values: entries.
     IoUringSetup = 57 => "io_uring_setup",
-    /// `mount_setattr(2)`: the first is the place.
+    /// `mount_setattr(2)`, `open_tree_attr(2)`: the first is the place.
     MountSetattr = 58 => "mount_setattr",
 
     /// ptrace(2), of the requests that take hold of a process or change it. Values: request, process.

@@ -371,15 +371,17 @@ struct Whole<T> {
 #[inline(always)]
 pub fn send<T: 'static>(task: &Task, notice: &Notice, body: T) {
     const { assert!(size_of::<Whole<T>>() == size_of::<Header>() + size_of::<T>()) };
+    // The reader waits for what is reserved: nothing but the copy is done in between.
+    let whole = Whole { header: header(task, notice, size_of::<Whole<T>>()), body };
+    let wakeup = wakeup(notice.wake);
     let Some(mut entry) = EVENTS.reserve::<Whole<T>>(0) else {
         // SAFETY: as in `filtered`.
         count(notice.probe, |counters| unsafe { [(&raw mut (*counters).ring_full, 1)] });
         return;
     };
-    let whole = Whole { header: header(task, notice, size_of::<Whole<T>>()), body };
     // SAFETY: the entry is of this size, aligned, and this program's until it is submitted.
     unsafe { entry.as_mut_ptr().write(whole) };
-    entry.submit(wakeup(notice.wake));
+    entry.submit(wakeup);
     // SAFETY: as above.
     count(notice.probe, |counters| unsafe { [(&raw mut (*counters).sent, 1)] });
 }

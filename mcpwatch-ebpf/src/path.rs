@@ -147,7 +147,13 @@ fn step(draft: &Draft) -> u64 {
     // A file that is mounted by itself and nowhere, as container runtimes do with their own program: its path is
     // that on its file system.
     let is_loose = is_top && above == mount && len == 0 && dentry != parent && is_file(dentry);
-    if !is_loose && (is_top || (dentry == parent && len > 0)) {
+    // Out of its mount: opened by a handle, or moved away. Its path is that on its file system, in no namespace.
+    if dentry == parent && !is_top && len > 0 {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw mut (*draft.root()).namespace).write_volatile(0) };
+        return TOP;
+    }
+    if !is_loose && is_top {
         if above == mount {
             return TOP;
         }
@@ -161,11 +167,12 @@ fn step(draft: &Draft) -> u64 {
             read(dentry + u64::from(offset!(dentry_name)), offset!(qstr_name)).unwrap_or(0);
         // SAFETY: a masked position and one component lie within the scratch buffer; the helper writes at
         // most `COMPONENT` bytes.
-        let written = unsafe {
+        let (written, first) = unsafe {
             let to = draft.start().add(bounds::mask::<POSITION>(start as usize + len));
-            bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _)
+            (bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _), to.read_volatile())
         };
-        if written <= 0 {
+        // A file at hand without its folder, as one opened by a handle may be, is called `/`.
+        if written <= 0 || first == b'/' {
             return STUCK;
         }
         // A file without a folder: made in memory, with a name (`memfd:…`); a pipe or socket, without.

@@ -233,7 +233,8 @@ extern "C" fn mcpwatch_found_at_exec(
     }
     // A descendant of a server that is given a channel of its own server, or of another: it stays what it is, and
     // what it writes there is told as done by its server.
-    if watched != 0 && (owner_of(stdin_inode).is_some() || owner_of(stdout_inode).is_some()) {
+    let of_server = instance(watched).is_some();
+    if of_server && (owner_of(stdin_inode).is_some() || owner_of(stdout_inode).is_some()) {
         return NOT_FOUNDED;
     }
     match found(pid, start_time, stdin_inode, stdout_inode) {

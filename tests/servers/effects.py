@@ -174,15 +174,60 @@ def syscall(number, *arguments):
     return result
 
 
-def open_by_handle(path, mount):
-    """Opens what a file handle stands for, which anybody could have handed over: no path is named."""
+def handle_of(path):
     room = 128
     handle = ctypes.create_string_buffer(struct.pack("Ii", room, 0) + bytes(room))
     mount_id = ctypes.c_int()
     libc("name_to_handle_at", -100, path, handle, ctypes.byref(mount_id), 0)
+    return handle
+
+
+def open_handle(handle, mount):
     mount = folder(mount)
-    os.close(libc("open_by_handle_at", mount, handle, os.O_RDONLY))
-    os.close(mount)
+    try:
+        os.close(libc("open_by_handle_at", mount, handle, os.O_RDONLY))
+    finally:
+        os.close(mount)
+
+
+def open_by_handle(path, mount):
+    """Opens what a file handle stands for, which anybody could have handed over: no path is named."""
+    open_handle(handle_of(path), mount)
+
+
+def open_out_of_mount(path, inside):
+    """The same through a mount of a folder beside: as out of a container, by a volume of its."""
+
+    def work():
+        libc("unshare", CLONE_NEWNS)
+        libc("mount", "none", "/", None, MS_REC | MS_PRIVATE, None)
+        libc("mount", inside, inside, None, MS_BIND, None)
+        open_by_handle(path, inside)
+
+    in_child(work)
+
+
+def open_cold(folder):
+    """Opens a file by its handle that the kernel has not looked up: it does not know its folder."""
+
+    def work():
+        libc("unshare", CLONE_NEWNS)
+        libc("mount", "none", "/", None, MS_REC | MS_PRIVATE, None)
+        image, mount = f"{folder}/image", f"{folder}/mount"
+        with open(image, "wb") as file:
+            file.truncate(4 << 20)
+        os.mkdir(mount)
+        subprocess.run(["/usr/sbin/mkfs.ext4", "-q", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, mount], check=True)
+        with open(f"{mount}/cold", "w") as file:
+            file.write("text")
+        handle = handle_of(f"{mount}/cold")
+        libc("umount2", mount, 0)
+        subprocess.run(["mount", "-o", "loop", image, mount], check=True)
+        open_handle(handle, mount)
+        libc("umount2", mount, 0)
+
+    in_child(work)
 
 
 def own_mounts(path):
@@ -389,6 +434,8 @@ TOOLS = {
     "set_owner_of_open": lambda a: by_descriptor(a["path"], lambda file: os.fchown(file, 1, 2)),
     "cut": lambda a: os.truncate(a["path"], a["size"]),
     "cut_open": lambda a: by_descriptor(a["path"], lambda file: os.ftruncate(file, a["size"])),
+    "open_out_of_mount": lambda a: open_out_of_mount(a["path"], a["inside"]),
+    "open_cold": lambda a: open_cold(a["folder"]),
     "open_by_handle": lambda a: open_by_handle(a["path"], a["mount"]),
     "make_memory": lambda a: os.close(os.memfd_create(a["name"])),
     "write": lambda a: os.close(os.open(a["path"], os.O_WRONLY | os.O_CREAT)),

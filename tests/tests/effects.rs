@@ -333,18 +333,33 @@ fn files_without_a_name_are_shown_as_such() {
 fn a_file_opened_by_its_handle_is_told_with_its_path() {
     let play = Play::begin();
     let (path, folder) = (play.scene.write("handled", "text"), play.scene.path(""));
+    play.scene.write("volume/file", "text");
+    let volume = play.scene.path("volume");
     let opened = |path: &str, result: &str| {
         json!({"type": "file.open", "relation": "requested", "file": {
             "path": path, "argument": "", "access": "read", "via": "handle", "result": result}})
     };
-    let tried = |mount: &str, expected: Value| {
-        case("open_by_handle", json!({"path": path, "mount": mount}), &[expected])
-    };
+    let alert = |severity: &str| alert("privilege_change", severity);
     // The kernel, which made the handle a moment before, has the file at hand with its folder. On another mount no
-    // such handle is valid.
+    // such handle is valid; on one of a folder beside, it leads out of it.
     play.play_all(&[
-        tried(&folder, opened(&path, "ok")),
-        tried("/proc", opened("/proc", "ESTALE")),
+        case(
+            "open_by_handle",
+            json!({"path": path, "mount": folder}),
+            &[opened(&path, "ok"), alert("critical")],
+        ),
+        case(
+            "open_by_handle",
+            json!({"path": path, "mount": "/proc"}),
+            &[opened("/proc", "ESTALE"), alert("high")],
+        ),
+        case("open_out_of_mount", json!({"path": path, "inside": volume}), &[opened(&path, "ok")]),
+        case(
+            "open_cold",
+            json!({"folder": folder}),
+            &[json!({"type": "file.open", "truncated": ["file.path"], "file": {
+                "path": "", "argument": "", "via": "handle", "result": "ok"}})],
+        ),
     ]);
 }
 

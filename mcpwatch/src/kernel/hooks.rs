@@ -155,7 +155,7 @@ fn process_life(name: &'static str, lost: &'static str) -> Hook {
 
 fn egress(name: &'static str, lost: &'static str) -> Hook {
     let way = Way { tier: Tier::Cgroup, program: name, point: Point::Cgroup, since: ALWAYS };
-    one_way(name, way, When::Watching, false, lost)
+    one_way(name, way, When::Always, false, lost)
 }
 
 fn packets(name: &'static str, flow: Flow, lost: &'static str) -> Hook {

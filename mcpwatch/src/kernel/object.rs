@@ -6,7 +6,6 @@ use std::sync::atomic::{Ordering, fence};
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
-use aya::programs::cgroup_sock_addr::CgroupSockAddrLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use mcpwatch_common::control::{
@@ -61,15 +60,11 @@ pub struct Object {
     system_calls: SystemCalls,
     /// The one on opens through `io_uring`, if it works.
     io_uring: Programs,
+    /// What the kernel told of programs on tracepoints before they were unloaded.
+    passed_over_before: u64,
     watching: bool,
-    /// Links of the hooks on cgroups, which come and go.
-    cgroup_links: Vec<CgroupLink>,
-}
-
-/// A program attached to the root of the cgroup hierarchy.
-enum CgroupLink {
-    Addresses(&'static str, CgroupSockAddrLinkId),
-    Packets(&'static str, CgroupSkbLinkId),
+    /// Links of the hooks on packets, which come and go.
+    packets: Vec<(&'static str, CgroupSkbLinkId)>,
 }
 
 /// State of one hook.
@@ -125,8 +120,9 @@ impl Object {
             cgroup: cgroup2_root(),
             system_calls: SystemCalls::new(&mut ebpf)?,
             io_uring: Programs::default(),
+            passed_over_before: 0,
             watching: false,
-            cgroup_links: Vec::new(),
+            packets: Vec::new(),
             ebpf,
         };
         if let Some(scope) = &options.scope {
@@ -218,8 +214,7 @@ impl Object {
                 program.load().map_err(|error| with_causes(&error))
             }
             Some(Program::CgroupSockAddr(program)) => {
-                program.load().map_err(|error| with_causes(&error))?;
-                if self.cgroup.is_some() { Ok(()) } else { Err(NO_CGROUP.into()) }
+                program.load().map_err(|error| with_causes(&error))
             }
             Some(Program::CgroupSkb(program)) => {
                 program.load().map_err(|error| with_causes(&error))?;
@@ -238,11 +233,10 @@ impl Object {
             (Point::Cgroup, Some(Program::CgroupSockAddr(program))) => {
                 let Some(root) = &self.cgroup else { return Err(NO_CGROUP.into()) };
                 // The flagged modes give EINVAL for links, which are what aya makes where it can; links
-                // share the cgroup with other programs by themselves.
-                let link = program
+                // share the cgroup with other programs by themselves. They end with the program.
+                program
                     .attach(root, CgroupAttachMode::Single)
                     .map_err(|error| with_causes(&error))?;
-                self.cgroup_links.push(CgroupLink::Addresses(way.program, link));
                 Ok(())
             }
             (Point::Packets(flow), Some(Program::CgroupSkb(program))) => {
@@ -254,14 +248,14 @@ impl Object {
                 let link = program
                     .attach(root, flow, CgroupAttachMode::Single)
                     .map_err(|error| with_causes(&error))?;
-                self.cgroup_links.push(CgroupLink::Packets(way.program, link));
+                self.packets.push((way.program, link));
                 Ok(())
             }
             _ => Err("the kernel object has no such program".into()),
         }
     }
 
-    /// Begins or ends the watching of system calls, addresses and packets. What takes longer is done by [`Self::step`].
+    /// Begins or ends the watching of system calls and packets. What takes longer is done by [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
         self.watching = watching;
         if !watching && self.states.get(IO_URING_OPEN) == Some(&State::Attached) {
@@ -273,42 +267,33 @@ impl Object {
         } else {
             self.system_calls.end(&mut self.ebpf);
         }
-        self.watch_cgroups(watching);
+        self.watch_packets(watching);
         Ok(())
     }
 
-    /// Attaches or detaches the hooks on cgroups. None of them is required: one that fails is missing.
-    fn watch_cgroups(&mut self, watching: bool) {
+    /// Attaches or detaches the hooks on packets. None of them is required: one that fails is missing.
+    fn watch_packets(&mut self, watching: bool) {
         if !watching {
-            for link in std::mem::take(&mut self.cgroup_links) {
-                self.detach(link);
+            for (name, link) in std::mem::take(&mut self.packets) {
+                if let Some(Program::CgroupSkb(program)) = self.ebpf.program_mut(name) {
+                    // The only error is an unknown link: then it is detached.
+                    let _ = program.detach(link);
+                }
+                self.states.insert(name, State::Ready);
             }
             return;
         }
         for hook in HOOKS.iter() {
-            let Some(way) = hook.way(Tier::Cgroup) else { continue };
+            let Some(way) = hook.ways.iter().find(|way| matches!(way.point, Point::Packets(_)))
+            else {
+                continue;
+            };
             if self.states.get(hook.name) == Some(&State::Ready) {
                 let attached = self.attach(way);
                 let state = attached.map_or_else(State::Missing, |()| State::Attached);
                 self.states.insert(hook.name, state);
             }
         }
-    }
-
-    fn detach(&mut self, link: CgroupLink) {
-        let (CgroupLink::Addresses(name, _) | CgroupLink::Packets(name, _)) = &link;
-        let name = *name;
-        // The only error is an unknown link: then it is detached.
-        let _ = match (link, self.ebpf.program_mut(name)) {
-            (CgroupLink::Addresses(_, link), Some(Program::CgroupSockAddr(program))) => {
-                program.detach(link)
-            }
-            (CgroupLink::Packets(_, link), Some(Program::CgroupSkb(program))) => {
-                program.detach(link)
-            }
-            _ => Ok(()),
-        };
-        self.states.insert(name, State::Ready);
     }
 
     /// Does the next thing that [`Self::set_watching`] left to do.
@@ -340,7 +325,8 @@ impl Object {
     /// Detaches everything; the counters can still be read.
     pub fn close(&mut self) {
         self.system_calls.close(&mut self.ebpf);
-        self.cgroup_links.clear();
+        self.passed_over_before = self.tracepoints_passed_over();
+        self.packets.clear();
         for name in hooks::programs() {
             // A program that is unloaded takes its links with it; one that was never loaded has none. Those of
             // tier `fexit` are muted instead: see `SystemCalls::close`.
@@ -497,14 +483,20 @@ impl Object {
     }
 
     /// How often the kernel passed over a program on a tracepoint because it ran on the same processor already: since
-    /// 7.0 it may give way to another thread in its middle. Of forks, the children are not watched.
-    #[must_use]
-    pub fn tracepoints_passed_over(&self) -> u64 {
+    /// 7.0 it may give way to another thread in its middle.
+    fn tracepoints_passed_over(&self) -> u64 {
         let at_tracepoint = |way: &&Way| matches!(way.point, Point::RawTracepoint(_));
         let ways = HOOKS.iter().filter(|hook| !hook.is_system_call()).flat_map(|hook| &hook.ways);
-        ways.filter(at_tracepoint)
-            .filter_map(|way| fexit::passed_over(&self.ebpf, way.program))
-            .sum()
+        let programs = ways.filter(at_tracepoint).map(|way| way.program);
+        self.passed_over_before
+            + programs.filter_map(|program| fexit::passed_over(&self.ebpf, program)).sum::<u64>()
+    }
+
+    /// The same of the beginnings of processes and programs: a child may not be watched then.
+    #[must_use]
+    pub fn beginnings_passed_over(&self) -> u64 {
+        let programs = ["sched_process_fork", "sched_process_exec"];
+        programs.iter().filter_map(|program| fexit::passed_over(&self.ebpf, program)).sum()
     }
 
     /// Runs and nanoseconds of each program; zero unless `kernel.bpf_stats_enabled` is on.

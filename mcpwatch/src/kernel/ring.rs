@@ -22,15 +22,16 @@ impl Ring {
         Ok(Self { buffer })
     }
 
-    /// Waits until an event wants to be read at once, or for `timeout`. The kernel side wakes the reader
-    /// only for those events and when the buffer fills up.
-    pub fn wait(&self, timeout: Duration) {
+    /// Waits until an event wants to be read at once, or for `timeout`; false after that time. The kernel side wakes
+    /// the reader only for those events and when the buffer fills up.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> bool {
         let mut poll =
             libc::pollfd { fd: self.buffer.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: one valid `pollfd` for the length of the call. EINTR, as after SIGCONT, is a wait cut
         // short: the caller reads and waits again.
-        unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
+        unsafe { libc::poll(&raw mut poll, 1, milliseconds) > 0 }
     }
 
     /// Appends waiting events to `batch`, back to back, each with its size in its header; stops at

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use mcpwatch_common::control::{Instance, Watch};
 
+use super::books::Books;
 use super::cgroups::Cgroups;
 use super::mounts::Wanted;
 use super::origin::{boot_time, calendar_time};
@@ -27,11 +28,6 @@ use crate::telemetry::{Health, Heartbeat, Metrics};
 const TICK: Duration = Duration::from_millis(250);
 /// How often the kernel's counters are read and the clocks compared.
 const ACCOUNT: Duration = Duration::from_secs(1);
-/// How many accounts pass before what is watched is compared with what there is; after a loss it is at once.
-const RECONCILE: u64 = 60;
-/// With how many further accounts it is compared after a loss: a process whose end was lost is there until its parent
-/// has asked for its status.
-const AFTER_LOSS: u64 = 10;
 /// Longest wait for the reader at the end of a run.
 const DRAIN: Duration = Duration::from_millis(700);
 /// Most records an output may have waiting when more are given to it at the end of a run.
@@ -54,18 +50,6 @@ pub struct Core {
     pub cgroups: Cgroups,
     /// What the last comparison of the books with the world found.
     pub books: Books,
-}
-
-/// What is compared from time to time, because a lost event leaves an entry that nothing else removes.
-#[derive(Debug, Default)]
-pub struct Books {
-    accounts: u64,
-    /// The last account to be compared because of a loss.
-    compare_until: u64,
-    ring_full: u64,
-    passed_over: u64,
-    /// Instances of the kernel that the pipeline did not know at the last comparison.
-    unknown: BTreeSet<u64>,
 }
 
 impl Core {
@@ -93,8 +77,8 @@ impl Core {
             beat.touch();
             wait = self.step()?;
             if accounted.elapsed() >= ACCOUNT {
-                accounted = Instant::now();
                 self.account()?;
+                accounted = Instant::now();
             }
             if let Some(failure) = self.fanout.failed() {
                 bail!(failure.message);
@@ -339,40 +323,28 @@ impl Core {
     /// Ends what is gone without a word, and takes instances out of the kernel that nobody knows: their
     /// events were lost.
     fn reconcile(&mut self, ring_full: u64) -> anyhow::Result<()> {
-        self.books.accounts += 1;
-        let passed_over = self.object.tracepoints_passed_over();
-        if passed_over > self.books.passed_over {
-            self.books.passed_over = passed_over;
-            self.books.compare_until = self.books.accounts + AFTER_LOSS;
+        if self.books.is_look_due(self.object.beginnings_passed_over(), Instant::now()) {
             self.look_again(LOOKS)?;
         }
-        if ring_full > self.books.ring_full {
-            self.books.ring_full = ring_full;
-            self.books.compare_until = self.books.accounts + AFTER_LOSS;
-        }
-        let due = self.books.accounts <= self.books.compare_until
-            || self.books.accounts.is_multiple_of(RECONCILE);
-        if !due {
+        if !self.books.is_due(ring_full) {
             return Ok(());
         }
         self.object.note_watched();
-        let gone: Vec<(u32, u64)> = self
+        let gone: BTreeSet<(u32, u64)> = self
             .pipeline
             .living()
             .filter(|process| snapshot::start_of(process.pid) != Some(process.start))
             .map(|process| (process.pid, process.start))
             .collect();
-        if !gone.is_empty() {
-            self.input(Input::Gone { time: boot_time(), processes: gone })?;
+        let processes = self.books.gone.settle(&gone, Instant::now());
+        if !processes.is_empty() {
+            self.input(Input::Gone { time: boot_time(), processes })?;
         }
         let known: BTreeSet<u64> = self.pipeline.instance_ids().collect();
-        let unknown: BTreeSet<u64> =
-            self.object.instances().filter(|id| !known.contains(id)).collect();
-        // One that has just been founded is known a moment later.
-        for id in unknown.intersection(&self.books.unknown) {
-            self.object.drop_instance(*id, &[]);
+        let unknown = self.object.instances().filter(|id| !known.contains(id)).collect();
+        for id in self.books.unknown.settle(&unknown, Instant::now()) {
+            self.object.drop_instance(id, &[]);
         }
-        self.books.unknown = unknown;
         Ok(())
     }
 

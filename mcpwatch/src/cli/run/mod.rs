@@ -2,6 +2,7 @@
 //! kernel's control, the follower of client configurations, the reader of mounts, and this one with signals and
 //! the endpoint.
 
+mod books;
 mod cgroups;
 mod configs;
 mod core;
@@ -160,7 +161,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         scope: args.descendants_of,
         reader,
         cgroups: cgroups::Cgroups::of_host(),
-        books: core::Books::default(),
+        books: books::Books::default(),
     };
     serve(core, inbox, messages, listener, metrics, health, processes)
 }
@@ -280,7 +281,7 @@ fn log() {
         .init();
 }
 
-/// Niceness of the two threads between kernel and records; see `setpriority(2)`.
+/// Niceness of the threads between kernel and written records; see `setpriority(2)`.
 const NICE: libc::c_int = -10;
 
 /// How long an ending run waits for its outputs.

@@ -16,6 +16,8 @@ use crate::telemetry::Heartbeat;
 const BUSY: Duration = Duration::from_millis(6);
 /// How long the first one after a silence may wait. The kernel wakes the reader for what is urgent.
 const IDLE: Duration = Duration::from_millis(20);
+/// How long an event in the making is left alone.
+const MAKING: Duration = Duration::from_millis(1);
 /// The silence.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -57,7 +59,8 @@ fn read(ring: &mut Ring, messages: &SyncSender<Message>, beat: &Heartbeat, stop:
     loop {
         let stopping = stop.load(Ordering::Relaxed);
         let mut batch = Vec::new();
-        if ring.read(&mut batch) > 0 {
+        let found = ring.read(&mut batch) > 0;
+        if found {
             last = Instant::now();
             if messages.send(Message::Events(batch)).is_err() {
                 return;
@@ -67,7 +70,11 @@ fn read(ring: &mut Ring, messages: &SyncSender<Message>, beat: &Heartbeat, stop:
         }
         beat.touch();
         if !stopping {
-            ring.wait(if last.elapsed() < SILENCE { BUSY } else { IDLE });
+            let woken = ring.wait(if last.elapsed() < SILENCE { BUSY } else { IDLE });
+            // An event is in the making, by a thread that may be waiting for this processor.
+            if woken && !found {
+                std::thread::sleep(MAKING);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::detect::reason::{
     OBJECT, cause, circumstances, clip, command_line, evidence, quote, server,
 };
 use crate::detect::{Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities};
-use crate::event::{Exec, Net, NetOperation, Operation, Privilege};
+use crate::event::{Exec, Net, NetOperation, Open, Operation, Privilege, Via};
 use crate::record::{AlertEvidence, Severity, Tags};
 
 /// What it is.
@@ -33,8 +33,8 @@ pub static INFO: RuleInfo = RuleInfo {
     trigger: "A process of the server's tree that is not root's asks for another user id, for group 0, for \
         supplementary groups or for capabilities; executes a set-user-ID program; makes or enters \
         namespaces, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
-        traces another process or reaches into its memory; or connects to the socket of a container \
-        runtime. What root gives up, ids that stay the same, and a process reaching into itself count for \
+        traces another process or reaches into its memory; opens a file by a handle; or connects to the \
+        socket of a container runtime. What root gives up, ids that stay the same, and a process reaching into itself count for \
         nothing. At most of low severity: a browser (chrome, chromium, headless_shell, firefox, … of the system \
         or in a cache of Playwright or Puppeteer) that sandboxes its own children, chrome-sandbox, fusermount, \
         and capset by a program of the system that is no interpreter. At most medium: a process reaching into \
@@ -110,6 +110,7 @@ impl Rule for PrivilegeChange {
                 }
             }
             Action::Net(net) => runtime_socket(effect, net)?,
+            Action::Open(open) if open.via == Some(Via::Handle) => by_handle(open),
             _ => return None,
         };
         if effect.launching
@@ -131,6 +132,22 @@ impl Rule for PrivilegeChange {
             evidence: found,
             object: clip(&deed.object, OBJECT).into_owned(),
         })
+    }
+}
+
+/// An open that names no path, and so passes by all folders, of which one may be closed to the process, or outside.
+fn by_handle(open: &Open) -> Deed {
+    let what = match open.path.as_str() {
+        "" => format!("a file (inode {})", open.inode),
+        path => quote(path).into_owned(),
+    };
+    let name = "open_by_handle_at";
+    Deed {
+        did: format!("opened {what} by its handle, past every folder above it"),
+        result: open.result,
+        of_kernel: false,
+        object: name.to_owned(),
+        evidence: vec![evidence("operation", name), evidence("path", &open.path)],
     }
 }
 
@@ -173,6 +190,13 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
         Operation::Mount => format!("changed mounts{}", at(" at")),
         Operation::Umount => format!("took away the mount{}", at(" at")),
         Operation::MoveMount => format!("moved a mount{}", at(" to")),
+        // libmount asks so whether the kernel has the call.
+        Operation::MountSetattr
+            if privilege.result.is_err()
+                && privilege.place.as_ref().is_none_or(|place| place.argument.is_empty()) =>
+        {
+            return None;
+        }
         Operation::MountSetattr => format!("changed the attributes of the mount{}", at(" at")),
         Operation::Fsmount => "made a mount with fsmount".to_owned(),
         Operation::PivotRoot | Operation::Chroot => {
@@ -255,7 +279,7 @@ fn is_runtime_socket(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{Scene, exec, privilege};
+    use crate::detect::tests::{Scene, exec, open, privilege};
     use crate::event::{Ids, Place};
     use std::sync::Arc;
 
@@ -280,7 +304,6 @@ mod tests {
             Operation::Umount,
             Operation::Fsmount,
             Operation::MoveMount,
-            Operation::MountSetattr,
             Operation::PivotRoot,
             Operation::Chroot,
             Operation::Bpf,
@@ -300,6 +323,25 @@ mod tests {
                 assert_eq!(found, [("privilege_change", Severity::High)], "{operation:?}");
             }
         }
+    }
+
+    #[test]
+    fn asking_whether_there_is_a_call_is_no_use_of_it() {
+        let mut deed = privilege(Operation::MountSetattr);
+        assert_eq!(Scene::new(Covert).found(Action::Privilege(&deed)), ONE);
+        deed.result = Err(libc::EINVAL);
+        assert_eq!(Scene::new(Covert).found(Action::Privilege(&deed)), []);
+    }
+
+    #[test]
+    fn a_file_opened_by_its_handle_fires() {
+        let by_path = open("/etc/hosts", libc::O_RDONLY);
+        assert_eq!(Scene::new(Covert).found(Action::Open(&by_path)), []);
+        let by_handle = Open { via: Some(Via::Handle), ..by_path };
+        assert_eq!(Scene::new(Requested).found(Action::Open(&by_handle)), ONE);
+        let refused = Open { result: Err(libc::EPERM), ..by_handle };
+        let found = Scene::new(Covert).found(Action::Open(&refused));
+        assert_eq!(found, [("privilege_change", Severity::High)]);
     }
 
     #[test]
