@@ -30,6 +30,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("podman", "podman"),
     ("crun", "crun"),
     ("debootstrap", "debootstrap"),
+    ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
 ];
 
 /// One set of dependencies, installed together into a folder of its own.
