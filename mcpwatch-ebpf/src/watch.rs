@@ -231,10 +231,10 @@ extern "C" fn mcpwatch_found_at_exec(
     {
         return NOT_FOUNDED;
     }
-    // A descendant of a server that is given a channel of its own server, or of another: it stays what it is, and
-    // what it writes there is told as done by its server.
-    let of_server = instance(watched).is_some();
-    if of_server && (owner_of(stdin_inode).is_some() || owner_of(stdout_inode).is_some()) {
+    // A descendant of a server that is given a channel of another: it stays what it is, and what it writes there is
+    // told as done by its server. That of its own server may be its: a container's runtime hands it on and ends.
+    let is_anothers = |inode| owner_of(inode).is_some_and(|(owner, _)| owner != watched);
+    if instance(watched).is_some() && (is_anothers(stdin_inode) || is_anothers(stdout_inode)) {
         return NOT_FOUNDED;
     }
     match found(pid, start_time, stdin_inode, stdout_inode) {
