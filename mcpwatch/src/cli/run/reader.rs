@@ -56,6 +56,7 @@ pub fn start(
 
 fn read(ring: &mut Ring, messages: &SyncSender<Message>, beat: &Heartbeat, stop: &AtomicBool) {
     let mut last = Instant::now();
+    let mut woken = false;
     loop {
         let stopping = stop.load(Ordering::Relaxed);
         let mut batch = Vec::new();
@@ -70,11 +71,11 @@ fn read(ring: &mut Ring, messages: &SyncSender<Message>, beat: &Heartbeat, stop:
         }
         beat.touch();
         if !stopping {
-            let woken = ring.wait(if last.elapsed() < SILENCE { BUSY } else { IDLE });
-            // An event is in the making, by a thread that may be waiting for this processor.
+            // Woken for nothing: an event is in the making, by a thread that may be waiting for this processor.
             if woken && !found {
                 std::thread::sleep(MAKING);
             }
+            woken = ring.wait(if last.elapsed() < SILENCE { BUSY } else { IDLE });
         }
     }
 }
