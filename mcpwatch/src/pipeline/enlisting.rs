@@ -155,13 +155,12 @@ impl Pipeline {
         for found in found {
             let Some(root) = snapshots.get(found.root) else { continue };
             let start_time = root.start.saturating_mul(TICK);
-            let id = mcpwatch_common::control::instance_id(root.pid, start_time);
+            // A server whose founder has gone goes by the founder's number still.
+            let id = self
+                .instance_of(root.key())
+                .unwrap_or_else(|| mcpwatch_common::control::instance_id(root.pid, start_time));
             let fresh = !self.instances.contains_key(&id);
-            let taken = self
-                .processes
-                .get(root.key())
-                .is_some_and(|entry| self.instances.contains_key(&entry.instance));
-            if fresh && (taken || (found.verdict.standing != Standing::Server && !self.sniffs())) {
+            if fresh && found.verdict.standing != Standing::Server && !self.sniffs() {
                 continue;
             }
             if fresh
@@ -191,7 +190,7 @@ impl Pipeline {
                 let start_time = member.start.saturating_mul(TICK);
                 let Some(instance) = self.instances.get_mut(&id) else { break };
                 if fresh && member.stdin == root.stdin && root.stdin.is_some()
-                    || member.pid == root.pid
+                    || member.key() == instance.founder
                 {
                     instance.add_program(OwnedProgram {
                         exe: member.exe.clone(),
@@ -199,16 +198,15 @@ impl Pipeline {
                         cwd: member.cwd.clone(),
                     });
                 }
-                if fresh || !instance.members.contains(&member.key()) {
-                    let outside = self
-                        .processes
-                        .get(member.key())
-                        .is_none_or(|entry| !self.instances.contains_key(&entry.instance));
-                    if outside || fresh {
-                        self.watch(member.key(), start_time, id);
-                        self.mounts_at(member);
-                        added = true;
-                    }
+                let outside = self.instance_of(member.key()).is_none();
+                if outside || fresh {
+                    // The kernel would have given it what its parent has.
+                    let parent = self.processes.get(member.key()).and_then(|entry| entry.parent);
+                    let inherited = parent.and_then(|parent| self.instance_of(parent));
+                    let id = if fresh { id } else { inherited.unwrap_or(id) };
+                    self.watch(member.key(), start_time, id);
+                    self.mounts_at(member);
+                    added = true;
                 }
             }
             if added {
@@ -219,6 +217,12 @@ impl Pipeline {
                 self.judge(id);
             }
         }
+    }
+
+    /// The instance that a process is known to belong to.
+    fn instance_of(&self, process: ProcessKey) -> Option<u64> {
+        let instance = self.processes.get(process)?.instance;
+        self.instances.contains_key(&instance).then_some(instance)
     }
 
     fn entry_of(&self, snapshot: &ProcessSnapshot, all: &[ProcessSnapshot]) -> Entry {

@@ -171,7 +171,7 @@ impl Flood {
 }
 
 /// A program with its arguments and directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OwnedProgram {
     /// Path of the executed file.
     pub exe: String,
@@ -404,7 +404,7 @@ impl Instance {
 
     /// Remembers what was executed on the channel: the wrappers, then the server itself.
     pub fn add_program(&mut self, program: OwnedProgram) {
-        if self.programs.len() < PROGRAMS {
+        if self.programs.len() < PROGRAMS && !self.programs.contains(&program) {
             self.runtime_client |= is_runtime_client(&program);
             self.programs.push(program);
         }

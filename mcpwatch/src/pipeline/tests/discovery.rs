@@ -500,6 +500,34 @@ fn a_second_look_adds_what_was_forked_between() {
 }
 
 #[test]
+fn a_fork_unseen_is_found_below_a_server_whose_founder_has_gone() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.fork(11, 12);
+    let server = scene.watch[&12];
+    scene.exit(11, 0);
+    scene.was_running(12, 13, CHANNEL, "/usr/bin/node", &["node", "worker.js"]);
+    scene.forget();
+    scene.look();
+    assert_eq!(scene.watch.get(&13), Some(&server));
+    scene.open(13, "/a");
+    assert_eq!(scene.story(), ["open /a background"], "no second server, nor a second name");
+}
+
+#[test]
+fn a_fork_unseen_belongs_to_what_its_parent_belongs_to() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/python3", &["python3", "worker.py"]);
+    let (server, worker) = (scene.watch[&11], scene.watch[&12]);
+    assert_ne!(server, worker);
+    scene.was_running(12, 13, TERMINAL, "/usr/bin/python3", &["python3", "worker.py"]);
+    scene.was_running(11, 14, TERMINAL, "/usr/bin/node", &["node", "server.js"]);
+    scene.look();
+    assert_eq!((scene.watch.get(&13), scene.watch.get(&14)), (Some(&worker), Some(&server)));
+}
+
+#[test]
 fn the_settings_name_a_server_without_a_channel() {
     let mut scene = Scene::with("[[server]]\nname = \"mine\"\nexe = \"/opt/mine\"");
     scene.spawn(CLIENT, 11, TERMINAL, "/opt/mine", &["mine"]);

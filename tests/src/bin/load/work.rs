@@ -1,7 +1,7 @@
 //! What the server does when it is asked: files, programs, connections and children, so many a second.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -16,6 +16,9 @@ use crate::process;
 
 /// A tool: takes the arguments of the call.
 type Tool = fn(&Value) -> io::Result<Value>;
+
+/// How long to wait for what another thread, or the kernel, is about to do.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// Every tool by its name.
 pub const TOOLS: &[(&str, Tool)] = &[
@@ -127,7 +130,7 @@ fn run_programs(call: &Value) -> io::Result<Value> {
     let path = CString::new(program.as_os_str().as_bytes())?;
     let argv = [path.as_ptr().cast_mut(), std::ptr::null_mut()];
     let environment = [std::ptr::null_mut()];
-    paced(call, || {
+    let spawn = || {
         let mut pid = 0;
         // SAFETY: the path and the two arrays are terminated and outlive the call.
         let error = unsafe {
@@ -140,6 +143,21 @@ fn run_programs(call: &Value) -> io::Result<Value> {
                 environment.as_ptr(),
             )
         };
+        (error, pid)
+    };
+    // A child that another thread forked while the program was being written has it open for writing until
+    // the child ends. Nobody else can get it after that: what has started once starts always.
+    let until = Instant::now() + WAIT;
+    let pid = loop {
+        match spawn() {
+            (0, pid) => break pid,
+            (libc::ETXTBSY, _) if Instant::now() < until => thread::sleep(WAIT / 1_000),
+            (error, _) => return Err(io::Error::from_raw_os_error(error)),
+        }
+    };
+    process::wait(pid)?;
+    paced(call, || {
+        let (error, pid) = spawn();
         Ok(error == 0 && process::wait(pid)? == 0)
     })
 }
@@ -196,8 +214,18 @@ fn connect(call: &Value) -> io::Result<Value> {
             )
         };
         drop(made);
-        // Taken off the queue, or it would be full soon.
-        Ok(listener.accept().is_ok() && done == 0)
+        // Taken off the queue, or it would be full soon. On a busy processor the kernel may still have the
+        // last packet of the handshake before it.
+        let until = Instant::now() + WAIT;
+        let taken = loop {
+            match listener.accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
+                    thread::yield_now();
+                }
+                taken => break taken,
+            }
+        };
+        Ok(taken.is_ok() && done == 0)
     })
 }
 
