@@ -112,6 +112,21 @@ impl Record {
             redacted: Vec::new(),
         }
     }
+
+    /// Says of the argument vectors in it what is masked and what is cut: they are shared by many records.
+    pub(crate) fn mark_argv(&mut self) {
+        if let Some(process) = &self.process {
+            if process.argv_masked {
+                self.redacted.push("process.argv".to_owned());
+            }
+            if process.argv_cut {
+                self.truncated.push("process.argv");
+            }
+        }
+        if self.exec.as_ref().is_some_and(|exec| exec.argv_masked) {
+            self.redacted.push("exec.argv".to_owned());
+        }
+    }
 }
 
 /// Nanoseconds since the Unix epoch; serialised as RFC 3339 UTC with nine digits.
@@ -323,6 +338,12 @@ pub struct Process {
     pub exe: String,
     /// Its argument vector (secrets masked).
     pub argv: Vec<String>,
+    /// Whether any of that is masked: each record says so in `redacted`.
+    #[serde(skip)]
+    pub argv_masked: bool,
+    /// Whether the kernel gave only a part of it: each record says so in `truncated`.
+    #[serde(skip)]
+    pub argv_cut: bool,
     /// Working directory at exec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
@@ -442,8 +463,11 @@ pub struct ExecDetail {
     /// Where `path` is on the host, when the process has other mounts and that is known to be another path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_path: Option<String>,
-    /// Its arguments.
+    /// Its arguments (secrets masked).
     pub argv: Vec<String>,
+    /// Whether any of that is masked: the record says so in `redacted`.
+    #[serde(skip)]
+    pub argv_masked: bool,
     /// Working directory.
     pub cwd: String,
     /// The parent's program.
@@ -846,7 +870,9 @@ pub struct Alert {
     pub tags: Tags,
     /// What to check first and what to do.
     pub playbook: &'static str,
-    /// How often it fired for this call and object, this time included.
+    /// What it fired about, the first eight: files, programs, destinations, … (masked).
+    pub objects: Vec<String>,
+    /// How often it fired for this call, relation and severity, this time included.
     pub count: u64,
 }
 

@@ -137,7 +137,7 @@ pub struct Finding {
     pub reason: String,
     /// What it rests on, verbatim but bounded.
     pub evidence: Vec<AlertEvidence>,
-    /// What it is about: findings of one call, rule and object are one alert with a count.
+    /// What it is about: an alert that stands for several findings lists them.
     pub object: String,
 }
 
@@ -397,6 +397,7 @@ pub fn alert(finding: &Finding, count: u64) -> record::Alert {
         severity: finding.severity,
         reason: finding.reason.clone(),
         evidence: finding.evidence.clone(),
+        objects: vec![finding.object.clone()],
         tags: info.map(|info| info.tags.clone()).unwrap_or_default(),
         playbook: info.map_or("", |info| info.playbook),
         count,

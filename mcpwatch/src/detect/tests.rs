@@ -54,6 +54,8 @@ impl Scene {
                 start_time: Time(0),
                 exe: "/usr/bin/node".into(),
                 argv: vec!["node".into(), "server.js".into()],
+                argv_masked: false,
+                argv_cut: false,
                 cwd: None,
                 uid: 1000,
                 container: None,

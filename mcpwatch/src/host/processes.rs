@@ -280,6 +280,8 @@ mod tests {
                 start_time: Time(0),
                 exe: "/x".into(),
                 argv: Vec::new(),
+                argv_masked: false,
+                argv_cut: false,
                 cwd: None,
                 uid: 0,
                 container: None,

@@ -74,6 +74,13 @@ pub struct ProcessSnapshot {
 }
 
 impl ProcessSnapshot {
+    /// Whether there may be more of the argument vector than was read.
+    #[must_use]
+    pub fn argv_is_cut(&self) -> bool {
+        let bytes: usize = self.argv.iter().map(|argument| argument.len() + 1).sum();
+        bytes as u64 >= MAX_ARGV_BYTES
+    }
+
     /// Its identity.
     #[must_use]
     pub const fn key(&self) -> ProcessKey {

@@ -46,6 +46,8 @@ pub fn process() -> Arc<Process> {
         start_time: Time(TIME.0 - 5_000_000_000),
         exe: "/usr/bin/node".to_owned(),
         argv: vec!["node".to_owned(), "server.js".to_owned(), "/home/ada/notes".to_owned()],
+        argv_masked: false,
+        argv_cut: false,
         cwd: Some("/home/ada".to_owned()),
         uid: 1000,
         container: Some(Arc::new(Container {
@@ -299,6 +301,7 @@ pub fn alert() -> Record {
                 owasp_llm: &["LLM02"],
             },
             playbook: "Check which client made the call. Replace the key.",
+            objects: vec!["/home/ada/.ssh/id_rsa".to_owned()],
             count: 1,
         })),
         kind: RecordType::Alert,
@@ -311,6 +314,7 @@ fn exec() -> ExecDetail {
         path: "/bin/sh".to_owned(),
         host_path: Some("/srv/image/bin/sh".to_owned()),
         argv: vec!["sh".to_owned(), "-c".to_owned(), "id; uname".to_owned()],
+        argv_masked: false,
         cwd: "/home/ada".to_owned(),
         parent_exe: Some("/usr/bin/node".to_owned()),
         ancestors: vec![Ancestor {

@@ -1,5 +1,6 @@
 //! Effects of servers: attributed, held against the rules, and turned into records.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::attribute::{Attribution, Circumstances, Object, attribute};
@@ -16,7 +17,7 @@ use super::net::net_detail;
 use super::privilege::privilege_detail;
 use super::{Pipeline, relay};
 
-/// Most calls that are named beside the likeliest.
+/// Most calls an effect may belong to that are named, the likeliest first.
 const CANDIDATES: usize = 8;
 
 impl Pipeline {
@@ -162,6 +163,9 @@ impl Pipeline {
         let mut record = self.record(kind, event.time);
         if let Some(serving) = self.serving(owner) {
             record.call = reference(&serving.shown.id, attribution);
+            if attribution.candidates.len() > CANDIDATES {
+                record.truncated.push("call.candidates");
+            }
             record.server = Some(Arc::clone(&serving.shown));
         }
         record.relation = Some(attribution.relation);
@@ -226,19 +230,20 @@ impl Pipeline {
             let scope = match attribution.call() {
                 Some(call) if attribution.outlived => Scope::AfterCall(call_uid(&shown.id, call)),
                 Some(call) => Scope::Call(call_uid(&shown.id, call)),
-                None => Scope::Ongoing(attribution.relation),
+                None => Scope::Ongoing,
             };
             let key = Key {
                 server: shown.id.clone(),
                 scope,
+                relation: attribution.relation,
                 rule: finding.rule,
-                object: finding.object.clone(),
+                severity: finding.severity,
             };
             let mut due = Vec::new();
             // Taken out for the call: making the record reads the rest of the pipeline.
             let mut dedupe = std::mem::take(&mut self.dedupe);
             let alert = || self.alert_record(event, owner, process, action, attribution, &finding);
-            dedupe.admit(key, alert, &mut due);
+            dedupe.admit(key, &finding.object, self.now, alert, &mut due);
             self.dedupe = dedupe;
             for due in due {
                 self.publish_alert(due);
@@ -258,31 +263,48 @@ impl Pipeline {
     ) -> Record {
         let mut alert = self.effect_record(RecordType::Alert, event, owner, attribution);
         alert.process = Some(Arc::clone(process));
-        match action {
+        let cut = match action {
             Action::Exec(exec) => {
                 let (detail, more_ancestors) = self.exec_detail(event.process, exec);
                 alert.exec = Some(Box::new(detail));
                 if more_ancestors {
                     alert.truncated.push("exec.ancestors");
                 }
+                "exec.argv"
             }
-            Action::Open(open) => alert.file = Some(file_detail(open)),
-            Action::Change(change) => alert.file = Some(change_detail(change)),
+            Action::Open(open) => {
+                alert.file = Some(file_detail(open));
+                "file.path"
+            }
+            Action::Change(change) => {
+                alert.file = Some(change_detail(change));
+                "file.path"
+            }
             Action::Privilege(privilege) => {
                 alert.privilege = Some(Box::new(privilege_detail(privilege)));
+                "privilege.path"
             }
-            Action::Access(access) => alert.access = Some(Box::new(self.access_detail(access))),
-            Action::Injection(_) => {}
+            Action::Access(access) => {
+                alert.access = Some(Box::new(self.access_detail(access)));
+                "access"
+            }
+            Action::Injection(_) => "mcp",
             Action::Net(net) => {
                 let (names, claims) = self.names_of(owner, net);
                 alert.net = Some(Box::new(net_detail(net, names, &claims)));
+                "net"
             }
             Action::Lookup(lookup) => {
                 alert.net = Some(Box::new(lookup_net(lookup.resolver, false)));
                 alert.dns = Some(Box::new(self.dns_detail(owner, lookup)));
+                "dns"
             }
+        };
+        if event.truncated {
+            alert.truncated.push(cut);
         }
-        alert.alert = Some(Box::new(self.masked_alert(detect::alert(finding, 1))));
+        let said = self.masked_alert(detect::alert(finding, 1), &mut alert.redacted);
+        alert.alert = Some(Box::new(said));
         alert
     }
 
@@ -290,16 +312,37 @@ impl Pipeline {
         let mut record = due.alert;
         if let Some(alert) = &mut record.alert {
             alert.count = due.count;
+            alert.objects = due.objects;
+            for object in &mut alert.objects {
+                self.mask(object, "alert.objects", &mut record.redacted);
+            }
+            if due.cut {
+                record.truncated.push("alert.objects");
+            }
         }
         self.records.push(record);
     }
 
-    fn masked_alert(&self, mut alert: record::Alert) -> record::Alert {
-        alert.reason = self.redactor.text(&alert.reason).0.into_owned();
+    fn masked_alert(
+        &self,
+        mut alert: record::Alert,
+        redacted: &mut Vec<String>,
+    ) -> record::Alert {
+        self.mask(&mut alert.reason, "alert.reason", redacted);
         for evidence in &mut alert.evidence {
-            evidence.value = self.redactor.text(&evidence.value).0.into_owned();
+            self.mask(&mut evidence.value, "alert.evidence", redacted);
         }
         alert
+    }
+
+    /// Masks the secrets in a text of a record, and says so by the text's `place`.
+    pub(super) fn mask(&self, text: &mut String, place: &str, redacted: &mut Vec<String>) {
+        if let (Cow::Owned(masked), true) = self.redactor.text(text) {
+            *text = masked;
+            if !redacted.iter().any(|known| known == place) {
+                redacted.push(place.to_owned());
+            }
+        }
     }
 }
 

@@ -226,6 +226,7 @@ impl Pipeline {
     }
 
     fn entry_of(&self, snapshot: &ProcessSnapshot, all: &[ProcessSnapshot]) -> Entry {
+        let (argv, argv_masked) = self.masked(&snapshot.argv);
         Entry {
             above: Above::default(),
             parent: all.iter().find(|other| other.pid == snapshot.ppid).map(ProcessSnapshot::key),
@@ -235,7 +236,9 @@ impl Pipeline {
                 ppid: snapshot.ppid,
                 start_time: self.clock.time(snapshot.start.saturating_mul(TICK)),
                 exe: snapshot.exe.clone(),
-                argv: self.masked(&snapshot.argv),
+                argv,
+                argv_masked,
+                argv_cut: snapshot.argv_is_cut(),
                 cwd: (!snapshot.cwd.is_empty()).then(|| snapshot.cwd.clone()),
                 uid: snapshot.uid,
                 container: self.containers.shown(&snapshot.cgroup).cloned(),

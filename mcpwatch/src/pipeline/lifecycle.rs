@@ -108,13 +108,16 @@ impl Pipeline {
         ended: bool,
     ) -> Arc<Process> {
         let cgroup = self.cgroup_at_exec(event.process, exec.cgroup);
+        let (argv, argv_masked) = self.masked(&exec.argv);
         let shown = Arc::new(Process {
             entity_id: entity_id(event.process),
             pid: event.process.pid,
             ppid: exec.parent.pid,
             start_time: self.clock.time(event.start_time),
             exe: exec.path.clone(),
-            argv: self.masked(&exec.argv),
+            argv,
+            argv_masked,
+            argv_cut: event.truncated,
             cwd: Some(exec.cwd.clone()),
             uid: exec.uid,
             container: self.containers.shown(&cgroup).cloned(),
@@ -163,10 +166,12 @@ impl Pipeline {
     /// The detail of an exec as records show it, and whether there are more ancestors than it names.
     pub(super) fn exec_detail(&self, process: ProcessKey, exec: &Exec) -> (ExecDetail, bool) {
         let (ancestors, more) = self.processes.lineage(process, &above(exec));
+        let (argv, argv_masked) = self.masked(&exec.argv);
         let detail = ExecDetail {
             path: exec.path.clone(),
             host_path: self.exec_on_host(exec),
-            argv: self.masked(&exec.argv),
+            argv,
+            argv_masked,
             cwd: exec.cwd.clone(),
             parent_exe: self.processes.get(exec.parent).map(|parent| parent.shown.exe.clone()),
             ancestors: ancestors
@@ -305,9 +310,10 @@ impl Pipeline {
         )
     }
 
-    /// Argument vector with secrets masked.
-    pub(super) fn masked(&self, argv: &[String]) -> Vec<String> {
-        self.redactor.argv(argv).0.into_iter().map(Cow::into_owned).collect()
+    /// Argument vector with secrets masked, and whether there were any.
+    pub(super) fn masked(&self, argv: &[String]) -> (Vec<String>, bool) {
+        let (masked, any) = self.redactor.argv(argv);
+        (masked.into_iter().map(Cow::into_owned).collect(), any)
     }
 
     /// The server an instance's effects belong to: itself, or the nearest one around it.
@@ -341,6 +347,8 @@ fn unknown(key: ProcessKey) -> Process {
         start_time: crate::record::Time(0),
         exe: String::new(),
         argv: Vec::new(),
+        argv_masked: false,
+        argv_cut: false,
         cwd: None,
         uid: 0,
         container: None,

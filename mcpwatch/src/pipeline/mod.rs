@@ -189,7 +189,9 @@ impl Pipeline {
 
     /// Takes the records made so far.
     pub fn take_records(&mut self) -> Vec<Record> {
-        std::mem::take(&mut self.records)
+        let mut records = std::mem::take(&mut self.records);
+        records.iter_mut().for_each(Record::mark_argv);
+        records
     }
 
     /// Takes what the shell is to do.
@@ -300,6 +302,9 @@ impl Pipeline {
             Input::Tick { time } => {
                 self.now = self.now.max(time);
                 self.tick();
+                for due in self.dedupe.gathered(self.now) {
+                    self.publish_alert(due);
+                }
                 self.mounts_lost();
             }
             Input::Stop { time, reason } => self.stop(time, &reason),

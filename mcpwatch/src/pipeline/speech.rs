@@ -139,6 +139,10 @@ impl Pipeline {
         let call = &ended.call;
         let mut record = self.record(RecordType::McpCall, ended.time);
         let arguments = self.masked_arguments(call, &mut record);
+        let mut error = ended.error.clone();
+        if let Some(error) = &mut error {
+            self.mask(&mut error.message, "call.error.message", &mut record.redacted);
+        }
         if ended.clipped {
             record.truncated.push("call.response");
         }
@@ -161,10 +165,7 @@ impl Pipeline {
                 duration_ns: ended.response_bytes.map(|_| ended.time.saturating_sub(call.started)),
                 request_bytes: call.request_bytes,
                 response_bytes: ended.response_bytes,
-                error: ended.error.clone().map(|mut error| {
-                    error.message = self.redactor.text(&error.message).0.into_owned();
-                    error
-                }),
+                error,
             }),
         });
         record.server = Some(shown);

@@ -173,7 +173,7 @@ impl Metrics {
             )?,
             alerts: all.counters(
                 "mcpwatch_alerts_total",
-                "Alerts raised.",
+                "Alerts raised; one that is published again with its count is not counted again.",
                 &["rule", "severity"],
             )?,
             sampled: Sampled::new(&mut all)?,
@@ -208,7 +208,7 @@ impl Metrics {
         self.last_event.set(record.time.0 as f64 / 1e9);
         match record.kind {
             RecordType::Alert => {
-                if let Some(alert) = &record.alert {
+                if let Some(alert) = record.alert.as_ref().filter(|alert| alert.count == 1) {
                     let labels = [alert.rule, alert.severity.name()];
                     self.alerts.with_label_values(&labels).inc();
                 }

@@ -74,6 +74,7 @@ fn of_calls_at_once_the_one_that_names_the_object_is_meant() {
     let record = scene.of_type("file.open")[0];
     let candidates = record["call"]["candidates"].as_array().unwrap();
     assert_eq!((candidates.len(), &candidates[0]["id"]), (8, &json!(7)), "the likeliest first");
+    assert_eq!(record["truncated"], json!(["call.candidates"]));
 }
 
 #[test]
@@ -187,6 +188,51 @@ fn an_alert_is_raised_once_and_its_count_told_when_the_call_ends() {
 }
 
 #[test]
+fn what_one_call_did_of_a_kind_is_one_alert_with_all_it_is_about() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "read", json!({"path": "/home/me/.ssh/known"}));
+    let names = ["id_rsa", "id_ed25519", "id_ecdsa"];
+    for name in names {
+        scene.open(11, &format!("/home/me/.ssh/{name}"));
+    }
+    let alerts = |scene: &Scene| -> Vec<(u64, usize)> {
+        let alerts = scene.of_type("alert").into_iter().map(|record| &record["alert"]);
+        alerts
+            .map(|alert| {
+                let objects = alert["objects"].as_array().unwrap().len();
+                (alert["count"].as_u64().unwrap(), objects)
+            })
+            .collect()
+    };
+    assert_eq!(alerts(&scene), [(1, 1)]);
+    scene.wait(2 * SECOND);
+    assert_eq!(alerts(&scene), [(1, 1), (3, 3)], "while the call goes on");
+    scene.result(11, 1);
+    assert_eq!(alerts(&scene).len(), 2, "nothing has come since");
+    let shown = &scene.of_type("alert")[1]["alert"]["objects"];
+    assert_eq!(*shown, json!(names.map(|name| format!("/home/me/.ssh/{name}"))));
+}
+
+#[test]
+fn what_was_asked_for_hides_nothing_that_was_not() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "read", json!({"path": "/home/me/.ssh/id_rsa"}));
+    scene.open(11, "/home/me/.ssh/id_rsa");
+    scene.open(11, "/home/me/.aws/credentials");
+    let mut story = scene.story();
+    story.retain(|line| line.starts_with("ALERT"));
+    assert_eq!(
+        story,
+        [
+            "ALERT sensitive_file_read high requested 1 x1",
+            "ALERT sensitive_file_read critical covert 1 x1",
+        ]
+    );
+}
+
+#[test]
 fn what_the_settings_allow_raises_no_alert() {
     let allow = "allow = { read = [\"~/.ssh/*\"] }";
     let named = "argv = \"node server.js\"";
@@ -217,6 +263,29 @@ fn secrets_are_masked_in_everything_that_goes_out() {
     scene.result(11, 1);
     let all = serde_json::to_string(&scene.records).unwrap();
     assert!(!all.contains(secret), "{all}");
-    let [call] = scene.of_type("mcp.call")[..] else { panic!() };
-    assert!(!call["redacted"].as_array().unwrap().is_empty());
+    scene.open(12, &format!("/home/me/.ssh/{secret}"));
+    let redacted = |kind: &str| scene.of_type(kind).last().unwrap()["redacted"].clone();
+    let marks = redacted("mcp.call");
+    assert!(marks.as_array().unwrap().contains(&json!("call.arguments.token")), "{marks}");
+    assert_eq!(redacted("process.exec"), json!(["process.argv", "exec.argv"]));
+}
+
+#[test]
+fn what_is_cut_is_said_of_every_record_that_shows_it() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "weather", json!({"city": "Bern"}));
+    scene.flags = wire::FLAG_TRUNCATED;
+    scene.spawn(11, 12, TERMINAL, "/usr/bin/sh", &["sh", "-c", "…"]);
+    let truncated = |scene: &Scene, kind: &str| scene.of_type(kind)[0]["truncated"].clone();
+    assert_eq!(truncated(&scene, "process.exec"), json!(["exec.argv", "process.argv"]));
+    assert_eq!(truncated(&scene, "alert"), json!(["exec.argv"]), "of the one that executed it");
+    scene.forget();
+    scene.open(11, "/home/me/.ssh/id_rsa");
+    assert_eq!(truncated(&scene, "file.open"), json!(["file.path"]));
+    assert_eq!(truncated(&scene, "alert"), json!(["file.path"]));
+    scene.forget();
+    scene.flags = 0;
+    scene.open(12, "/home/me/.ssh/id_rsa");
+    assert_eq!(truncated(&scene, "file.open"), json!(["process.argv"]));
 }

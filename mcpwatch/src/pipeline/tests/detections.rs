@@ -35,6 +35,21 @@ fn sets_ids(scene: &mut Scene, pid: u32, operation: wire::Operation, result: i64
 }
 
 #[test]
+fn the_alert_in_the_documentation_is_one_that_is_raised() {
+    let mut scene = Scene::new();
+    scene.config("filesystem", "node", &["server.js"]);
+    scene.server(11);
+    scene.call(11, 2, "read_text_file", json!({"path": "/home/ada/project/link-to-key"}));
+    scene.open(11, "/home/ada/.ssh/id_rsa");
+    let documentation = include_str!("../../../../docs/events.md");
+    let section = documentation.split("### `alert`").nth(1).unwrap();
+    let example = section.split("```").nth(1).unwrap().trim_start_matches("json");
+    let example: Value = serde_json::from_str(example).unwrap();
+    let example = example["alert"].to_string().replace("(pid 4251)", "(pid 11)");
+    assert_eq!(example, scene.of_type("alert")[0]["alert"].to_string());
+}
+
+#[test]
 fn who_has_given_up_root_is_not_root_any_more() {
     const KEPT: u32 = u32::MAX;
     let back = "ALERT privilege_change critical covert 1 x1";
@@ -97,7 +112,7 @@ fn with_several_calls_in_flight_only_lineage_or_mention_accuses() {
 }
 
 #[test]
-fn what_a_call_leaves_behind_is_told_once_for_each_process() {
+fn what_a_call_leaves_behind_is_counted_once_for_each_process() {
     let mut scene = Scene::new();
     scene.server(11);
     scene.call(11, 1, "index", json!({}));
@@ -113,8 +128,11 @@ fn what_a_call_leaves_behind_is_told_once_for_each_process() {
         scene.open(12, path);
         scene.open(13, path);
     }
-    let one = "ALERT outlives_call medium covert 1 x1";
-    assert_eq!(alerts(&mut scene), [one, one]);
+    scene.wait(2 * SECOND);
+    let objects = scene.of_type("alert").last().unwrap()["alert"]["objects"].as_array().unwrap();
+    assert_eq!(objects.len(), 2, "each process once");
+    let told = |count: u64| format!("ALERT outlives_call medium covert 1 x{count}");
+    assert_eq!(alerts(&mut scene), [told(1), told(4)], "one alert, and what came to it");
     // A worker that a later call puts to work is not left over.
     scene.call(11, 2, "read", json!({"path": "/srv/c"}));
     scene.open(12, "/srv/c");

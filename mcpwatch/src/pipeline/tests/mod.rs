@@ -65,6 +65,8 @@ struct Scene {
     now: u64,
     /// The user whose programs are executed.
     uid: u32,
+    /// What the kernel says of the events from now on.
+    flags: u32,
     sniff: bool,
     /// Configurations around a new process are read at once; else they never are.
     looks: bool,
@@ -95,6 +97,7 @@ impl Scene {
             pipeline: Pipeline::new(config, origin).unwrap(),
             now: 1_000 * SECOND,
             uid: 1000,
+            flags: 0,
             sniff,
             looks: true,
             tasks: BTreeMap::new(),
@@ -182,7 +185,7 @@ impl Scene {
             start_time: self.tasks[&pid].start_time,
             instance: self.watch.get(&pid).copied().unwrap_or(0),
             result,
-            flags: 0,
+            flags: self.flags,
             cpu: 0,
         };
         [bytemuck::bytes_of(&header), body, tail].concat()
