@@ -333,6 +333,11 @@ fn caught(alert: &Value) -> Caught {
     )
 }
 
+/// Told again with a higher count it is the same alert.
+fn first(alert: &&Value) -> bool {
+    alert["alert"]["count"] == 1
+}
+
 /// Plays one case; gives what went wrong in it, if anything.
 fn play(scene: &Scene, agent: &Agent, client: &Client, server: &str, case: &Case) -> Vec<String> {
     let arguments = (case.arguments)(scene);
@@ -358,10 +363,8 @@ fn play(scene: &Scene, agent: &Agent, client: &Client, server: &str, case: &Case
     let what = format!("{server} {} {arguments}", case.tool);
     let mut wrong = Vec::new();
     let fresh = agent.since(before);
-    // An alert that is told again with a higher count is the same one.
-    let mut alerts: Vec<Caught> = fresh.alerts(0).map(caught).collect();
+    let mut alerts: Vec<Caught> = fresh.alerts(0).filter(first).map(caught).collect();
     alerts.sort();
-    alerts.dedup();
     let mut expected: Vec<Caught> = case
         .alerts
         .iter()
@@ -371,13 +374,8 @@ fn play(scene: &Scene, agent: &Agent, client: &Client, server: &str, case: &Case
         })
         .collect();
     expected.sort();
-    // Alerts below medium are worth nothing but knowing: they may come on top.
-    let unexpected =
-        |alert: &&Caught| !expected.contains(alert) && !["info", "low"].contains(&alert.2.as_str());
-    let missing: Vec<&Caught> = expected.iter().filter(|alert| !alerts.contains(alert)).collect();
-    let surplus: Vec<&Caught> = alerts.iter().filter(unexpected).collect();
-    if !missing.is_empty() || !surplus.is_empty() {
-        wrong.push(format!("{what}: missing {missing:?}, surplus {surplus:?}"));
+    if alerts != expected {
+        wrong.push(format!("{what}: {alerts:?} instead of {expected:?}"));
     }
     wrong.extend(wrong_call(&call, &arguments).map(|why| format!("{what}: {why}")));
     if let Some((kind, relation, part)) = case.effect {
@@ -425,15 +423,11 @@ fn play_all(server: &str, sdk: Sdk, cases: &[Case]) {
         wrong.extend(play(&scene, &agent, &client, server, case));
     }
     client.close(&[]);
-    let loud: Vec<Value> = agent.records().alerts(2).cloned().collect();
-    let expected =
-        cases.iter().flat_map(|case| case.alerts).filter(|alert| alert.2 != "info").count();
-    let unique: std::collections::BTreeSet<Caught> = loud.iter().map(caught).collect();
-    if unique.len() > expected {
-        wrong.push(format!(
-            "{} alerts of medium or above instead of {expected}: {unique:?}",
-            unique.len()
-        ));
+    // None between the cases either.
+    let alerts: Vec<Caught> = agent.records().alerts(0).filter(first).map(caught).collect();
+    let expected = cases.iter().flat_map(|case| case.alerts).count();
+    if alerts.len() != expected {
+        wrong.push(format!("{} alerts instead of {expected}: {alerts:?}", alerts.len()));
     }
     assert!(
         wrong.is_empty(),

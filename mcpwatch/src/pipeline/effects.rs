@@ -323,11 +323,7 @@ impl Pipeline {
         self.records.push(record);
     }
 
-    fn masked_alert(
-        &self,
-        mut alert: record::Alert,
-        redacted: &mut Vec<String>,
-    ) -> record::Alert {
+    fn masked_alert(&self, mut alert: record::Alert, redacted: &mut Vec<String>) -> record::Alert {
         self.mask(&mut alert.reason, "alert.reason", redacted);
         for evidence in &mut alert.evidence {
             self.mask(&mut evidence.value, "alert.evidence", redacted);

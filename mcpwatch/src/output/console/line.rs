@@ -134,7 +134,12 @@ impl Line<'_> {
         self.relation(0, f)?;
         Escaped::new(&alert.reason, SENTENCE).fmt(f)?;
         if alert.count > 1 {
-            write!(f, " (time {})", alert.count)?;
+            write!(f, " (time {}", alert.count)?;
+            for (place, object) in alert.objects.iter().skip(1).enumerate() {
+                let before = if place == 0 { "; also " } else { ", " };
+                write!(f, "{before}{}", Escaped::path(object, PATH))?;
+            }
+            write!(f, ")")?;
         }
         self.process(f)
     }

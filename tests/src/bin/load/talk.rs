@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::work::{Pace, number};
 
-/// `tools/call` of `echo`, `rate` messages (requests and responses together) a second for `seconds`, each
-/// with an argument of `bytes`.
+/// `tools/call`, `rate` messages (requests and responses together) a second for `seconds`: of what `asks` says
+/// (`name` and `arguments`), else of `echo` with an argument of `bytes`.
 pub fn talk(
     call: &Value,
     server: u32,
@@ -22,6 +22,10 @@ pub fn talk(
     // A request and its response are two messages.
     let mut pace = Pace::new(number(call, "rate") / 2, number(call, "seconds"));
     let text = "x".repeat(usize::try_from(number(call, "bytes")).unwrap_or(0));
+    let asks = match &call["asks"] {
+        Value::Null => json!({"name": "echo", "arguments": {"text": text}}),
+        asks => asks.clone(),
+    };
     let asked: Mutex<VecDeque<Instant>> = Mutex::default();
     let lock = || asked.lock().map_err(|_| io::Error::other("a thread panicked"));
     let (begun, before) = (Instant::now(), processor_seconds(server));
@@ -47,8 +51,7 @@ pub fn talk(
         while let Some(due) = pace.due(made) {
             for _ in 0..due {
                 lock()?.push_back(Instant::now());
-                let params = json!({"name": "echo", "arguments": {"text": text}});
-                let request = json!({"jsonrpc": "2.0", "id": made + 2, "method": "tools/call", "params": params});
+                let request = json!({"jsonrpc": "2.0", "id": made + 2, "method": "tools/call", "params": asks});
                 requests.write_all(format!("{request}\n").as_bytes())?;
                 made += 1;
             }

@@ -23,6 +23,7 @@ const WAIT: Duration = Duration::from_secs(2);
 /// Every tool by its name.
 pub const TOOLS: &[(&str, Tool)] = &[
     ("echo", echo),
+    ("open_file", open_file),
     ("open_files", open_files),
     ("run_programs", run_programs),
     ("fork_children", fork_children),
@@ -98,6 +99,12 @@ fn paced(call: &Value, mut act: impl FnMut() -> io::Result<bool>) -> io::Result<
 #[expect(clippy::unnecessary_wraps, reason = "one of several with the same signature")]
 fn echo(call: &Value) -> io::Result<Value> {
     Ok(json!({"bytes": text(call, "text").len()}))
+}
+
+/// Opens and closes the file `path`, once.
+fn open_file(call: &Value) -> io::Result<Value> {
+    let path = CString::new(text(call, "path"))?;
+    Ok(json!({"opened": opens(&path)}))
 }
 
 /// Opens and closes the files `{folder}/{name}{n}` with n from 0 to `files - 1`, again and again.
