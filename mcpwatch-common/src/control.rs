@@ -271,6 +271,10 @@ pub struct Offsets {
     pub filename_name: u32,
     pub open_flags_flags: u32,
     pub open_flags_lookup: u32,
+    pub unix_peer: u32,
+    pub unix_name: u32,
+    pub unix_name_len: u32,
+    pub unix_name_bytes: u32,
 }
 
 impl Offsets {

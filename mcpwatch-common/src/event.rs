@@ -454,7 +454,8 @@ pub struct Net {
     pub protocol: u16,
     /// The socket's file descriptor; -1 when the hook does not see it.
     pub fd: i32,
-    /// Bytes of the unix path in the tail.
+    /// Bytes of the unix path in the tail, as the call has it. What follows them is the name that the other end is
+    /// bound by, of a connection that was made.
     pub unix_len: u16,
     /// 1 when the header's `result` is the system call's, 0 when nobody will ever say (`io_uring`).
     pub has_result: u16,

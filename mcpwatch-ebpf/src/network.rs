@@ -3,7 +3,10 @@
 //! A destination is taken from the cgroup hook where there is one, because it sees what no system call
 //! shows and what no second thread can change; the result comes from the system call's exit.
 
-use aya_ebpf::{helpers::generated::bpf_probe_read_user, programs::SockAddrContext};
+use aya_ebpf::{
+    helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user},
+    programs::SockAddrContext,
+};
 use mcpwatch_common::{
     control::Probe,
     event::{Kind, Net, UNIX_PATH_BYTES},
@@ -244,7 +247,7 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
     }
     let mut body = NOTHING;
     body.fd = fd;
-    let mut tail_len = 0;
+    let (mut unix_len, mut bound_len) = (0, 0);
     let mut kind = kind;
     if let Some(pending) = pending {
         // SAFETY: the value belongs to this thread alone, which removes it only here below.
@@ -256,8 +259,8 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
         body.family = read_user(address).unwrap_or(0);
         let socket = kread::task_socket(kread::current_task(), fd);
         body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
-        body.protocol =
-            read(follow(socket, offset!(socket_sk)), offset!(sock_protocol)).unwrap_or(0);
+        let sock = follow(socket, offset!(socket_sk));
+        body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
         match body.family {
             AF_INET => {
                 // `struct sockaddr_in`: family, port, address.
@@ -287,8 +290,11 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
                         )
                     };
                     if failed == 0 {
-                        tail_len = path_len;
+                        unix_len = path_len;
                     }
+                }
+                if matches!(kind, Kind::Connect) && result == 0 {
+                    bound_len = bound_name(draft, sock, unix_len);
                 }
             }
             // Netlink, vsock, packet and others: their part that tells where to is twelve bytes at most.
@@ -302,9 +308,29 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
             }
         }
     }
-    body.unix_len = tail_len as u16;
+    body.unix_len = unix_len as u16;
     draft.body(body);
-    draft.send::<Net>(task, Notice::of_call(probe, kind, result), tail_len);
+    draft.send::<Net>(task, Notice::of_call(probe, kind, result), unix_len + bound_len);
+}
+
+/// Puts the name that the other end of a unix socket is bound by behind the path in the tail: a link, a bind mount
+/// and a thread that rewrites the argument change what is asked for, and not this. Gives its length.
+#[inline(always)]
+fn bound_name(draft: &Draft, sock: Address, unix_len: usize) -> usize {
+    let name = follow(follow(sock, offset!(unix_peer)), offset!(unix_name));
+    // The family, then the path.
+    let len = read::<u32>(name, offset!(unix_name_len)).unwrap_or(0).saturating_sub(2) as usize;
+    if len == 0 || len > UNIX_PATH_BYTES {
+        return 0;
+    }
+    let len = bounds::mask::<UNIX_PATH_MASK>(len);
+    let behind = bounds::mask::<UNIX_PATH_MASK>(unix_len);
+    let bytes = name + u64::from(offset!(unix_name_bytes)) + 2;
+    // SAFETY: two unix paths fit into the tail.
+    let failed = unsafe {
+        bpf_probe_read_kernel(draft.tail::<Net>().add(behind).cast(), len as u32, bytes as *const _)
+    };
+    if failed == 0 { len } else { 0 }
 }
 
 /// listen(2): the address is the socket's own.

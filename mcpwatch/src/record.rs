@@ -699,6 +699,9 @@ pub struct NetDetail {
     /// Path of a unix socket; an abstract name begins with `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The name the other end of a unix connection is bound by, when it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_path: Option<String>,
     /// On netlink: where to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netlink: Option<Netlink>,

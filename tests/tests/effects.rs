@@ -737,6 +737,8 @@ fn sockets_of_every_family_and_those_of_container_runtimes() {
     let play = Play::begin();
     let runtime = play.scene.path("docker.sock");
     let _listener = UnixListener::bind(&runtime).expect("a socket in the home");
+    let link = play.scene.path("plain");
+    std::os::unix::fs::symlink(&runtime, &link).expect("a link to it");
     let net = |kind: &str, net: Value| json!({"type": kind, "net": net});
     let cases = [
         case(
@@ -766,6 +768,15 @@ fn sockets_of_every_family_and_those_of_container_runtimes() {
             &[
                 json!({"type": "net.connect", "relation": "requested",
                     "net": {"family": "unix", "path": runtime}}),
+                alert("privilege_change", "medium"),
+            ],
+        ),
+        case(
+            "runtime",
+            json!({"path": link}),
+            &[
+                json!({"type": "net.connect",
+                    "net": {"family": "unix", "path": link, "bound_path": runtime}}),
                 alert("privilege_change", "medium"),
             ],
         ),

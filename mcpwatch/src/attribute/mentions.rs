@@ -616,6 +616,7 @@ mod tests {
                 endpoint: Some(endpoint.parse().unwrap()),
                 other: None,
                 unix_path: None,
+                bound_path: None,
                 result: None,
             };
             let found = mentions(arguments.clone());

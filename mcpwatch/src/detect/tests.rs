@@ -245,6 +245,7 @@ pub(crate) fn net(operation: NetOperation, socket_type: i32, endpoint: &str) -> 
         endpoint: Some(endpoint),
         other: None,
         unix_path: None,
+        bound_path: None,
         result: Some(Ok(0)),
     }
 }

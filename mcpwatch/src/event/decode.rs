@@ -307,6 +307,9 @@ fn decode_net(
 ) -> Result<EventKind, DecodeError> {
     let (net, mut tail) = read::<wire::Net>(body)?;
     let unix = take(&mut tail, net.unix_len.into()).ok_or_else(parts)?;
+    let of_unix = i32::from(net.family) == libc::AF_UNIX;
+    let unix_path = of_unix.then(|| unix_name(unix));
+    let bound = of_unix.then(|| unix_name(tail)).filter(|name| !name.is_empty());
     let result = if header.result < 0 { Err(errno(header.result)) } else { Ok(header.result) };
     Ok(EventKind::Net(Box::new(Net {
         operation,
@@ -315,7 +318,8 @@ fn decode_net(
         protocol: net.protocol,
         endpoint: endpoint(net.family, net.address, net.port),
         other: other_endpoint(&net),
-        unix_path: (i32::from(net.family) == libc::AF_UNIX).then(|| unix_path(unix)),
+        bound_path: bound.filter(|name| Some(name) != unix_path.as_ref()),
+        unix_path,
         result: (net.has_result != 0).then_some(result),
     })))
 }
@@ -369,7 +373,7 @@ fn other_endpoint(net: &wire::Net) -> Option<OtherEndpoint> {
 }
 
 /// A `sun_path`: terminated, or abstract with a leading NUL (shown as `@`); see `unix(7)`.
-fn unix_path(bytes: &[u8]) -> String {
+fn unix_name(bytes: &[u8]) -> String {
     match bytes.split_first() {
         None => String::new(),
         Some((0, name)) => format!("@{}", text(name)),

@@ -385,6 +385,8 @@ pub struct Net {
     pub other: Option<OtherEndpoint>,
     /// The unix path; abstract names begin with `@`.
     pub unix_path: Option<String>,
+    /// The name that the other end of a unix connection is bound by, when it is another.
+    pub bound_path: Option<String>,
     /// Result of the system call, or the error number; `None` when nobody will say.
     pub result: Option<Result<i64, i32>>,
 }

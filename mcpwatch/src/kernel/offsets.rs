@@ -98,14 +98,19 @@ const FIELDS: &[Field] = fields! {
     net_number: "net" "ns.inum";
 };
 
-/// Fields that one hook alone needs, which is missing without them.
-const FIELDS_OF_IO_URING: &[Field] = fields! {
+/// Fields without which something is not known, or one hook is missing.
+const OPTIONAL_FIELDS: &[Field] = fields! {
     // Threads that work for an io_uring have it since 5.12 (3bfe6106693b); renamed in 5.17 (e32cf5dfbe22).
     task_worker: "task_struct" "worker_private" | "pf_io_worker";
     task_io_uring: "task_struct" "io_uring";
     filename_name: "filename" "name";
     open_flags_flags: "open_flags" "open_flag";
     open_flags_lookup: "open_flags" "lookup_flags";
+    // Unix sockets may be a module, with types of its own.
+    unix_peer: "unix_sock" "peer";
+    unix_name: "unix_sock" "addr";
+    unix_name_len: "unix_address" "len";
+    unix_name_bytes: "unix_address" "name";
 };
 
 /// Bytes in memory, as the parser wants them: with every read checked.
@@ -169,7 +174,7 @@ fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
         };
         (field.put)(&mut offsets, offset);
     }
-    for field in FIELDS_OF_IO_URING {
+    for field in OPTIONAL_FIELDS {
         let Ok(owner) = one_struct(types, field.owner) else { continue };
         let offset = field.members.iter().find_map(|member| types.offset_of(owner, member).ok());
         if let Some((_, Offset::ByteOffset(offset))) = offset {
@@ -201,7 +206,7 @@ mod tests {
     #[test]
     fn the_table_names_every_offset_once() {
         let mut offsets = Offsets::zeroed();
-        let fields = || FIELDS.iter().chain(FIELDS_OF_IO_URING);
+        let fields = || FIELDS.iter().chain(OPTIONAL_FIELDS);
         for (index, field) in fields().enumerate() {
             (field.put)(&mut offsets, u32::try_from(index).unwrap() + 1);
         }

@@ -249,6 +249,7 @@ fn net(kind: RecordType) -> Record {
             address: Some([203, 0, 113, 7].into()),
             port: Some(443),
             path: Some("@bus".to_owned()),
+            bound_path: Some("/run/docker.sock".to_owned()),
             netlink: Some(Netlink { port: 0, groups: 1 }),
             vsock: Some(Vsock { cid: 2, port: 1024 }),
             packet: Some(Packet { interface: 2, ethertype: 3 }),

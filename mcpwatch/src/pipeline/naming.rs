@@ -202,6 +202,7 @@ impl Pipeline {
             endpoint: Some(packet.peer),
             other: None,
             unix_path: None,
+            bound_path: None,
             result: Some(Ok(0)),
         };
         let (names, claims) = self.names_of(owner, &net);
@@ -268,6 +269,7 @@ pub(super) fn lookup_net(resolver: SocketAddr, stream: bool) -> NetDetail {
         address: Some(resolver.ip()),
         port: Some(resolver.port()),
         path: None,
+        bound_path: None,
         netlink: None,
         vsock: None,
         packet: None,

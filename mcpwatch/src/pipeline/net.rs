@@ -49,6 +49,7 @@ pub(super) fn net_detail(net: &Net, names: Vec<String>, claims: &[Claim]) -> Net
         address: net.endpoint.map(|endpoint| endpoint.ip()),
         port: net.endpoint.map(|endpoint| endpoint.port()),
         path: net.unix_path.clone(),
+        bound_path: net.bound_path.clone(),
         netlink,
         vsock,
         packet,

@@ -244,10 +244,11 @@ fn set_user_id(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
 }
 
 fn runtime_socket(effect: &Effect<'_>, net: &Net) -> Option<Deed> {
-    let path = net.unix_path.as_deref()?;
-    if net.operation != NetOperation::Connect || !is_runtime_socket(path) {
+    if net.operation != NetOperation::Connect {
         return None;
     }
+    let names = [net.unix_path.as_deref(), net.bound_path.as_deref()];
+    let path = names.into_iter().flatten().find(|path| is_runtime_socket(path))?;
     // `/var/run` is a link to `/run`.
     let plain = |path: &str| {
         path.strip_prefix("/var")
@@ -401,6 +402,7 @@ mod tests {
             endpoint: None,
             other: None,
             unix_path: Some(path.into()),
+            bound_path: None,
             result: Some(Ok(0)),
         };
         for (path, fires) in [
@@ -415,6 +417,9 @@ mod tests {
             let found = user(1000).found(Action::Net(&connect(path)));
             assert_eq!(!found.is_empty(), fires, "{path}");
         }
+        // By a link, or another mount.
+        let hidden = Net { bound_path: Some("/run/docker.sock".into()), ..connect("/tmp/x") };
+        assert_eq!(user(1000).found(Action::Net(&hidden)), ONE);
         let requested = Scene::new(Requested).found(Action::Net(&connect("/var/run/docker.sock")));
         assert_eq!(requested, [("privilege_change", Severity::Medium)]);
         let mut scene = user(1000);

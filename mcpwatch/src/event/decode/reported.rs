@@ -177,6 +177,7 @@ impl Reported {
             endpoint: None,
             other: None,
             unix_path: None,
+            bound_path: None,
             result: Some(self.outcome()),
         }
     }

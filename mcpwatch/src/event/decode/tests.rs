@@ -288,6 +288,27 @@ fn addresses_of_every_family() {
 }
 
 #[test]
+fn the_name_a_socket_is_bound_by_stands_behind_the_one_that_was_asked_for() {
+    let bound = |asked: &[u8], bound: &[u8], family: i32| {
+        let body = wire::Net {
+            family: u16::try_from(family).unwrap(),
+            unix_len: u16::try_from(asked.len()).unwrap(),
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let tail = [asked, bound].concat();
+        let EventKind::Net(net) = one(&event(5, 0, bytemuck::bytes_of(&body), &tail)).kind else {
+            panic!()
+        };
+        net.bound_path
+    };
+    assert_eq!(bound(b"/tmp/x\0", b"/run/y\0", 1).as_deref(), Some("/run/y"));
+    assert_eq!(bound(b"/tmp/x", b"\0y", 1).as_deref(), Some("@y"));
+    assert_eq!(bound(b"/run/y", b"/run/y\0", 1), None, "the same");
+    assert_eq!(bound(b"/run/y", b"", 1), None);
+    assert_eq!(bound(b"", b"/run/y\0", 2), None);
+}
+
+#[test]
 fn ends_beyond_ip_and_unix() {
     for (family, rest, expected) in [
         (libc::AF_NETLINK, [0_u32, 77, 5], OtherEndpoint::Netlink { port: 77, groups: 5 }),
