@@ -318,6 +318,44 @@ fn every_rule_is_complete_and_stands_behind_what_it_yields_to() {
     }
 }
 
+/// What other programs select alerts by: a change here is one of the contract.
+const CONTRACT: &[(&str, &str)] = &[
+    ("annotation_lie", "AML.T0110 MCP03"),
+    ("background_activity", "MCP06"),
+    ("channel_injection", "T1055 MCP07"),
+    ("dns_tunnel", "T1048.003 T1071.004"),
+    ("download_exec", "T1105 T1620 MCP04"),
+    ("internal_probe", "T1046 MCP05"),
+    ("io_uring_use", "T1562"),
+    ("mcp_config_read", "T1552.001 AML.T0083 MCP01"),
+    ("mcp_config_write", "T1546 AML.T0081 MCP09"),
+    ("metadata_access", "T1552.005 MCP01"),
+    ("outlives_call", "T1036 MCP05"),
+    ("path_escape", "T1083 MCP05"),
+    ("persistence_write", "T1546.004 T1053.003 T1098.004"),
+    ("privilege_change", "T1548 T1611 T1055.008 AML.T0105 MCP02"),
+    ("reverse_shell", "T1059.004 T1071 AML.T0072 MCP05"),
+    ("sensitive_file_read", "T1552.001 T1552.004 T1003.008 AML.T0055 AML.T0037 MCP01 LLM02"),
+    ("shell_spawn", "T1059.004 T1059.006 AML.T0050 MCP05 LLM06"),
+    ("unexpected_egress", "T1041 T1048 T1567 AML.T0086 MCP10 LLM02"),
+];
+
+#[test]
+fn ids_and_tags_are_a_contract() {
+    let mut found: Vec<(&str, String)> = RULES
+        .iter()
+        .map(|entry| {
+            let tags = &entry.info.tags;
+            let all = [tags.attack, tags.atlas, tags.owasp_mcp, tags.owasp_llm].concat();
+            (entry.info.id, all.join(" "))
+        })
+        .collect();
+    found.sort();
+    let expected: Vec<(&str, String)> =
+        CONTRACT.iter().map(|&(id, tags)| (id, tags.to_owned())).collect();
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn an_unknown_id_in_the_settings_is_an_error_that_names_the_known() {
     let config = config::Rules { disable: vec!["shell_spwan".into()] };

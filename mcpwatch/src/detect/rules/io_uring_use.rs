@@ -16,7 +16,7 @@ pub static INFO: RuleInfo = RuleInfo {
         absent: Some(Severity::Info),
         ..Severities::always(Severity::Medium)
     },
-    tags: Tags { attack: &["T1562"], atlas: &[], owasp_mcp: &["MCP05"], owasp_llm: &[] },
+    tags: Tags { attack: &["T1562"], atlas: &[], owasp_mcp: &[], owasp_llm: &[] },
     atlas_version: ATLAS_VERSION,
     description: "Work given to an io_uring is done by the kernel without a system call: files renamed, linked, \
         removed or made and bytes moved that way are not seen. Files opened through it are, where the hook \
