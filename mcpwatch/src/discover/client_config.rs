@@ -82,7 +82,8 @@ pub struct Source<'a> {
 
 /// Finds the servers in `text`. Each key is a path of map keys separated by `/`, where `*` stands for
 /// every key; `.` alone is the document itself, looked at when no other key led to anything. A key
-/// that is missing is no error.
+/// that is missing is no error. Of `mcp` and `mcp/servers` the longer counts where both are there: what the
+/// shorter one leads to holds no servers then.
 pub fn parse<K: AsRef<str>>(
     text: &[u8],
     source: Source<'_>,
@@ -92,13 +93,18 @@ pub fn parse<K: AsRef<str>>(
         .map_err(|fault| error(source, fault.position, fault.message))?;
     let mut parsed = Parsed::default();
     let mut found = false;
-    for key in keys.iter().map(AsRef::as_ref).filter(|key| *key != ".") {
+    let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+    let is_above = |key: &str| {
+        let below = |longer: &&&str| longer.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+        keys.iter().filter(below).any(|longer| !follow(&root, longer).is_empty())
+    };
+    for key in keys.iter().copied().filter(|key| *key != "." && !is_above(key)) {
         for container in follow(&root, key) {
             found = true;
             collect(container, source, key, &mut parsed);
         }
     }
-    if !found && keys.iter().any(|key| key.as_ref() == ".") {
+    if !found && keys.contains(&".") {
         let servers = root.entries().unwrap_or_default();
         for (name, entry) in servers {
             // The document may be a manifest with quite other keys: only what looks like a server counts.
@@ -437,6 +443,48 @@ mod tests {
         ];
         for (path, format, text, expected) in table {
             assert_eq!(shown(text, *format, keys_of(path)), *expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_unknown_client_may_have_any_shape() {
+        let table: &[(Format, &str, &[&str])] = &[
+            (
+                Format::Json,
+                r#"{"editor.tabSize": 2, "mcp": {"inputs": [{"type": "promptString", "id": "key"}],
+                    "servers": {"a": {"command": "a", "env": {"K": "${input:key}"}}}}}"#,
+                &["a a K=${input:key}"],
+            ),
+            (
+                Format::Json,
+                r#"{"$schema": "https://opencode.ai/config.json", "mcp": {"a": {"type": "local", "command": ["a"]}}}"#,
+                &["a a"],
+            ),
+            (
+                Format::Json,
+                r#"{"numStartups": 3, "mcpServers": {"a": {"command": "a"}},
+                    "projects": {"/p": {"mcpServers": {"b": {"command": "b"}}}}}"#,
+                &["a a", "b b"],
+            ),
+            (
+                Format::Json,
+                r#"{"image": "x", "customizations": {"vscode": {"extensions": ["a.b"],
+                    "mcp": {"servers": {"a": {"command": "a"}}}}}}"#,
+                &["a a"],
+            ),
+            (
+                Format::Json,
+                r#"{"models": [], "experimental": {"modelContextProtocolServers": [
+                    {"transport": {"type": "stdio", "command": "uvx", "args": ["x"]}}]}}"#,
+                &["uvx uvx x"],
+            ),
+            (Format::Json, r#"{"amp": {"mcpServers": {"a": {"command": "a"}}}}"#, &["a a"]),
+            (Format::Json, r#"{"a": {"command": "a"}, "b": {"type": "http", "url": "https://h"}}"#, &["a a", "b https://h"]),
+            (Format::Toml, "model = 'x'\n[mcp_servers.a]\ncommand = 'a'\n", &["a a"]),
+            (Format::Yaml, "mcpServers:\n  - name: a\n    command: a\n", &["a a"]),
+        ];
+        for (format, text, expected) in table {
+            assert_eq!(shown(text, *format, ANY_KEY), *expected, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where MCP clients keep their server lists: one table, used to find configurations and to recognise
 //! one when a process opens it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -74,14 +75,19 @@ const DEVCONTAINER: &[&str] = &["customizations/vscode/mcp/servers"];
 /// All keys, for a file the settings name and whose client is not known.
 pub const ANY_KEY: &[&str] = &[
     "mcpServers",
+    "projects/*/mcpServers",
     "servers",
     "mcp_servers",
     "mcp/servers",
     "mcp.servers",
     "context_servers",
     "amp.mcpServers",
+    "amp/mcpServers",
+    "experimental/modelContextProtocolServers",
+    "customizations/vscode/mcp/servers",
     "extensions",
     "mcp",
+    ".",
 ];
 
 macro_rules! locations {
@@ -324,7 +330,7 @@ pub fn is_client_config(path: &str) -> Option<&'static str> {
     location_of(path).map(|location| location.client)
 }
 
-/// The row of the table that `path` fits; of several the first.
+/// The row of the table that `path` fits; of several the one that says most of it, then the first.
 #[must_use]
 pub fn location_of(path: &str) -> Option<&'static Location> {
     let name = path.rsplit('/').next()?;
@@ -347,6 +353,9 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
             }
             _ => index.by_pattern.push(location),
         }
+    }
+    for locations in index.by_name.values_mut() {
+        locations.sort_by_key(|location| Reverse(location.path.split('/').count()));
     }
     index
 });
@@ -420,6 +429,13 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_unknown_client_is_asked_for_every_key_there_is() {
+        for key in LOCATIONS.iter().flat_map(|location| location.keys) {
+            assert!(ANY_KEY.contains(key), "{key}");
+        }
+    }
+
+    #[test]
     fn every_row_is_recognised_wherever_its_home_is() {
         for location in LOCATIONS {
             let concrete = location.path.replace("**", "a/b").replace('*', "x");
@@ -447,7 +463,8 @@ mod tests {
             ("/h/.config/Code/User/profiles/-1a2b/mcp.json", Some("vscode")),
             ("/h/.config/Code/User/profiles/a/b/mcp.json", None),
             ("/h/.claude/plugins/cache/.mcp.json", Some("claude-code")),
-            ("/h/.codex/plugins/x/y/z/.mcp.json", Some("claude-code")),
+            ("/h/.codex/plugins/x/y/z/.mcp.json", Some("codex")),
+            ("/h/project/.mcp.json", Some("claude-code")),
             ("/h/.codex/work.config.toml", Some("codex")),
             ("/h/.codex/config.toml", Some("codex")),
             ("/etc/codex/config.toml", Some("codex")),

@@ -158,7 +158,8 @@ impl Places {
         }
     }
 
-    /// Adds a file the settings name. Its format is told by its name, servers may stand anywhere in it.
+    /// Adds a file the settings name. At a known client's place it is read as that client's; elsewhere its format
+    /// is told by its name, and servers may stand anywhere in it.
     pub fn add_file(&mut self, file: &Path) {
         if self.files.len() < MAX_FILES {
             self.files.insert(file.to_owned());
@@ -216,7 +217,7 @@ impl Places {
         let projects = self.projects.iter().flat_map(|project| locations::of_project(project));
         let brought = self.brought.iter().flat_map(|(home, env)| locations::of_home(home, env));
         let mut found: BTreeMap<PathBuf, Kind> =
-            self.files.iter().map(|file| (file.clone(), Kind::Named)).collect();
+            self.files.iter().map(|file| (file.clone(), Kind::of_named(file))).collect();
         let mut cut = BTreeSet::new();
         for place in roots.chain(homes).chain(projects).chain(brought) {
             let (paths, whole) = expand(&place);
@@ -228,7 +229,9 @@ impl Places {
                     cut.insert(place.pattern);
                     break;
                 }
-                found.entry(path).or_insert(Kind::Known(place.location));
+                let known = Kind::Known(place.location);
+                // A named file may lie where a variable has moved a client's.
+                found.entry(path).and_modify(|kind| kind.or_known(known)).or_insert(known);
             }
         }
         (found, cut)
@@ -271,7 +274,20 @@ impl<T: PartialEq> Recent<T> {
 #[derive(Clone, Copy)]
 enum Kind {
     Known(&'static locations::Location),
+    /// The settings name it, and no client is known to keep such a file.
     Named,
+}
+
+impl Kind {
+    fn of_named(file: &Path) -> Self {
+        file.to_str().and_then(locations::location_of).map_or(Self::Named, Self::Known)
+    }
+
+    fn or_known(&mut self, known: Self) {
+        if let Self::Named = self {
+            *self = known;
+        }
+    }
 }
 
 /// Users' ids and homes in `/etc/passwd` below `root`.
@@ -687,6 +703,63 @@ mod tests {
             shown(&Watcher::new(places).poll(), root),
             ["+etc/codex/config.toml", "+home/x/.cursor/mcp.json", "+root/.claude.json"]
         );
+    }
+
+    #[test]
+    fn a_named_file_at_a_client_s_place_is_read_as_that_client_s() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        let table = [
+            (
+                ".claude.json",
+                r#"{"mcpServers": {}, "projects": {"/p": {"mcpServers": {"a": {"command": "x"}}}}}"#,
+                "claude-code",
+            ),
+            (
+                "repo/.devcontainer/devcontainer.json",
+                r#"{"customizations": {"vscode": {"mcp": {"servers": {"a": {"command": "x"}}}}}}"#,
+                "vscode",
+            ),
+            (
+                ".continue/config.json",
+                r#"{"experimental": {"modelContextProtocolServers": [
+                    {"transport": {"type": "stdio", "command": "x"}}]}}"#,
+                "continue",
+            ),
+            (
+                ".config/Code/User/settings.json",
+                r#"{"mcp": {"inputs": [], "servers": {"a": {"command": "x"}}}}"#,
+                "vscode",
+            ),
+            (".codex/plugins/p/.mcp.json", r#"{"a": {"command": "x"}}"#, "codex"),
+            ("exported-settings.json", r#"{"mcp": {"inputs": [], "servers": {"a": {"command": "x"}}}}"#, "settings"),
+        ];
+        let mut outside = Places::default();
+        let mut inside = Places::default();
+        inside.add_home(home);
+        for (path, text, _) in table {
+            write(&home.join(path), text);
+            outside.add_file(&home.join(path));
+            inside.add_file(&home.join(path));
+        }
+        let moved = BTreeMap::from([("CODEX_HOME".to_owned(), home.join("moved").display().to_string())]);
+        write(&home.join("moved/config.toml"), "[mcp_servers.a]\ncommand = 'x'\n");
+        inside.add_file(&home.join("moved/config.toml"));
+        inside.brought.add((home.to_owned(), moved));
+        for places in [outside, inside] {
+            let mut seen = BTreeMap::new();
+            for change in Watcher::new(places).poll() {
+                let Change::Read(file) = change else { panic!("{change:?}") };
+                let parsed = file.parse().unwrap();
+                assert_eq!((parsed.servers.len(), parsed.warnings), (1, vec![]), "{}", file.path);
+                seen.insert(PathBuf::from(file.path), file.client);
+            }
+            for (path, _, client) in table {
+                assert_eq!(seen.get(&home.join(path)).map(String::as_str), Some(client), "{path}");
+            }
+            let moved = seen.get(&home.join("moved/config.toml"));
+            assert!(moved.is_none_or(|client| client == "codex"), "{moved:?}");
+        }
     }
 
     #[test]
