@@ -95,7 +95,8 @@ pub fn parse<K: AsRef<str>>(
     let mut found = false;
     let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
     let is_above = |key: &str| {
-        let below = |longer: &&&str| longer.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+        let below =
+            |longer: &&&str| longer.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
         keys.iter().filter(below).any(|longer| !follow(&root, longer).is_empty())
     };
     for key in keys.iter().copied().filter(|key| *key != "." && !is_above(key)) {
@@ -435,6 +436,37 @@ mod tests {
                 &["a ${CLAUDE_PLUGIN_ROOT}/x"],
             ),
             (
+                ".codex/plugins/**/.mcp.json",
+                Format::Json,
+                r#"{"mcp_servers": {"a": {"command": "a"}}}"#,
+                &["a a"],
+            ),
+            (
+                ".codex/plugins/**/.mcp.json",
+                Format::Json,
+                r#"{"mcpServers": {"a": {"command": "a"}}}"#,
+                &["a a"],
+            ),
+            (
+                ".copilot/mcp-config.json",
+                Format::Json,
+                r#"{"servers": {"a": {"type": "stdio", "command": "a"}}}"#,
+                &["a a"],
+            ),
+            (
+                ".copilot/mcp-config.json",
+                Format::Json,
+                r#"{"mcpServers": {"a": {"type": "local", "command": "a", "tools": ["*"]}}}"#,
+                &["a a"],
+            ),
+            (".junie/mcp/mcp.json", Format::Json, r#"{"mcp": {"a": {"command": "a"}}}"#, &["a a"]),
+            (
+                ".junie/mcp/mcp.json",
+                Format::Json,
+                r#"{"mcpServers": {"a": {"command": "a"}}}"#,
+                &["a a"],
+            ),
+            (
                 ".codeium/windsurf/mcp_config.json",
                 Format::Json,
                 r#"{"mcpServers": {"a": {"serverUrl": "https://h"}, "b": {"command": "x", "args": "-y 'a b'"}}}"#,
@@ -479,7 +511,11 @@ mod tests {
                 &["uvx uvx x"],
             ),
             (Format::Json, r#"{"amp": {"mcpServers": {"a": {"command": "a"}}}}"#, &["a a"]),
-            (Format::Json, r#"{"a": {"command": "a"}, "b": {"type": "http", "url": "https://h"}}"#, &["a a", "b https://h"]),
+            (
+                Format::Json,
+                r#"{"a": {"command": "a"}, "b": {"type": "http", "url": "https://h"}}"#,
+                &["a a", "b https://h"],
+            ),
             (Format::Toml, "model = 'x'\n[mcp_servers.a]\ncommand = 'a'\n", &["a a"]),
             (Format::Yaml, "mcpServers:\n  - name: a\n    command: a\n", &["a a"]),
         ];

@@ -66,6 +66,10 @@ const CODEX: &[&str] = &["mcp_servers"];
 const CLAUDE: &[&str] = &["mcpServers", "projects/*/mcpServers"];
 /// A plugin's file may be the map of servers itself.
 const PLUGIN: &[&str] = &["mcpServers", "."];
+/// Codex calls the key in its own files `mcp_servers`.
+const CODEX_PLUGIN: &[&str] = &["mcpServers", "mcp_servers", "."];
+/// Versions differ in the key.
+const JUNIE: &[&str] = &["mcpServers", "mcp"];
 const CONTINUE: &[&str] = &["mcpServers", "experimental/modelContextProtocolServers"];
 const AMP: &[&str] = &["amp.mcpServers", "amp/mcpServers", "mcpServers"];
 const ZED: &[&str] = &["context_servers"];
@@ -166,16 +170,16 @@ locations! {
         System "etc/codex/config.toml" Toml CODEX;
         Home ".codex/config.toml" Toml CODEX;
         Home ".codex/*.config.toml" Toml CODEX;
-        Home ".codex/plugins/**/.mcp.json" Json PLUGIN;
+        Home ".codex/plugins/**/.mcp.json" Json CODEX_PLUGIN;
         Project ".codex/config.toml" Toml CODEX;
     }
     "copilot" {
-        Home ".copilot/mcp-config.json" Json SERVERS;
+        Home ".copilot/mcp-config.json" Json VSCODE;
         Home ".config/github-copilot/intellij/mcp.json" Json VSCODE;
     }
     "junie" {
-        Home ".junie/mcp/mcp.json" Json SERVERS;
-        Project ".junie/mcp/mcp.json" Json SERVERS;
+        Home ".junie/mcp/mcp.json" Json JUNIE;
+        Project ".junie/mcp/mcp.json" Json JUNIE;
     }
     "opencode" {
         System "etc/opencode/opencode.json" Json MCP;
@@ -408,6 +412,9 @@ pub fn component_matches(pattern: &str, component: &str) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod reference;
 
 #[cfg(test)]
 mod tests {

@@ -732,7 +732,11 @@ mod tests {
                 "vscode",
             ),
             (".codex/plugins/p/.mcp.json", r#"{"a": {"command": "x"}}"#, "codex"),
-            ("exported-settings.json", r#"{"mcp": {"inputs": [], "servers": {"a": {"command": "x"}}}}"#, "settings"),
+            (
+                "exported-settings.json",
+                r#"{"mcp": {"inputs": [], "servers": {"a": {"command": "x"}}}}"#,
+                "settings",
+            ),
         ];
         let mut outside = Places::default();
         let mut inside = Places::default();
@@ -742,7 +746,8 @@ mod tests {
             outside.add_file(&home.join(path));
             inside.add_file(&home.join(path));
         }
-        let moved = BTreeMap::from([("CODEX_HOME".to_owned(), home.join("moved").display().to_string())]);
+        let moved =
+            BTreeMap::from([("CODEX_HOME".to_owned(), home.join("moved").display().to_string())]);
         write(&home.join("moved/config.toml"), "[mcp_servers.a]\ncommand = 'x'\n");
         inside.add_file(&home.join("moved/config.toml"));
         inside.brought.add((home.to_owned(), moved));
