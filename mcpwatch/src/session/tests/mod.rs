@@ -352,20 +352,39 @@ fn both_eras_share_a_channel() {
 #[test]
 fn batches_belong_to_one_revision() {
     let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"tools/list"}]"#;
-    for (version, expected) in [
-        ("2024-11-05", &["batch_not_allowed"][..]),
-        ("2025-03-26", &[]),
-        ("2025-06-18", &["batch_not_allowed"]),
-        ("2025-11-25", &["batch_not_allowed"]),
-    ] {
-        let mut channel = Channel::opened(version);
+    for revision in methods::Revision::ALL.into_iter().filter(|one| one.name() < "2026") {
+        let mut channel = Channel::opened(revision.name());
         channel.line(ClientToServer, batch);
-        assert_eq!(channel.in_flight(), [json!(1), json!(2)], "{version}");
-        assert_eq!(channel.words(), expected, "{version}");
+        assert_eq!(channel.in_flight(), [json!(1), json!(2)], "{revision:?}");
+        let allowed = revision.name() == "2025-03-26";
+        let expected: &[&str] = if allowed { &[] } else { &["batch_not_allowed"] };
+        assert_eq!(channel.words(), expected, "{revision:?}");
     }
     let mut channel = Channel::opened("2025-03-26");
     channel.line(ClientToServer, &format!("[{}1]", "7,".repeat(1000)));
     assert_eq!(channel.words(), ["not_jsonrpc"; 8]);
+}
+
+#[test]
+fn a_stateless_client_may_send_no_batch_either() {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    let list = |id: u64| {
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": {"_meta": meta}})
+    };
+    // As its first message, and in a session that its `_meta` opened.
+    for opened in [false, true] {
+        let mut channel = Channel::new();
+        if opened {
+            channel.client(&list(0));
+            channel.answer(0, &json!({"tools": []}));
+        }
+        channel.client(&json!([list(1), list(2)]));
+        assert_eq!(channel.in_flight(), [json!(1), json!(2)], "{opened}");
+        assert_eq!(channel.words(), ["batch_not_allowed"], "{opened}");
+    }
+    let mut both = Channel::opened("2025-06-18");
+    both.client(&json!([list(1), list(2)]));
+    assert_eq!(both.words(), ["batch_not_allowed"]);
 }
 
 #[test]
