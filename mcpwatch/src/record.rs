@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Name and version of the event stream's schema.
 pub const SCHEMA: &str = "mcpwatch/1";
@@ -32,7 +32,7 @@ pub struct Record {
     /// The process that did it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Arc<Process>>,
-    /// The call it belongs to; on `mcp.call` the call itself.
+    /// The call it belongs to; on `mcp.call` the call itself, on `mcp.message` the one whose progress is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
     /// How the effect stands to the call.
@@ -811,7 +811,7 @@ pub struct Packet {
     pub ethertype: u16,
 }
 
-/// What was said outside calls.
+/// What was said beside requests and responses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct McpDetail {
     /// The session's id.
@@ -841,9 +841,22 @@ pub struct McpDetail {
     /// A sentence on the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// On `notifications/progress`: how far the call has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// Bytes concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+}
+
+/// How far a call has come: numbers of the sender's own, often of no unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// What is done, `progress` of the notification.
+    pub value: Number,
+    /// What there is to do, when the sender knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Number>,
 }
 
 /// One party of a session, as it calls itself.

@@ -9,8 +9,9 @@ use crate::record::{
     AccessDetail, AccessTarget, Alert, AlertEvidence, Ancestor, Call, CallError, CallOutcome,
     CallStatus, Candidate, Capabilities, ClaimedName, Container, DnsAnswer, DnsDetail, Evidence,
     EvidenceKind, ExecDetail, ExitDetail, FileDetail, FileTarget, Hook, Host, IdsDetail, Loss,
-    McpDetail, NetDetail, Netlink, Packet, Party, PrivilegeDetail, ProbeCounters, Process, Record,
-    RecordType, Relation, SCHEMA, Server, Severity, Status, Tags, Time, TlsDetail, Vsock,
+    McpDetail, NetDetail, Netlink, Packet, Party, PrivilegeDetail, ProbeCounters, Process,
+    Progress, Record, RecordType, Relation, SCHEMA, Server, Severity, Status, Tags, Time,
+    TlsDetail, Vsock,
 };
 
 /// 2026-03-04T05:06:07.089010011Z.
@@ -277,6 +278,7 @@ fn mcp(kind: RecordType) -> Record {
             method: Some("notifications/message".to_owned()),
             problem: Some("not_json"),
             detail: Some("a line on stdout is no JSON: `listening…`".to_owned()),
+            progress: Some(Progress { value: 3.into(), total: Some(12.into()) }),
             bytes: Some(64),
         })),
         ..of_server(kind)

@@ -347,6 +347,21 @@ pub(super) fn call_uid(server: &str, call: &Call) -> String {
     format!("{server}/{}", call.number)
 }
 
+/// What every record says of a call.
+pub(super) fn call_of(server: &str, call: &Call) -> record::Call {
+    record::Call {
+        uid: call_uid(server, call),
+        id: call.id.clone(),
+        method: call.method.clone(),
+        tool: call.tool.clone(),
+        prompt: call.prompt.clone(),
+        session: call.session.clone(),
+        confidence: None,
+        candidates: Vec::new(),
+        outcome: None,
+    }
+}
+
 /// The call of an effect, with the others it may belong to.
 fn reference(server: &str, attribution: &Attribution) -> Option<record::Call> {
     let (call, confidence) = attribution.candidates.first()?;
@@ -365,17 +380,7 @@ fn reference(server: &str, attribution: &Attribution) -> Option<record::Call> {
     } else {
         Vec::new()
     };
-    Some(record::Call {
-        uid: call_uid(server, call),
-        id: call.id.clone(),
-        method: call.method.clone(),
-        tool: call.tool.clone(),
-        prompt: call.prompt.clone(),
-        session: call.session.clone(),
-        confidence: Some(*confidence),
-        candidates,
-        outcome: None,
-    })
+    Some(record::Call { confidence: Some(*confidence), candidates, ..call_of(server, call) })
 }
 
 /// `O_*` flags beyond the access mode that are shown, with their names.

@@ -14,7 +14,7 @@ use crate::session::{Call, Ended, Problem, Said, Session};
 use crate::wire::Fault;
 
 use super::Pipeline;
-use super::effects::call_uid;
+use super::effects::{call_of, call_uid};
 use super::instance::{Instance, Role};
 
 impl Pipeline {
@@ -58,12 +58,13 @@ impl Pipeline {
                     }
                 }
                 Said::Ended(ended) => self.ended(id, &ended),
-                Said::Notification { direction, method, bytes } => {
+                Said::Notification { direction, method, bytes, call, progress } => {
                     let mut detail = empty();
                     detail.direction = Some(direction.name());
                     detail.method = Some(method);
                     detail.bytes = Some(bytes);
-                    self.message(id, time, detail);
+                    detail.progress = progress;
+                    self.message(id, time, detail, call.as_deref());
                 }
                 Said::Problem(problem) => self.problem(id, time, &problem),
                 Said::Catalogue { tools } => {
@@ -147,14 +148,6 @@ impl Pipeline {
             record.truncated.push("call.response");
         }
         record.call = Some(record::Call {
-            uid: call_uid(&shown.id, call),
-            id: call.id.clone(),
-            method: call.method.clone(),
-            tool: call.tool.clone(),
-            prompt: call.prompt.clone(),
-            session: call.session.clone(),
-            confidence: None,
-            candidates: Vec::new(),
             outcome: Some(CallOutcome {
                 to: match call.direction {
                     Direction::ClientToServer => "server",
@@ -167,6 +160,7 @@ impl Pipeline {
                 response_bytes: ended.response_bytes,
                 error,
             }),
+            ..call_of(&shown.id, call)
         });
         record.server = Some(shown);
         self.records.push(record);
@@ -198,12 +192,14 @@ impl Pipeline {
             0 => text,
             more => format!("{text} (and {more} more problems before it)"),
         });
-        self.message(id, time, detail);
+        self.message(id, time, detail, None);
     }
 
-    fn message(&mut self, id: u64, time: u64, detail: McpDetail) {
+    /// `call` is the one the message speaks of.
+    fn message(&mut self, id: u64, time: u64, detail: McpDetail, call: Option<&Call>) {
         let Some(serving) = self.serving(id) else { return };
         let mut record = self.record(RecordType::McpMessage, time);
+        record.call = call.map(|call| call_of(&serving.shown.id, call));
         record.server = Some(Arc::clone(&serving.shown));
         record.mcp = Some(Box::new(detail));
         self.records.push(record);
@@ -221,6 +217,7 @@ fn empty() -> McpDetail {
         method: None,
         problem: None,
         detail: None,
+        progress: None,
         bytes: None,
     }
 }

@@ -15,7 +15,7 @@ use crate::event::Direction;
 /// them is not one to an unknown id.
 const REMEMBERED: usize = 256;
 
-/// Who asked, and with which id. The id is its JSON text: `"1"` is not `1`.
+/// Who asked, and with which id or progress token. Either is its JSON text: `"1"` is not `1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     direction: Direction,
@@ -39,6 +39,8 @@ pub(super) struct Flight {
     deadline: Option<u64>,
     /// It asks for nothing to be done ([`Method::standing`](super::methods::Method::standing)).
     pub(super) standing: bool,
+    /// The token under which its progress is told.
+    token: Option<Key>,
     weight: usize,
 }
 
@@ -59,6 +61,8 @@ pub(super) struct Flights {
     /// Numbers of the calls with an id, the oldest first. More than one when an id was used again
     /// before its response.
     numbers: HashMap<Key, Vec<u64>>,
+    /// Numbers of the calls with a progress token.
+    tokens: HashMap<Key, Vec<u64>>,
     /// Deadlines, each with the number of its call.
     deadlines: BTreeSet<(u64, u64)>,
     /// Sum of the weights.
@@ -94,13 +98,26 @@ impl Flights {
         number.and_then(|number| self.calls.get(number)).is_some_and(|flight| flight.standing)
     }
 
-    /// A new call. `weight` is what its arguments take.
-    pub(super) fn insert(&mut self, call: Arc<Call>, weight: usize) {
+    /// The call whose progress is told under that token. A token has to be unique among the requests in flight
+    /// (specification, Progress): of several calls that use it at once it is none's.
+    pub(super) fn in_progress(&self, direction: Direction, token: &Value) -> Option<&Arc<Call>> {
+        match self.tokens.get(&Key::new(direction, token))?.as_slice() {
+            [number] => self.calls.get(number).map(|flight| &flight.call),
+            _ => None,
+        }
+    }
+
+    /// A new call with the token for its progress. `weight` is what its arguments take.
+    pub(super) fn insert(&mut self, call: Arc<Call>, token: Option<&Value>, weight: usize) {
+        let token = token.map(|token| Key::new(call.direction, token));
+        if let Some(token) = &token {
+            self.tokens.entry(token.clone()).or_default().push(call.number);
+        }
         self.numbers.entry(Key::new(call.direction, &call.id)).or_default().push(call.number);
         self.bytes += weight;
         let standing = methods::find(&call.method).is_some_and(|method| method.standing);
         let number = call.number;
-        let flight = Flight { call, cancelled: None, deadline: None, standing, weight };
+        let flight = Flight { call, cancelled: None, deadline: None, standing, token, weight };
         self.calls.insert(number, flight);
     }
 
@@ -168,17 +185,25 @@ impl Flights {
             self.deadlines.remove(&(deadline, number));
         }
         let key = Key::new(flight.call.direction, &flight.call.id);
-        if let Some(numbers) = self.numbers.get_mut(&key) {
-            numbers.retain(|other| *other != number);
-            if numbers.is_empty() {
-                self.numbers.remove(&key);
-            }
+        leave(&mut self.numbers, &key, number);
+        if let Some(token) = &flight.token {
+            leave(&mut self.tokens, token, number);
         }
         if self.remembered.len() >= REMEMBERED {
             self.remembered.pop_front();
         }
         self.remembered.push_back((key, gone));
         Some(flight)
+    }
+}
+
+/// Takes a call off the list of those with its id, or its token.
+fn leave(lists: &mut HashMap<Key, Vec<u64>>, key: &Key, number: u64) {
+    if let Some(numbers) = lists.get_mut(key) {
+        numbers.retain(|other| *other != number);
+        if numbers.is_empty() {
+            lists.remove(key);
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use super::conversation::{Conversation, Origin, unanswered};
 use super::flight::{Gone, weight};
@@ -12,9 +12,9 @@ use super::methods::{self, Method, Revision, Shape};
 use super::sessions::Meta;
 use super::{Call, Ended, Said, Session, arguments};
 use crate::event::Direction;
-use crate::record::{CallError, CallStatus};
+use crate::record::{CallError, CallStatus, Progress};
 use crate::wire::jsonrpc::{self, Kind, Outcome};
-use crate::wire::{Fault, MAX_ERROR_CHARS, MAX_NAME_CHARS, excerpt, shorten};
+use crate::wire::{Fault, MAX_ERROR_CHARS, MAX_ID_BYTES, MAX_NAME_CHARS, excerpt, shorten};
 
 impl Conversation {
     /// A message, whole or what could be salvaged of it.
@@ -60,6 +60,9 @@ impl Conversation {
             origin.problem(Fault::DuplicateKey, detail, out);
         }
         let [tool, given, meta, version, client] = picked.map_or([None; 5], |picked| picked.values);
+        let token = meta
+            .and_then(|meta| jsonrpc::pick(meta.get(), ["progressToken"]))
+            .and_then(|picked| progress_token(picked.values[0]?));
 
         self.place(origin, &name, method, Meta::read(meta), (version, client), out);
         if origin.direction == Direction::ClientToServer {
@@ -84,12 +87,14 @@ impl Conversation {
         if let Some(captured) = &origin.clipped {
             clipped = Some(captured.clone());
         }
-        let mut cost = value.as_ref().map_or(0, weight) + clipped.as_ref().map_or(0, String::len);
+        let beside = token.as_ref().map_or(0, weight);
+        let mut cost =
+            beside + value.as_ref().map_or(0, weight) + clipped.as_ref().map_or(0, String::len);
         if self.flights.bytes() + cost > self.limits.in_flight_bytes {
             self.counters.without_arguments += 1;
             let text = clipped.or_else(|| value.as_ref().map(Value::to_string)).unwrap_or_default();
             let text = shorten(&text, MAX_NAME_CHARS).to_owned();
-            (value, cost, clipped) = (None, text.len(), Some(text));
+            (value, cost, clipped) = (None, beside + text.len(), Some(text));
         }
 
         if self.flights.len() >= self.limits.in_flight
@@ -114,7 +119,7 @@ impl Conversation {
             started: origin.time,
             request_bytes: origin.bytes,
         });
-        self.flights.insert(Arc::clone(&call), cost);
+        self.flights.insert(Arc::clone(&call), token.as_ref(), cost);
         out.push(Said::Started(call));
     }
 
@@ -176,7 +181,10 @@ impl Conversation {
         let revision = self.sessions.revision();
         judge(origin, &name, method, revision, out);
         self.spoke_mcp |= method.is_some_and(|method| method.may_go(origin.direction, None));
+        let mut call = None;
+        let mut progress = None;
         match name.as_str() {
+            "notifications/progress" => (call, progress) = self.progress(origin, params),
             "notifications/cancelled" => self.cancel(origin, params, out),
             "notifications/tools/list_changed" if origin.direction == Direction::ServerToClient => {
                 self.catalogue.mark_stale();
@@ -187,7 +195,32 @@ impl Conversation {
             direction: origin.direction,
             method: name,
             bytes: origin.bytes,
+            call,
+            progress,
         });
+    }
+
+    /// A side tells how far it is with what the other has asked (specification, Progress): of which call in flight,
+    /// and how far.
+    fn progress(
+        &self,
+        origin: &Origin,
+        params: Option<&RawValue>,
+    ) -> (Option<Arc<Call>>, Option<Progress>) {
+        let picked = params
+            .and_then(|params| jsonrpc::pick(params.get(), ["progressToken", "progress", "total"]));
+        let Some([token, value, total]) = picked.map(|picked| picked.values) else {
+            return (None, None);
+        };
+        let asker = opposite(origin.direction);
+        let call = token
+            .and_then(progress_token)
+            .and_then(|token| self.flights.in_progress(asker, &token))
+            .map(Arc::clone);
+        let number = |value: &RawValue| serde_json::from_str::<Number>(value.get()).ok();
+        let progress =
+            value.and_then(number).map(|value| Progress { value, total: total.and_then(number) });
+        (call, progress)
     }
 
     /// A side gives up on a call of its own; or the server, in the stateless era, on a subscription of
@@ -293,6 +326,15 @@ impl Conversation {
             }
         }
     }
+}
+
+/// A token for progress: a string or an integer, as ids are, and no longer than those may be.
+fn progress_token(token: &RawValue) -> Option<Value> {
+    if token.get().len() > MAX_ID_BYTES {
+        return None;
+    }
+    let token: Value = serde_json::from_str(token.get()).ok()?;
+    (token.is_string() || token.is_i64() || token.is_u64()).then_some(token)
 }
 
 /// Most roots of one client, and the longest that is kept, in bytes.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::event::Direction;
-use crate::record::{CallError, CallStatus, Party};
+use crate::record::{CallError, CallStatus, Party, Progress};
 
 pub use crate::wire::PROBLEMS;
 pub use catalogue::Catalogue;
@@ -86,6 +86,10 @@ pub enum Said {
         method: String,
         /// Bytes of its line.
         bytes: u64,
+        /// The call in flight whose progress it tells.
+        call: Option<Arc<Call>>,
+        /// How far the work has come, as it says.
+        progress: Option<Progress>,
     },
     /// Bytes that are no valid message, or a message the protocol does not allow here.
     Problem(Problem),

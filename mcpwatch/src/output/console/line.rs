@@ -8,8 +8,8 @@ use super::colour::{Colour, Style};
 use crate::output::escape::Escaped;
 use crate::record::{
     AccessDetail, Alert, Call, CallOutcome, CallStatus, DnsDetail, ExecDetail, ExitDetail,
-    FileDetail, Loss, McpDetail, NetDetail, Party, PrivilegeDetail, Process, Record, Server,
-    Status, Time, TlsDetail,
+    FileDetail, Loss, McpDetail, NetDetail, Party, PrivilegeDetail, Process, Progress, Record,
+    Server, Status, Time, TlsDetail,
 };
 
 /// Most characters of a name, of a path and of a sentence: a line stays readable, whatever a
@@ -177,7 +177,12 @@ impl Line<'_> {
         }
         if let Some(method) = &mcp.method {
             let (on, off) = (self.colour.paint(Style::Dim), self.colour.paint(Style::Plain));
-            return write!(f, "{on}{}{}{off}", Escaped::new(method, NAME), from(mcp.direction));
+            write!(f, "{on}{}{}{off}", Escaped::new(method, NAME), from(mcp.direction))?;
+            return match &mcp.progress {
+                Some(Progress { value, total: Some(total) }) => write!(f, ": {value} of {total}"),
+                Some(Progress { value, total: None }) => write!(f, ": {value}"),
+                None => Ok(()),
+            };
         }
         f.write_str("session")?;
         if let Some(session) = &mcp.session {

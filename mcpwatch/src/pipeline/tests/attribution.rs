@@ -51,6 +51,35 @@ fn a_record_holds_the_call_it_belongs_to() {
 }
 
 #[test]
+fn progress_is_shown_with_the_call_it_tells_of() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let progress = |token: &str, done: u64| {
+        json!({"jsonrpc": "2.0", "method": "notifications/progress",
+            "params": {"progressToken": token, "progress": done, "total": 10}})
+    };
+    for id in [1, 2] {
+        let meta = json!({"progressToken": format!("t{id}")});
+        scene.asked(
+            11,
+            &json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+            "params": {"name": "build", "arguments": {}, "_meta": meta}}),
+        );
+    }
+    scene.answered(11, &progress("t2", 5));
+    scene.answered(11, &progress("t3", 6));
+    scene.result(11, 2);
+    let [known, unknown] = scene.of_type("mcp.message")[..] else { panic!() };
+    let [call] = scene.of_type("mcp.call")[..] else { panic!() };
+    assert_eq!(known["call"]["uid"], call["call"]["uid"]);
+    assert_eq!(known["call"]["id"], 2);
+    assert_eq!(known["call"]["tool"], "build");
+    assert_eq!(known["mcp"]["progress"], json!({"value": 5, "total": 10}));
+    assert_eq!(known["mcp"]["method"], "notifications/progress");
+    assert!(unknown.get("call").is_none() && unknown["mcp"]["progress"]["value"] == 6);
+}
+
+#[test]
 fn of_calls_at_once_the_one_that_names_the_object_is_meant() {
     let mut scene = Scene::new();
     scene.server(11);

@@ -368,9 +368,7 @@ fn batches_belong_to_one_revision() {
 #[test]
 fn a_stateless_client_may_send_no_batch_either() {
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
-    let list = |id: u64| {
-        json!({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": {"_meta": meta}})
-    };
+    let list = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": {"_meta": meta}});
     // As its first message, and in a session that its `_meta` opened.
     for opened in [false, true] {
         let mut channel = Channel::new();
@@ -456,6 +454,107 @@ fn a_subscription_is_no_cause_and_the_server_may_end_it() {
     let said = channel.end();
     assert_eq!(ended(&said), [(json!(5), CallStatus::Cancelled)]);
     assert_eq!(words(&said), [""; 0]);
+}
+
+/// Ids of the calls whose progress was told, and how far they were.
+fn progress(said: &[Said]) -> Vec<String> {
+    said.iter()
+        .filter_map(|said| match said {
+            Said::Notification { method, call, progress, .. }
+                if method == "notifications/progress" =>
+            {
+                let id = call.as_ref().map_or("-".to_owned(), |call| call.id.to_string());
+                Some(match progress {
+                    Some(Progress { value, total: Some(total) }) => format!("{id} {value}/{total}"),
+                    Some(Progress { value, total: None }) => format!("{id} {value}"),
+                    None => id,
+                })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+impl Channel {
+    fn call_with_token(&mut self, id: u64, token: &Value) {
+        let meta = json!({"progressToken": token, "io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+        self.request(id, "tools/call", &json!({"name": "t", "arguments": {}, "_meta": meta}));
+    }
+
+    fn progresses(&mut self, direction: Direction, params: &Value) -> Vec<String> {
+        let message =
+            json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+        self.line(direction, &message.to_string());
+        progress(&self.take())
+    }
+}
+
+#[test]
+fn progress_belongs_to_the_call_with_its_token() {
+    for revision in methods::Revision::ALL {
+        let mut channel = Channel::new();
+        let mut meta = json!({"progressToken": "a"});
+        if revision == methods::Revision::V2026_07_28 {
+            meta["io.modelcontextprotocol/protocolVersion"] = json!(revision.name());
+        } else {
+            channel.open(revision.name());
+        }
+        channel.request(1, "tools/call", &json!({"name": "t", "_meta": meta}));
+        meta["progressToken"] = json!(7);
+        channel.request(2, "resources/read", &json!({"uri": "x", "_meta": meta}));
+        channel.take();
+        let params = json!({"progressToken": "a", "progress": 1, "total": 4, "message": "on it"});
+        assert_eq!(channel.progresses(ServerToClient, &params), ["1 1/4"], "{revision:?}");
+        let params = json!({"progressToken": 7, "progress": 0.5});
+        assert_eq!(channel.progresses(ServerToClient, &params), ["2 0.5"], "{revision:?}");
+        channel.answer(1, &json!({}));
+        channel.take();
+        let params = json!({"progressToken": "a", "progress": 2});
+        assert_eq!(channel.progresses(ServerToClient, &params), ["- 2"], "{revision:?}");
+    }
+}
+
+#[test]
+fn a_token_that_names_no_call_for_certain_names_none() {
+    let mut channel = Channel::new();
+    let long = "x".repeat(crate::wire::MAX_ID_BYTES);
+    for (id, token) in [(1, json!("7")), (2, json!(long)), (3, json!(1.5)), (4, json!([7]))] {
+        channel.call_with_token(id, &token);
+    }
+    channel.call_with_token(5, &json!("twice"));
+    channel.call_with_token(6, &json!("twice"));
+    assert_eq!(channel.words(), [""; 0]);
+    for (params, expected) in [
+        (json!({"progressToken": "7", "progress": 1}), "1 1"),
+        // A string is no integer, and only the other side tells how far it is.
+        (json!({"progressToken": 7, "progress": 1}), "- 1"),
+        (json!({"progressToken": long, "progress": 1}), "- 1"),
+        (json!({"progressToken": 1.5, "progress": 1}), "- 1"),
+        (json!({"progressToken": [7], "progress": 1}), "- 1"),
+        (json!({"progressToken": "twice", "progress": 1}), "- 1"),
+        (json!({"progressToken": "7", "progress": "far", "total": []}), "1"),
+        (json!({"progressToken": "7", "progress": 1, "total": {}}), "1 1"),
+        (json!({}), "-"),
+        (json!([]), "-"),
+    ] {
+        assert_eq!(channel.progresses(ServerToClient, &params), [expected], "{params}");
+    }
+    let params = json!({"progressToken": "7", "progress": 1});
+    assert_eq!(channel.progresses(ClientToServer, &params), ["- 1"]);
+    // With one of the two gone, the token means the other.
+    channel.answer(5, &json!({}));
+    channel.take();
+    let params = json!({"progressToken": "twice", "progress": 1});
+    assert_eq!(channel.progresses(ServerToClient, &params), ["6 1"]);
+    // What the server asks has tokens of its own.
+    let mut channel = Channel::opened("2025-11-25");
+    channel.request(1, "tools/call", &json!({"name": "t", "_meta": {"progressToken": 1}}));
+    channel.server(&json!({"jsonrpc": "2.0", "id": "s", "method": "sampling/createMessage",
+        "params": {"messages": [], "maxTokens": 1, "_meta": {"progressToken": 1}}}));
+    channel.take();
+    let params = json!({"progressToken": 1, "progress": 2});
+    assert_eq!(channel.progresses(ServerToClient, &params), ["1 2"]);
+    assert_eq!(channel.progresses(ClientToServer, &params), ["\"s\" 2"]);
 }
 
 #[test]
