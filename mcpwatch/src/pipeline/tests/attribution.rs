@@ -80,6 +80,98 @@ fn progress_is_shown_with_the_call_it_tells_of() {
 }
 
 #[test]
+fn what_the_server_asks_of_the_client_is_a_call_and_no_cause() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let asks = [
+        (
+            "sampling/createMessage",
+            json!({"messages": [], "maxTokens": 9, "systemPrompt": "/data/a"}),
+        ),
+        (
+            "elicitation/create",
+            json!({"message": "read /data/a?", "requestedSchema": {"type": "object"}}),
+        ),
+        ("roots/list", json!({})),
+    ];
+    // The same ids in both directions; the client's own call is answered last.
+    scene.call(11, 1, "summarise", json!({"path": "/data/b"}));
+    for (id, (method, params)) in asks.iter().enumerate() {
+        scene
+            .answered(11, &json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        scene.open(11, "/data/a");
+        scene.open(11, "/data/b");
+        scene.wait(SECOND);
+        if *method == "elicitation/create" {
+            let error = json!({"code": -1, "message": "the user declined"});
+            scene.asked(11, &json!({"jsonrpc": "2.0", "id": id, "error": error}));
+        } else {
+            scene.asked(11, &json!({"jsonrpc": "2.0", "id": id, "result": {"roots": []}}));
+        }
+    }
+    let story: Vec<String> = scene.records.iter().map(line).collect();
+    assert_eq!(
+        story,
+        [
+            "open /data/a covert 1",
+            "open /data/b requested 1",
+            "call 0 sampling/createMessage ok",
+            "open /data/a covert 1",
+            "open /data/b requested 1",
+            "call 1 elicitation/create rpc_error",
+            "open /data/a covert 1",
+            "open /data/b requested 1",
+            "call 2 roots/list ok",
+        ]
+    );
+    let client_s = scene.of_type("file.open")[0]["call"]["uid"].clone();
+    for open in scene.of_type("file.open") {
+        assert_eq!(
+            (&open["call"]["uid"], &open["call"]["method"]),
+            (&client_s, &json!("tools/call"))
+        );
+        assert!(open["call"].get("candidates").is_none(), "{open}");
+    }
+    for (call, (method, params)) in scene.of_type("mcp.call").into_iter().zip(&asks) {
+        assert_eq!(
+            (&call["call"]["to"], &call["call"]["method"]),
+            (&json!("client"), &json!(method))
+        );
+        assert_ne!(call["call"]["uid"], client_s);
+        assert!(call["call"]["duration_ns"].as_u64().unwrap() >= SECOND, "{call}");
+        if *method != "roots/list" {
+            assert_eq!(&call["call"]["arguments"], params);
+        }
+    }
+    scene.forget();
+    scene.result(11, 1);
+    // With nothing but a question of the server's own in flight nobody has asked for anything.
+    scene.answered(
+        11,
+        &json!({"jsonrpc": "2.0", "id": 1, "method": asks[0].0, "params": asks[0].1}),
+    );
+    scene.open(11, "/data/a");
+    scene.exit(11, 0);
+    let story = scene.records.iter().map(line).filter(|line| !line.starts_with("exit"));
+    let story: Vec<String> = story.collect();
+    assert_eq!(
+        story[..3],
+        [
+            "call 1 summarise ok",
+            "open /data/a background",
+            "call 1 sampling/createMessage no_response"
+        ]
+    );
+    let calls = scene.of_type("mcp.call");
+    assert_eq!(
+        (&calls[0]["call"]["to"], &calls[1]["call"]["to"]),
+        (&json!("server"), &json!("client"))
+    );
+    assert_eq!(calls[0]["call"]["uid"], client_s);
+    assert!(calls[1]["call"].get("duration_ns").is_none());
+}
+
+#[test]
 fn of_calls_at_once_the_one_that_names_the_object_is_meant() {
     let mut scene = Scene::new();
     scene.server(11);
