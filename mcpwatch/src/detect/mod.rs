@@ -271,6 +271,8 @@ pub struct Knowledge {
     pub homes: Vec<String>,
     /// Tells which client a path is the configuration of.
     pub client_config_of: ClientConfigOf,
+    /// Ids of the rules the settings switch off.
+    pub disabled: Vec<String>,
 }
 
 /// Why no detector could be made.
@@ -323,6 +325,7 @@ impl Detector {
             policy: Policy::new(homes.clone()),
             homes,
             client_config_of,
+            disabled: config.disable.clone(),
         };
         let rules = RULES
             .iter()

@@ -1,6 +1,7 @@
 //! `background_activity`: a server worked on its own account, with no call in flight.
 
 use super::ATLAS_VERSION;
+use super::sensitive_file_read::{self, SensitiveFileRead};
 use crate::detect::destination::{beyond_host, is_explained};
 use crate::detect::reason::{cause, circumstances, command_line, evidence, quote, server};
 use crate::detect::{Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities};
@@ -17,12 +18,14 @@ pub static INFO: RuleInfo = RuleInfo {
         own idea, or somebody else's.",
     trigger: "After the first request and while no call is in flight, a process of the server's tree \
         executes a program or goes to the network, and no other rule has fired on that. Sensitive files \
-        and shells in the background are raised by their own rules, with the severity they have there. \
+        and shells in the background are raised by their own rules, with the severity they have there; \
+        where the settings switch off `sensitive_file_read`, a file it knows that is there is activity, too. \
         Opening ordinary files, loopback and name service are no activity in this sense.",
     explained_by: &[
         "`allow.exec` and `allow.egress` of the server's settings",
         "a host or address the server was given",
         "the workers that well-known libraries start (rules/programs.toml)",
+        "what explains it to `sensitive_file_read`, of a sensitive file",
         "another rule that fired on the same effect",
     ],
     playbook: "Check first: does the server's documentation speak of updates, polling or telemetry that \
@@ -33,11 +36,16 @@ pub static INFO: RuleInfo = RuleInfo {
 };
 
 /// The rule.
-struct BackgroundActivity;
+struct BackgroundActivity {
+    /// Knows sensitive files where the rule for them is off; where it is on, it has said what is to be said.
+    files: Option<SensitiveFileRead>,
+}
 
 /// Makes the rule.
-pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
-    Ok(Box::new(BackgroundActivity))
+pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
+    let off = knowledge.disabled.iter().any(|id| id == sensitive_file_read::INFO.id);
+    let files = off.then(|| SensitiveFileRead::new(knowledge)).transpose()?;
+    Ok(Box::new(BackgroundActivity { files }))
 }
 
 impl Rule for BackgroundActivity {
@@ -68,6 +76,13 @@ impl Rule for BackgroundActivity {
                     beyond_host(net).filter(|to| !is_explained(effect, *to))?.to_string();
                 let found = vec![evidence("address", &endpoint)];
                 (format!("went to {endpoint}"), endpoint, found)
+            }
+            Action::Open(_) | Action::Change(_) => {
+                let file = self.files.as_ref()?.unexplained(effect, knowledge)?;
+                if matches!(file.result(), Err(libc::ENOENT | libc::ENOTDIR)) {
+                    return None;
+                }
+                (file.did(), file.object(), file.evidence())
             }
             _ => return None,
         };
@@ -111,6 +126,31 @@ mod tests {
         let scene = Scene::new(Background);
         assert_eq!(scene.found_by(&mut detector, Action::Exec(&shell)), ONE);
         assert_eq!(scene.found_by(&mut detector, Action::Net(&connect("203.0.113.7:1"))), ONE);
+    }
+
+    #[test]
+    fn a_sensitive_file_is_activity_where_its_own_rule_is_off() {
+        let key = open("/home/a/.ssh/id_ed25519", libc::O_RDONLY);
+        let mut detector = detector_without(&["sensitive_file_read"]);
+        let scene = Scene::new(Background);
+        assert_eq!(scene.found_by(&mut detector, Action::Open(&key)), ONE);
+        assert_eq!(scene.found(Action::Open(&key)), [("sensitive_file_read", Severity::Critical)]);
+        let mut absent = key.clone();
+        absent.result = Err(libc::ENOENT);
+        for ordinary in [
+            &absent,
+            &open("/home/a/.ssh/id_ed25519", libc::O_WRONLY),
+            &open("/srv/cache/index", libc::O_RDONLY),
+        ] {
+            assert_eq!(scene.found_by(&mut detector, Action::Open(ordinary)), [], "{ordinary:?}");
+        }
+        for relation in [Requested, Covert, Startup] {
+            let scene = Scene::new(relation);
+            assert_eq!(scene.found_by(&mut detector, Action::Open(&key)), [], "{relation:?}");
+        }
+        let mut allowed = Scene::new(Background);
+        allowed.given.allow.read = vec!["~/.ssh/*".into()];
+        assert_eq!(allowed.found_by(&mut detector, Action::Open(&key)), []);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `sensitive_file_read`: a file that holds credentials, or is private to a person, was opened to read.
 
+use std::borrow::Cow;
+
 use globset::GlobSet;
 use serde::Deserialize;
 
@@ -12,7 +14,7 @@ use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
 use crate::event::{Open, Operation};
-use crate::record::{Relation, Severity, Tags};
+use crate::record::{AlertEvidence, Relation, Severity, Tags};
 
 /// What it is.
 pub static INFO: RuleInfo = RuleInfo {
@@ -115,8 +117,44 @@ struct Meaning {
     below_own_folder: usize,
 }
 
+/// A sensitive file that a server took, and nothing explains.
+pub(super) struct Unexplained<'a> {
+    taken: Taken<'a>,
+    /// The spelling of its path that is sensitive.
+    pub(super) path: Cow<'a, str>,
+    category: &'a Category,
+}
+
+impl Unexplained<'_> {
+    /// What became of it: as of the system call.
+    pub(super) fn result(&self) -> Result<i32, i32> {
+        self.taken.result
+    }
+
+    /// What was done to which file, to stand after the server's name.
+    pub(super) fn did(&self) -> String {
+        let (done, tried) = self.taken.verbs;
+        let verb = if self.taken.result.is_ok() { done } else { tried };
+        format!("{verb} {} ({})", self.category.title, quote(&self.path))
+    }
+
+    pub(super) fn evidence(&self) -> Vec<AlertEvidence> {
+        let mut found = vec![evidence("path", self.taken.path)];
+        found.extend(self.taken.host_path.map(|path| evidence("host_path", path)));
+        if self.taken.argument != self.taken.path {
+            found.push(evidence("open_argument", self.taken.argument));
+        }
+        found.push(evidence("category", &self.category.name));
+        found
+    }
+
+    pub(super) fn object(&self) -> String {
+        clip(&self.path, OBJECT).into_owned()
+    }
+}
+
 /// The rule.
-struct SensitiveFileRead {
+pub(super) struct SensitiveFileRead {
     categories: Vec<Category>,
     files: Patterns,
     /// Folders that exist for such files, and the category of each glob.
@@ -128,34 +166,55 @@ struct SensitiveFileRead {
 
 /// Makes the rule.
 pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
-    let broken =
-        |error: globset::Error| DetectError::Data { file: FILE, message: error.to_string() };
-    let Tables { category: categories } = data(FILE, TEXT)?;
-    let homes = &knowledge.homes;
-    let mut folders = globset::GlobSetBuilder::new();
-    let mut folder_categories = Vec::new();
-    for (number, category) in categories.iter().enumerate() {
-        for pattern in &category.paths {
-            if let Some(folder) = own_folder(pattern) {
-                for glob in paths::expand(folder, homes).map_err(broken)? {
-                    folders.add(glob);
-                    folder_categories.push(number);
+    Ok(Box::new(SensitiveFileRead::new(knowledge)?))
+}
+
+impl SensitiveFileRead {
+    pub(super) fn new(knowledge: &Knowledge) -> Result<Self, DetectError> {
+        let broken =
+            |error: globset::Error| DetectError::Data { file: FILE, message: error.to_string() };
+        let Tables { category: categories } = data(FILE, TEXT)?;
+        let homes = &knowledge.homes;
+        let mut folders = globset::GlobSetBuilder::new();
+        let mut folder_categories = Vec::new();
+        for (number, category) in categories.iter().enumerate() {
+            for pattern in &category.paths {
+                if let Some(folder) = own_folder(pattern) {
+                    for glob in paths::expand(folder, homes).map_err(broken)? {
+                        folders.add(glob);
+                        folder_categories.push(number);
+                    }
                 }
             }
         }
+        let packages = categories
+            .iter()
+            .map(|category| paths::set(category.packages.iter().map(String::as_str), homes))
+            .collect::<Result<_, _>>()
+            .map_err(broken)?;
+        Ok(Self {
+            files: Patterns::new(FILE, &categories, homes)?,
+            folders: folders.build().map_err(broken)?,
+            folder_categories,
+            packages,
+            categories,
+        })
     }
-    let packages = categories
-        .iter()
-        .map(|category| paths::set(category.packages.iter().map(String::as_str), homes))
-        .collect::<Result<_, _>>()
-        .map_err(broken)?;
-    Ok(Box::new(SensitiveFileRead {
-        files: Patterns::new(FILE, &categories, homes)?,
-        folders: folders.build().map_err(broken)?,
-        folder_categories,
-        packages,
-        categories,
-    }))
+
+    /// The sensitive file that the effect took, unless something explains that.
+    pub(super) fn unexplained<'a>(
+        &'a self,
+        effect: &Effect<'a>,
+        knowledge: &mut Knowledge,
+    ) -> Option<Unexplained<'a>> {
+        let taken = Taken::of(effect.action)?;
+        let (path, meaning) =
+            spellings(taken.path, taken.inner_path, taken.host_path, taken.argument)
+                .find_map(|path| self.meaning_of(&taken, &path).map(|meaning| (path, meaning)))?;
+        let category = self.categories.get(meaning.category)?;
+        let explained = self.is_explained(effect, &taken, &path, meaning, category, knowledge);
+        (!explained).then_some(Unexplained { taken, path, category })
+    }
 }
 
 impl Rule for SensitiveFileRead {
@@ -164,37 +223,16 @@ impl Rule for SensitiveFileRead {
     }
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
-        let taken = Taken::of(effect.action)?;
-        let (path, meaning) =
-            spellings(taken.path, taken.inner_path, taken.host_path, taken.argument)
-                .find_map(|path| self.meaning_of(&taken, &path).map(|meaning| (path, meaning)))?;
-        let path = path.as_ref();
-        let category = self.categories.get(meaning.category)?;
-        if self.is_explained(effect, &taken, path, meaning, category, knowledge) {
-            return None;
-        }
-        let severity = INFO.severities.of_result(effect.attribution.relation, taken.result)?;
-        let (done, tried) = taken.verbs;
-        let verb = if taken.result.is_ok() { done } else { tried };
-        let mut found = vec![evidence("path", taken.path)];
-        found.extend(taken.host_path.map(|path| evidence("host_path", path)));
-        if taken.argument != taken.path {
-            found.push(evidence("open_argument", taken.argument));
-        }
-        found.push(evidence("category", &category.name));
-        circumstances(effect, &mut found);
+        let found = self.unexplained(effect, knowledge)?;
+        let severity = INFO.severities.of_result(effect.attribution.relation, found.result())?;
+        let mut evidence = found.evidence();
+        circumstances(effect, &mut evidence);
         Some(Finding {
             rule: INFO.id,
             severity,
-            reason: format!(
-                "Server {} {verb} {} ({}) {}.",
-                server(effect),
-                category.title,
-                quote(path),
-                cause(effect)
-            ),
-            evidence: found,
-            object: clip(path, OBJECT).into_owned(),
+            reason: format!("Server {} {} {}.", server(effect), found.did(), cause(effect)),
+            evidence,
+            object: found.object(),
         })
     }
 }
