@@ -11,7 +11,9 @@ const HOMES: &[&str] = &["/root", "/home/*", "/var/home/*", "/Users/*"];
 ///
 /// `~/…` stands for the path below every home. When its first component begins with a dot it matches
 /// below any directory: a container's or a test's home is nowhere in the user database, and such a
-/// name hardly means anything else elsewhere.
+/// name hardly means anything else elsewhere. Other names may (`bin`, `work`), and these patterns stand in
+/// `allow` lists, too: they match in the usual places of homes, those of containers among them, and in `homes`
+/// alone.
 pub fn expand(pattern: &str, homes: &[String]) -> Result<Vec<Glob>, globset::Error> {
     let Some(below) = pattern.strip_prefix("~/") else {
         return Ok(vec![glob(pattern)?]);
@@ -146,6 +148,10 @@ mod tests {
             ("~/Monero/wallets/*", "/home/a/Monero/wallets/w", true),
             ("~/Monero/wallets/*", "/srv/homes/a/Monero/wallets/w", true),
             ("~/Monero/wallets/*", "/tmp/Monero/wallets/w", false),
+            ("~/_netrc", "/root/_netrc", true),
+            ("~/_netrc", "/home/node/_netrc", true),
+            ("~/_netrc", "/home/node/work/_netrc", false),
+            ("~/_netrc", "/app/_netrc", false),
             ("**/.env", "/.env", true),
             ("**/.env", "/a/b/.env", true),
             ("**/.env", "/a/b/x.env", false),

@@ -317,6 +317,34 @@ fn a_process_may_read_its_own_environment() {
 }
 
 #[test]
+fn homes_in_containers_count_by_the_path_inside() {
+    let mut scene = Scene::new(Covert);
+    scene.process.container = Some(std::sync::Arc::new(Container {
+        id: "c".into(),
+        runtime: "docker".into(),
+        name: None,
+        image: None,
+        pod: None,
+        pod_name: None,
+        namespace: None,
+    }));
+    for home in ["/root", "/home/node"] {
+        for file in ["_netrc", ".netrc", "Monero/wallets/main/main.keys"] {
+            let mut inside = read(&format!("{home}/{file}"));
+            let merged = "/var/lib/docker/overlay2/1f/merged";
+            inside.host_path = Some(format!("{merged}{home}/{file}"));
+            assert!(fires(&mut scene, &inside), "{home}/{file}");
+            // Below chroot(2) of the host.
+            let mut jailed = read(&format!("/srv/jail{home}/{file}"));
+            jailed.inner_path = Some(format!("{home}/{file}"));
+            assert!(fires(&mut scene, &jailed), "{home}/{file}");
+        }
+    }
+    assert!(fires(&mut scene, &read("/app/.netrc")));
+    assert!(!fires(&mut scene, &read("/app/_netrc")));
+}
+
+#[test]
 fn the_reason_names_all_a_person_needs() {
     let finding = Scene::new(Covert).findings(Action::Open(&read("/home/a/.ssh/id_rsa"))).remove(0);
     assert_eq!(
