@@ -208,6 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_names_every_rule_and_no_other() {
+        let text = include_str!("../../../README.md");
+        let (_, list) = text.split_once("\nThe rules are ").unwrap();
+        let (list, _) = list.split_once(": see").unwrap();
+        let mut named: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+        let mut known = detect::ids();
+        named.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(named, known);
+    }
+
+    #[test]
     fn every_rule_is_listed_with_all_that_an_analyst_needs() {
         let text = list();
         for entry in RULES {
