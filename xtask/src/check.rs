@@ -12,6 +12,9 @@ pub fn check(_: &[String]) -> Result<(), Failure> {
     let toolchain = Toolchain::ensure()?;
     let nightly = toolchain.nightly();
     system::ensure(|| toolchain::find_nightly_clippy(nightly))?;
+    for check in toolchain::CHECKS {
+        system::ensure(|| toolchain::find_check(check))?;
+    }
 
     let step = Step::start("Formatting");
     process::run(toolchain.cargo().args(["fmt", "--all", "--check"]))?;

@@ -54,6 +54,9 @@ fn to_build() -> Vec<Finding> {
         fix: Fix::Tell("see https://rustup.rs".into()),
     });
     let mut findings = vec![("rustc".into(), stable)];
+    findings.extend(
+        toolchain::CHECKS.map(|check| (format!("cargo {}", check.1), toolchain::find_check(check))),
+    );
     match toolchain::find_nightly() {
         Err(problem) => findings.push(("nightly".into(), Err(problem))),
         Ok(nightly) => {

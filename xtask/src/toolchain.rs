@@ -214,6 +214,19 @@ pub fn find_nightly_clippy(nightly: &Nightly) -> Result<String, Missing> {
     process::output(&mut clippy).ok_or_else(|| component("clippy", &nightly.name))
 }
 
+/// What [`Toolchain::cargo`] needs to check the crates of userspace: components, and what each is to cargo.
+pub const CHECKS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
+
+/// A component of [`CHECKS`] of the toolchain the user called us with: its version.
+pub fn find_check((component, subcommand): (&str, &str)) -> Result<String, Missing> {
+    let version = process::output(Command::new("cargo").args([subcommand, "--version"]));
+    version.ok_or_else(|| Missing {
+        what: format!("the toolchain in use lacks its component {component}"),
+        // Without a name it is the toolchain in use here, too: cargo's proxy hands it on in RUSTUP_TOOLCHAIN.
+        fix: Fix::run(["rustup", "component", "add", component]),
+    })
+}
+
 fn component(component: &str, toolchain: &str) -> Missing {
     Missing {
         what: format!("the toolchain `{toolchain}` lacks its component {component}"),
@@ -328,6 +341,14 @@ mod tests {
             in_order_of_preference(&listed),
             [pinned.as_str(), "nightly-x86_64-unknown-linux-gnu", "mine"]
         );
+    }
+
+    #[test]
+    fn a_missing_check_is_named_with_the_command_that_installs_it() {
+        let missing = find_check(("clippy", "no-such-subcommand")).unwrap_err();
+        let text = missing.to_string();
+        assert!(text.contains("lacks its component clippy"), "{text}");
+        assert!(text.ends_with("to install it: rustup component add clippy"), "{text}");
     }
 
     #[test]
