@@ -171,7 +171,7 @@ impl Pipeline {
             detector: Detector::new(&config.rules, homes, locations::is_client_config)?,
             dedupe: Dedupe::default(),
             redactor: Redactor::new(&config.redact)?,
-            limits: wire::Limits::default(),
+            limits: wire::Limits::capturing(config.capture.payload_limit),
             losses: Losses::default(),
             counters: Vec::new(),
             forgotten: VecDeque::new(),

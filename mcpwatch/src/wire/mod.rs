@@ -24,6 +24,10 @@ pub const MAX_ERROR_CHARS: usize = 256;
 /// How much of a channel's text a problem quotes, in characters.
 const EXCERPT_CHARS: usize = 80;
 
+/// Longest line that is kept whole, whatever the settings say: what the kernel programs can capture of one read or
+/// write at most.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
 /// What one channel may cost. All sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -63,6 +67,15 @@ impl Limits {
         cancel_grace: 30_000_000_000,
         loss_grace: 600_000_000_000,
     };
+
+    /// What a channel may hold of which `payload_limit` bytes of one read or write are captured: a line that long is
+    /// kept whole, where that is more than usual.
+    #[must_use]
+    pub fn capturing(payload_limit: u32) -> Self {
+        let captured = usize::try_from(payload_limit).unwrap_or(MAX_MESSAGE_BYTES);
+        let message_bytes = captured.clamp(Self::DEFAULT.message_bytes, MAX_MESSAGE_BYTES);
+        Self { message_bytes, ..Self::DEFAULT }
+    }
 }
 
 impl Default for Limits {

@@ -84,6 +84,38 @@ fn random_bytes_never_panic_and_records_stay_valid() {
 }
 
 #[test]
+fn a_message_is_read_whole_as_far_as_it_is_captured() {
+    // Length of the result, the limit, and whether the call is known in part only.
+    for (length, limit, cut) in [
+        (900 << 10, None, false),
+        (3 << 20, None, true),
+        (900 << 10, Some(4 << 10), false),
+        (3 << 20, Some(4 << 20), false),
+        (5 << 20, Some(4 << 20), true),
+    ] {
+        let mut scene = match limit {
+            Some(limit) => Scene::with(&format!("[capture]\npayload_limit = {limit}")),
+            None => Scene::new(),
+        };
+        scene.server(11);
+        scene.call(11, 1, "read", json!({}));
+        // `isError` stands in the middle, where it is seen only when the whole is read.
+        let text = "x".repeat(length / 2);
+        let result = json!({"content": [{"type": "text", "text": text}], "isError": true, "_meta": {"x": text}});
+        let line = format!("{}\n", json!({"jsonrpc": "2.0", "id": 1, "result": result}));
+        for piece in line.as_bytes().chunks(32 << 10) {
+            scene.writes(11, piece);
+        }
+        let [call] = scene.of_type("mcp.call")[..] else { panic!() };
+        assert_eq!(call.get("truncated").is_some(), cut, "{length} {limit:?}");
+        assert_eq!(call["call"]["response_bytes"], line.len() - 1, "{length} {limit:?}");
+        if !cut {
+            assert_eq!(call["call"]["status"], "tool_error", "{length} {limit:?}");
+        }
+    }
+}
+
+#[test]
 fn a_random_life_of_a_host_keeps_every_record_valid_and_every_table_empty_at_its_end() {
     for seed in 0..40 {
         let mut random = Random(seed);
