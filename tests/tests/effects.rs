@@ -5,103 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use mcpwatch_tests::{
-    Agent, Client, Era, Scene, Sdk, deps, digest, io_uring_open_missing, own_program,
-    play_io_uring, request_id, said, text,
+    Case, Era, Play, Scene, Sdk, case, deps, io_uring_open_missing, merge, own_program,
+    play_io_uring, said, text,
 };
 use serde_json::{Value, json};
-
-/// One call and the records it must leave, each as a part of it.
-struct Case {
-    tool: &'static str,
-    arguments: Value,
-    records: Vec<Value>,
-}
-
-fn case(tool: &'static str, arguments: Value, records: &[Value]) -> Case {
-    Case { tool, arguments, records: records.to_vec() }
-}
 
 /// A `file.change` the call asked for.
 fn change(operation: &str, path: &str, more: Value) -> Value {
     let mut file = json!({"operation": operation, "path": path, "result": "ok"});
     merge(&mut file, more);
     json!({"type": "file.change", "relation": "requested", "file": file})
-}
-
-fn merge(into: &mut Value, more: Value) {
-    let Value::Object(more) = more else { panic!("only objects can be merged") };
-    for (name, value) in more {
-        into[name] = value;
-    }
-}
-
-/// Whether everything in `part` stands in `whole`; `null` stands for a field that is not there.
-fn has(whole: &Value, part: &Value) -> bool {
-    match part {
-        Value::Object(fields) => fields.iter().all(|(name, value)| match whole.get(name) {
-            Some(found) => has(found, value),
-            None => value.is_null(),
-        }),
-        Value::Array(items) => whole.as_array().is_some_and(|all| {
-            all.len() == items.len() && all.iter().zip(items).all(|(a, b)| has(a, b))
-        }),
-        other => whole == other,
-    }
-}
-
-/// A scene with the effects server, the agent and a client.
-struct Play {
-    agent: Agent,
-    client: Client,
-    scene: Scene,
-}
-
-impl Play {
-    fn begin() -> Self {
-        Self::in_scene(Scene::new())
-    }
-
-    fn in_scene(scene: Scene) -> Self {
-        let script = scene.script("servers/effects.py");
-        let server = json!({"command": deps().python(), "args": [script]});
-        let config = scene.config(&[("effects", server)]);
-        let agent = scene.agent().start();
-        let client = scene.client(Sdk::Python);
-        client.open(&config, &["effects"], Era::Handshake);
-        Self { agent, client, scene }
-    }
-
-    /// Plays one case; gives what is missing.
-    fn play(&self, case: &Case) -> Vec<String> {
-        let before = self.agent.count();
-        let result = self.client.call("effects", case.tool, case.arguments.clone());
-        let id = request_id(&result).clone();
-        let call = self.agent.find(&format!("mcp.call {id}"), |record| {
-            text(record, "type") == "mcp.call"
-                && text(record, "server.name") == "effects"
-                && record["call"]["id"] == id
-        });
-        let fresh = self.agent.since(before);
-        let own: Vec<&Value> = fresh.attributed_to(text(&call, "call.uid")).collect();
-        let missing = case.records.iter().filter(|wanted| !own.iter().any(|it| has(it, wanted)));
-        missing
-            .map(|wanted| {
-                let near: Vec<String> = own
-                    .iter()
-                    .filter(|it| it["type"] == wanted["type"])
-                    .map(|it| digest(it))
-                    .collect();
-                format!("{} said {result}: no {wanted}; its own: {near:#?}", case.tool)
-            })
-            .collect()
-    }
-
-    fn play_all(self, cases: &[Case]) {
-        let wrong: Vec<String> = cases.iter().flat_map(|case| self.play(case)).collect();
-        self.client.close(&[]);
-        self.agent.stop();
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    }
 }
 
 #[test]
