@@ -359,6 +359,22 @@ def call_runtime(path):
         connection.connect(path)
 
 
+def open_by_number(number, *arguments):
+    """An open that the C library makes with other calls."""
+    os.close(syscall(number, *arguments))
+
+
+def open_how(folder_path, path, flags, mode, resolve, size=24):
+    """openat2(2) with its `struct open_how`."""
+    base = AT_FDCWD if folder_path is None else folder(folder_path)
+    how = ctypes.create_string_buffer(struct.pack("3Q", flags, mode, resolve))
+    try:
+        os.close(syscall(437, base, os.fsencode(path), how, size))
+    finally:
+        if base != AT_FDCWD:
+            os.close(base)
+
+
 def write_to(path, text):
     file = os.open(path, os.O_WRONLY)
     os.write(file, text.encode())
@@ -376,6 +392,11 @@ def write_memory(pid):
 
 
 TOOLS = {
+    # Opens by all calls there are.
+    "open": lambda a: open_by_number(2, os.fsencode(a["path"]), a["flags"], 0o640),
+    "create": lambda a: open_by_number(85, os.fsencode(a["path"]), 0o640),
+    "open_how": lambda a: open_how(a.get("folder"), a["path"], a["flags"], a["mode"], a["resolve"]),
+    "open_how_wrongly": lambda a: open_how(None, a["path"], 0, 0, 0, size=1),
     # What it may do and see.
     "give_up_root": lambda a: as_user(a["uid"], lambda: None),
     "ask_for_root": lambda a: as_user(a["uid"], refused(lambda: os.setuid(0))),
