@@ -324,6 +324,17 @@ def run_below(levels):
     subprocess.run(["sh", path, path, str(levels)], check=True)
 
 
+def run_with(length):
+    """Runs a program with an argument vector of that many bytes, the NUL behind each argument included."""
+    program = "/bin/true"
+    subprocess.run([program, "x" * (length - len(program) - 2)], check=True)
+
+
+def run_as(uid, folder_path):
+    subprocess.run(["/bin/true"], check=True, cwd=folder_path, user=uid, group=uid, extra_groups=[])
+    return str(os.getpid())
+
+
 def run_daemon():
     """Runs a program in a process that has outlived who started it."""
     done, told = os.pipe()
@@ -397,6 +408,9 @@ TOOLS = {
     "create": lambda a: open_by_number(85, os.fsencode(a["path"]), 0o640),
     "open_how": lambda a: open_how(a.get("folder"), a["path"], a["flags"], a["mode"], a["resolve"]),
     "open_how_wrongly": lambda a: open_how(None, a["path"], 0, 0, 0, size=1),
+    # Programs with much to say, somewhere else, as somebody else.
+    "run_with": lambda a: run_with(a["bytes"]),
+    "run_as": lambda a: run_as(a["uid"], a["folder"]),
     # What it may do and see.
     "give_up_root": lambda a: as_user(a["uid"], lambda: None),
     "ask_for_root": lambda a: as_user(a["uid"], refused(lambda: os.setuid(0))),
