@@ -370,6 +370,43 @@ def call_runtime(path):
         connection.connect(path)
 
 
+def place(address):
+    """An address as sockets take it: a path, or host and port."""
+    return address if isinstance(address, str) else tuple(address)
+
+
+def be_visited(family, address, visitor, accept):
+    """Listens at an address, and visits itself there."""
+    with socket.socket(family) as listener, socket.socket(family) as guest:
+        listener.bind(place(address))
+        listener.listen(3)
+        if visitor is not None:
+            guest.bind(place(visitor))
+        guest.connect(place(address))
+        os.close(accept(listener))
+
+
+def accept(listener):
+    """By accept4, as everybody does."""
+    return listener.accept()[0].detach()
+
+
+def plain_accept(listener):
+    return libc("accept", listener.fileno(), None, None)
+
+
+def bind_twice(address):
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(place(address))
+        refused(lambda: second.bind(place(address)))()
+
+
+def listen_for_datagrams(address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(place(address))
+        refused(listener.listen)()
+
+
 def open_by_number(number, *arguments):
     """An open that the C library makes with other calls."""
     os.close(syscall(number, *arguments))
@@ -443,6 +480,13 @@ TOOLS = {
     "netlink": lambda a: bool(socket.if_nameindex()) and None,
     "packet": lambda a: make_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)),
     "vsock": lambda a: call_machine(),
+    # Whoever comes.
+    "listen": lambda a: be_visited(socket.AF_INET, a["at"], a["visitor"], accept),
+    "listen6": lambda a: be_visited(socket.AF_INET6, a["at"], a["visitor"], accept),
+    "listen_unix": lambda a: be_visited(socket.AF_UNIX, a["at"], None, accept),
+    "accept_plainly": lambda a: be_visited(socket.AF_INET, a["at"], a["visitor"], plain_accept),
+    "bind_twice": lambda a: bind_twice(a["at"]),
+    "listen_for_datagrams": lambda a: listen_for_datagrams(a["at"]),
     "runtime": lambda a: call_runtime(a["path"]),
     "pid": lambda a: str(os.getpid()),
     "move": lambda a: os.rename(a["from"], a["to"]),
