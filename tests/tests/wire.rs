@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mcpwatch_tests::{Agent, Era, Records, Scene, Sdk, int, request_id, text};
+use mcpwatch_tests::{Agent, Era, Records, Scene, Sdk, deps, int, request_id, text};
 use serde_json::{Value, json};
 
 const OPENS_AT_BOTH_ENDS: f64 = 1.0;
@@ -161,6 +161,46 @@ fn megabytes_each_way() {
             records.of("mcp.call").filter(|record| text(record, "call.tool") == "echo").count(),
             2
         );
+    }
+}
+
+#[test]
+fn a_channel_is_read_whatever_system_calls_it_is_used_with() {
+    // The SDK of Python gives a server pipes, that of TypeScript socket pairs.
+    for (sdk, way) in [
+        (Sdk::Python, "rows"),
+        (Sdk::Python, "rows_with_flags"),
+        (Sdk::TypeScript, "messages"),
+        (Sdk::TypeScript, "buffers"),
+    ] {
+        let scene = Scene::new();
+        let script = scene.script("servers/vectors.py");
+        let server = json!({"command": deps().python(), "args": [script, way]});
+        let config = scene.config(&[("vectors", server)]);
+        let agent = scene.agent().start();
+        let client = scene.client(sdk);
+        client.open(&config, &[], Era::Handshake);
+        // In one buffer, in all of them at once, and more than a pipe holds each way.
+        let calls = [
+            (json!({"text": "a"}), "ok"),
+            (json!({"text": "b".repeat(3000), "times": 2}), "ok"),
+            (json!({"text": "c", "fails": true}), "tool_error"),
+            (json!({"text": "d".repeat(10_000), "times": 30}), "ok"),
+            (json!({"text": "e"}), "ok"),
+        ];
+        for (arguments, status) in &calls {
+            let result = client.call("vectors", "say", arguments.clone());
+            let record = call_record(&agent, "vectors", "say", request_id(&result));
+            assert_eq!(record["call"]["arguments"], *arguments, "{sdk:?} {way}");
+            assert_eq!(text(&record, "call.status"), *status, "{sdk:?} {way}");
+            assert!(record.get("truncated").is_none(), "{sdk:?} {way}");
+        }
+        let records = agent.stop().records;
+        let made = records.of("mcp.call").filter(|record| text(record, "call.tool") == "say");
+        assert_eq!(made.count(), calls.len(), "{sdk:?} {way}: each call once");
+        let problems = records.of("mcp.message").filter(|one| one["mcp"]["problem"].is_string());
+        assert_eq!(problems.count(), 0, "{sdk:?} {way}");
+        assert_eq!(records.of("loss").count(), 0, "{sdk:?} {way}");
     }
 }
 
