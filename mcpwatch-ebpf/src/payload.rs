@@ -195,11 +195,13 @@ fn step(draft: &Draft) -> bool {
     }
 
     // Of a transfer above the limit the beginning and the end are taken: the JSON-RPC id stands in one
-    // or the other.
+    // or the other. The least limit leaves no room for both but when they share it.
     let limit = u64::from(setting!(payload_limit));
+    let half = limit / 2;
+    let tail = if half < PAYLOAD_TAIL as u64 { half } else { PAYLOAD_TAIL as u64 };
     let cut = moved > limit;
-    let head_end = if cut { limit.saturating_sub(PAYLOAD_TAIL as u64) } else { moved };
-    let tail_start = if cut { moved - PAYLOAD_TAIL as u64 } else { moved };
+    let head_end = if cut { limit - tail } else { moved };
+    let tail_start = if cut { moved - tail } else { moved };
     let skipping = done >= head_end && done < tail_start;
     let stop = if done < head_end {
         head_end

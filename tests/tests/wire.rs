@@ -205,6 +205,38 @@ fn a_channel_is_read_whatever_system_calls_it_is_used_with() {
 }
 
 #[test]
+fn what_is_longer_than_the_limit_is_cut_in_its_middle_and_told() {
+    let scene = Scene::new();
+    let config = scene.config(&[("loads", scene.loads_server())]);
+    for sdk in [Sdk::Python, Sdk::TypeScript] {
+        let agent = scene.agent().settings("[capture]\npayload_limit = 4096\n").start();
+        let client = scene.client(sdk);
+        client.open(&config, &[], Era::Handshake);
+        let arguments = json!({"text": format!("begin{}", "y".repeat(100_000))});
+        let result = client.call("loads", "echo", arguments);
+        let record = call_record(&agent, "loads", "echo", request_id(&result));
+        assert_eq!(text(&record, "call.status"), "ok", "{sdk:?}");
+        assert_eq!(record["truncated"], json!(["call.arguments", "call.response"]), "{sdk:?}");
+        // Its beginning is known, and of the rest the length: what is around the text is less than a thousand bytes.
+        let kept = text(&record, "call.arguments.text");
+        assert!(kept.starts_with("beginyyy") && kept.len() < 8192, "{sdk:?}: {}", kept.len());
+        for size in ["call.request_bytes", "call.response_bytes"] {
+            let bytes = int(&record, size).expect("a call has sizes");
+            assert!((100_005..101_000).contains(&bytes), "{sdk:?}: {size} is {bytes}");
+        }
+
+        let result = client.call("loads", "echo", json!({"text": "next"}));
+        let record = call_record(&agent, "loads", "echo", request_id(&result));
+        assert_eq!(record["call"]["arguments"], json!({"text": "next"}), "{sdk:?}");
+        assert_eq!(text(&record, "call.status"), "ok", "{sdk:?}");
+        assert!(record.get("truncated").is_none(), "{sdk:?}");
+        let records = agent.stop().records;
+        let echoes = records.of("mcp.call").filter(|record| text(record, "call.tool") == "echo");
+        assert_eq!(echoes.count(), 2, "{sdk:?}");
+    }
+}
+
+#[test]
 fn a_server_that_dies_in_a_call() {
     let scene = Scene::new();
     let config = scene.config(&[("loads", scene.loads_server())]);
