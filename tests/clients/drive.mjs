@@ -7,6 +7,9 @@ import { createInterface } from 'node:readline';
 
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/stdio.js';
+import {
+  CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema,
+} from '@modelcontextprotocol/sdk/types.js';
 import { Client as ClientV2 } from '@modelcontextprotocol/client';
 import { StdioClientTransport as TransportV2, getDefaultEnvironment } from '@modelcontextprotocol/client/stdio';
 
@@ -18,9 +21,19 @@ const TIMEOUT = { timeout: 300_000 };
 const me = { name: 'mcpwatch-drive', version: '1.0.0' };
 const servers = new Map();
 
-function makeClient(era) {
-  if (era !== '2026-07-28') return new ClientV1(me);
+function makeClient(era, answers) {
+  if (era !== '2026-07-28') return answers ? makeAnsweringClient() : new ClientV1(me);
   return new ClientV2(me, { versionNegotiation: { mode: { pin: '2026-07-28' } } });
+}
+
+function makeAnsweringClient() {
+  const client = new ClientV1(me, { capabilities: { elicitation: {}, roots: {}, sampling: {} } });
+  client.setRequestHandler(ElicitRequestSchema, () => ({ action: 'accept', content: { name: 'Ada' } }));
+  client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: 'file:///srv/notes', name: 'notes' }] }));
+  client.setRequestHandler(CreateMessageRequestSchema, () => (
+    { role: 'assistant', content: { type: 'text', text: 'Grüezi' }, model: 'none' }
+  ));
+  return client;
 }
 
 function makeTransport(era, { command, args = [], env = {}, cwd }) {
@@ -37,12 +50,13 @@ function brief(result) {
 }
 
 const operations = {
-  async start({ config, servers: names, era }) {
+  async start({ config, servers: names, era, answers }) {
     const entries = JSON.parse(readFileSync(config, 'utf8')).mcpServers;
     const started = {};
     await Promise.all((names ?? Object.keys(entries)).map(async (name) => {
-      const client = makeClient(era);
-      await client.connect(makeTransport(era, entries[name]));
+      const client = makeClient(era, answers);
+      const transport = makeTransport(era, entries[name]);
+      await client.connect(transport);
       servers.set(name, client);
       const { name: own, version } = client.getServerVersion() ?? {};
       started[name] = { name: own, version };

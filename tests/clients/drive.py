@@ -8,7 +8,8 @@ It connects to the unix socket given as its argument and takes one JSON command 
     {"n": 4, "op": "stop", "servers": ["a"]}
 
 Commands run side by side; each is answered with {"n": …, "ok": true, "result": …} or
-{"n": …, "ok": false, "error": "…"}. `cancel_after` (seconds) on a call gives it up.
+{"n": …, "ok": false, "error": "…"}. `cancel_after` (seconds) on a call gives it up; with `answers` on a start, the
+client answers what its servers ask: without, it says that it cannot, as servers do other things for one that can.
 The client itself keeps stdin and stdout as they were: only its servers have private channels.
 """
 
@@ -19,17 +20,39 @@ import sys
 import anyio
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
 
 # Longest text handed back: the tests check the size of large results, not their bytes.
 TEXT_LIMIT = 16 * 1024
 
 
+async def user_says(context, params):
+    return ElicitResult(action="accept", content={"name": "Ada"})
+
+
+async def roots(context):
+    return ListRootsResult(roots=[Root(uri="file:///srv/notes", name="notes")])
+
+
+async def model_says(context, params):
+    text = TextContent(type="text", text="Grüezi")
+    return CreateMessageResult(role="assistant", content=text, model="none")
+
+
+ANSWERS = {
+    "elicitation_callback": user_says,
+    "list_roots_callback": roots,
+    "sampling_callback": model_says,
+}
+
+
 class Server:
     """One running server: a task owns its connection, as anyio's cancel scopes demand."""
 
-    def __init__(self, entry, era):
+    def __init__(self, entry, era, answers):
         self.entry = entry
         self.era = era
+        self.answers = answers
         self.client = None
         self.ready = asyncio.get_running_loop().create_future()
         self.stopping = asyncio.Event()
@@ -43,7 +66,9 @@ class Server:
                 env=self.entry.get("env"),
                 cwd=self.entry.get("cwd"),
             )
-            async with Client(stdio_client(parameters), mode=self.era, cache=None) as client:
+            async with Client(
+                stdio_client(parameters), mode=self.era, cache=None, **self.answers
+            ) as client:
                 self.client = client
                 info = client.server_info
                 self.ready.set_result(
@@ -82,8 +107,9 @@ async def start(command):
     with open(command["config"], encoding="utf-8") as file:
         entries = json.load(file)["mcpServers"]
     names = command.get("servers") or list(entries)
+    answers = ANSWERS if command.get("answers") else {}
     for name in names:
-        servers[name] = Server(entries[name], command.get("era", "auto"))
+        servers[name] = Server(entries[name], command.get("era", "auto"), answers)
     return {name: await servers[name].ready for name in names}
 
 

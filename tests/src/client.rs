@@ -98,12 +98,21 @@ impl Client {
 
     /// Starts servers of a configuration file, all when none is named; gives what each said it is.
     pub fn open(&self, config: &str, servers: &[&str], era: Era) -> Value {
+        self.open_with(config, servers, era, false)
+    }
+
+    /// The same as a client that answers what its servers ask: its user, for roots, its model.
+    pub fn open_answering(&self, config: &str, servers: &[&str], era: Era) -> Value {
+        self.open_with(config, servers, era, true)
+    }
+
+    fn open_with(&self, config: &str, servers: &[&str], era: Era, answers: bool) -> Value {
         let era = match era {
             Era::Default => "auto",
             Era::Handshake => "legacy",
             Era::Stateless => "2026-07-28",
         };
-        let mut command = json!({"op": "start", "config": config, "era": era});
+        let mut command = json!({"op": "start", "config": config, "era": era, "answers": answers});
         if !servers.is_empty() {
             command["servers"] = json!(servers);
         }

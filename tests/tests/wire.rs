@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mcpwatch_tests::{Agent, Era, Records, Scene, Sdk, deps, int, request_id, text};
+use mcpwatch_tests::{Agent, Era, Records, Scene, Sdk, deps, int, request_id, said, text};
 use serde_json::{Value, json};
 
 const OPENS_AT_BOTH_ENDS: f64 = 1.0;
@@ -233,6 +233,53 @@ fn what_is_longer_than_the_limit_is_cut_in_its_middle_and_told() {
         let records = agent.stop().records;
         let echoes = records.of("mcp.call").filter(|record| text(record, "call.tool") == "echo");
         assert_eq!(echoes.count(), 2, "{sdk:?}");
+    }
+}
+
+#[test]
+fn what_a_server_asks_its_client_is_a_call_of_its_own() {
+    let scene = Scene::new();
+    let script = scene.script("servers/asking.py");
+    let config = scene.config(&[("asking", json!({"command": deps().python(), "args": [script]}))]);
+    for sdk in [Sdk::Python, Sdk::TypeScript] {
+        let agent = scene.agent().start();
+        let client = scene.client(sdk);
+        client.open_answering(&config, &[], Era::Handshake);
+        let question = json!({"question": "Who is there?"});
+        let asked = [
+            ("ask_user", &question, "accept: Ada", "elicitation/create"),
+            ("ask_roots", &json!({}), "file:///srv/notes", "roots/list"),
+            ("ask_model", &question, "Gr\u{fc}ezi", "sampling/createMessage"),
+        ];
+        for (tool, arguments, answer, _) in asked {
+            let result = client.call("asking", tool, arguments.clone());
+            assert_eq!(said(&result), answer, "{sdk:?}");
+        }
+        client.close(&[]);
+        agent.find("server.exited", |record| text(record, "type") == "server.exited");
+        let records = agent.stop().records;
+        for (tool, arguments, _, method) in asked {
+            let call = records.call("asking", tool);
+            assert_eq!(text(call, "call.to"), "server", "{sdk:?} {tool}");
+            assert_eq!(text(call, "call.status"), "ok", "{sdk:?} {tool}");
+            assert_eq!(call["call"]["arguments"], *arguments, "{sdk:?} {tool}");
+            let back: Vec<&Value> = records
+                .of_server("mcp.call", "asking")
+                .filter(|record| text(record, "call.method") == method)
+                .collect();
+            let [back] = back.as_slice() else { panic!("{sdk:?}: {method} as {back:#?}") };
+            assert_eq!(text(back, "call.to"), "client", "{sdk:?} {method}");
+            assert_eq!(text(back, "call.status"), "ok", "{sdk:?} {method}");
+            assert_ne!(back["call"]["uid"], call["call"]["uid"], "{sdk:?} {method}");
+            // It lies within the call, which waits for it.
+            let took = |record: &Value| int(record, "call.duration_ns").expect("it was answered");
+            assert!(took(back) < took(call), "{sdk:?} {method}");
+        }
+        assert_eq!(
+            records.of("mcp.call").filter(|record| text(record, "call.to") == "client").count(),
+            asked.len(),
+            "{sdk:?}"
+        );
     }
 }
 
