@@ -56,10 +56,14 @@ const operations = {
     await Promise.all((names ?? Object.keys(entries)).map(async (name) => {
       const client = makeClient(era, answers);
       const transport = makeTransport(era, entries[name]);
+      // v1 tells the revision to the transport alone, if that wants to know: over stdio it does not.
+      let protocol;
+      transport.setProtocolVersion ??= (agreed) => { protocol = agreed; };
       await client.connect(transport);
       servers.set(name, client);
       const { name: own, version } = client.getServerVersion() ?? {};
-      started[name] = { name: own, version };
+      protocol = client.getNegotiatedProtocolVersion?.() ?? protocol;
+      started[name] = { name: own, version, protocol };
     }));
     return started;
   },

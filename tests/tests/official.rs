@@ -15,6 +15,8 @@ struct Work {
     key: &'static str,
     entry: fn(&Scene) -> Value,
     era: Era,
+    /// Era, revision and version that must be found out, where they do not depend on the client.
+    spoken: Option<(&'static str, &'static str, &'static str)>,
     calls: &'static [Ask],
 }
 
@@ -46,6 +48,7 @@ const WORK: &[Work] = &[
         key: "files",
         entry: |scene| json!({"command": "node", "args": [deps().npm_server("filesystem"), scene.path("workspace")]}),
         era: Era::Default,
+        spoken: None,
         calls: &[
             other("tools/list", |_| json!({}), "ok"),
             tool(
@@ -80,6 +83,7 @@ const WORK: &[Work] = &[
             })
         },
         era: Era::Default,
+        spoken: None,
         calls: &[tool(
             "read_text_file",
             |scene| json!({"path": scene.path("workspace/other.txt")}),
@@ -90,6 +94,7 @@ const WORK: &[Work] = &[
         key: "kitchen-sink",
         entry: |_| json!({"command": "node", "args": [deps().npm_server("everything")]}),
         era: Era::Default,
+        spoken: None,
         calls: &[
             tool("echo", |_| json!({"message": "Grüezi \u{1f98a}"}), None),
             tool("get-sum", |_| json!({"a": 1, "b": 2}), None),
@@ -116,6 +121,7 @@ const WORK: &[Work] = &[
             })
         },
         era: Era::Default,
+        spoken: None,
         calls: &[
             tool(
                 "create_entities",
@@ -136,6 +142,7 @@ const WORK: &[Work] = &[
             })
         },
         era: Era::Default,
+        spoken: None,
         calls: &[tool(
             "fetch",
             |_| json!({"url": format!("http://{}:8000/notes", address::WEB)}),
@@ -151,6 +158,7 @@ const WORK: &[Work] = &[
             })
         },
         era: Era::Default,
+        spoken: None,
         calls: &[
             tool(
                 "git_status",
@@ -169,6 +177,7 @@ const WORK: &[Work] = &[
         key: "clock",
         entry: |_| json!({"command": deps().python(), "args": ["-m", "mcp_server_time"]}),
         era: Era::Default,
+        spoken: None,
         calls: &[
             tool(
                 "get_current_time",
@@ -193,6 +202,7 @@ const WORK: &[Work] = &[
         key: "stateless",
         entry: |scene| json!({"command": "node", "args": [scene.script("servers/modern.mjs")]}),
         era: Era::Stateless,
+        spoken: Some(("stateless", "2026-07-28", "2.0.1")),
         calls: &[
             tool("echo", |_| json!({"text": "hello"}), None),
             tool(
@@ -295,7 +305,8 @@ fn wrong_record(scene: &Scene, records: &Records, key: &str, ask: &Ask) -> Optio
 }
 
 /// What is wrong with what is known of one server.
-fn wrong_server(records: &Records, key: &str, identity: &Value) -> Vec<String> {
+fn wrong_server(records: &Records, work: &Work, identity: &Value) -> Vec<String> {
+    let key = work.key;
     let mut wrong = Vec::new();
     let ids: BTreeSet<&str> = records
         .of_server("server.discovered", key)
@@ -328,14 +339,28 @@ fn wrong_server(records: &Records, key: &str, identity: &Value) -> Vec<String> {
             wrong.push(format!("{key}: no evidence `{kind}` in {evidence:?}"));
         }
     }
-    let protocols: Vec<&str> = records
+    let sessions: Vec<(&str, &str)> = records
         .of_server("mcp.session", key)
-        .map(|record| text(record, "mcp.protocol_version"))
+        .map(|record| (text(record, "mcp.era"), text(record, "mcp.protocol_version")))
         .collect();
-    if let Some(protocol) = identity["protocol"].as_str()
-        && !protocols.contains(&protocol)
-    {
-        wrong.push(format!("{key}: sessions of {protocols:?}, none of {protocol}"));
+    match text(identity, "protocol") {
+        "" => wrong.push(format!("{key}: its client does not say which revision it speaks")),
+        revision if !sessions.iter().any(|session| session.1 == revision) => {
+            wrong.push(format!("{key}: sessions of {sessions:?}, none of {revision}"));
+        }
+        _ => {}
+    }
+    if let Some((era, revision, version)) = work.spoken {
+        if text(identity, "protocol") != revision {
+            wrong.push(format!("{key}: the client speaks {}", identity["protocol"]));
+        }
+        if sessions.last() != Some(&(era, revision)) {
+            wrong.push(format!("{key}: sessions of {sessions:?}, the last not {era} {revision}"));
+        }
+        if text(last, "server.version") != version {
+            wrong
+                .push(format!("{key}: version {} instead of {version}", last["server"]["version"]));
+        }
     }
     wrong
 }
@@ -377,7 +402,7 @@ fn work_with(sdk: Sdk) {
                 && text(record, "call.tool") == last.tool
         });
         let records = agent.records();
-        wrong.extend(wrong_server(&records, work.key, identity));
+        wrong.extend(wrong_server(&records, work, identity));
         wrong.extend(
             work.calls.iter().filter_map(|call| wrong_record(&scene, &records, work.key, call)),
         );
