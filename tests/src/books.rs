@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::metrics::Metrics;
 use crate::records::{Records, int, text};
 
 /// One of the last counters of a probe.
@@ -19,7 +20,7 @@ pub fn counters(stopped: &Value, name: &str) -> i64 {
     counters.iter().filter_map(|counters| counters[name].as_i64()).sum()
 }
 
-/// The identity of every probe, in the last record and, by their names, in the metrics.
+/// The identity of every probe, in the last record.
 #[track_caller]
 pub fn check_identity(stopped: &Value) {
     for counters in stopped["status"]["counters"].as_array().expect("`stopped` has the counters") {
@@ -30,6 +31,24 @@ pub fn check_identity(stopped: &Value) {
             "seen = sent + ring_full + too_big + filtered: {counters}"
         );
         assert!(part("truncated") <= part("sent"), "what is cut is sent: {counters}");
+    }
+}
+
+/// The same in the metrics, while nothing happens: the counters of all processors are not read at one moment.
+#[track_caller]
+pub fn check_identity_of_metrics(scrape: &Metrics) {
+    let seen: Vec<(&str, &str)> = scrape.series("mcpwatch_probe_seen_total").collect();
+    assert!(!seen.is_empty(), "no probe in\n{}", scrape.0);
+    for (labels, seen) in seen {
+        let probe = labels.split('"').nth(1).expect("its only label is the probe's name");
+        let outcome = |outcome: &str| {
+            let labels = [("probe", probe), ("outcome", outcome)];
+            scrape.count("mcpwatch_probe_events_total", &labels)
+        };
+        let outcomes = ["sent", "ring_full", "too_big", "filtered"].map(outcome);
+        let all = scrape.count("mcpwatch_probe_events_total", &[("probe", probe)]);
+        assert_eq!(all, outcomes.iter().sum::<i64>(), "{probe} has another outcome");
+        assert_eq!(seen.parse(), Ok(all), "seen = sent + ring_full + too_big + filtered: {probe}");
     }
 }
 

@@ -25,7 +25,7 @@ mod soak;
 mod stage;
 
 pub use agent::{Agent, AgentBuilder, Outcome, Stopped};
-pub use books::{check_identity, counter, counters, lost, lost_at};
+pub use books::{check_identity, check_identity_of_metrics, counter, counters, lost, lost_at};
 pub use bpf::{BpfObject, bpf_object_exists, bpf_objects};
 pub use client::{Client, Era, Pending, Sdk};
 pub use containers::{Crun, Podman};

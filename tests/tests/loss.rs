@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use mcpwatch_tests::{
-    Agent, Client, Era, Scene, Sdk, check_identity, counter, http_get, lost, lost_at, request_id,
-    text,
+    Agent, Client, Era, Scene, Sdk, check_identity, check_identity_of_metrics, counter, http_get,
+    lost, lost_at, request_id, text,
 };
 use serde_json::{Value, json};
 
@@ -53,6 +53,7 @@ fn overflow(scene: &Scene, agent: Agent, client: &Client, standing: Option<Durat
     );
 
     // The flood is over: the metrics of a moment ago already have the numbers.
+    check_identity_of_metrics(&metrics);
     for (outcome, wanted) in [("sent", sent), ("ring_full", full)] {
         let labels = [("probe", "open"), ("outcome", outcome)];
         assert_eq!(metrics.count("mcpwatch_probe_events_total", &labels), wanted, "{outcome}");
