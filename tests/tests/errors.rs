@@ -57,6 +57,41 @@ fn no_btf() {
 }
 
 #[test]
+fn a_kernel_that_is_too_old() {
+    let scene = Scene::new();
+    let release = scene.backstage("osrelease");
+    fs::write(&release, "5.9.16-old\n").expect("a file can be written");
+    let older = format!("mount --bind {} /proc/sys/kernel/osrelease", release.display());
+    let outcome = in_mounts_of_its_own(scene.agent(), &older).run(PATIENCE);
+    check(&outcome, 3, &["this kernel is 5.9.16-old", "5.10 or newer", "update the kernel"]);
+    // The oldest that is supported is not the obstacle.
+    fs::write(&release, "5.10.0-1-oldest\n").expect("a file can be written");
+    let agent = in_mounts_of_its_own(scene.agent(), &older).start();
+    agent.stop();
+}
+
+#[test]
+fn a_kernel_that_is_locked_down() {
+    let scene = Scene::new();
+    // Where the security file system is mounted or not: another takes its place.
+    let locked = |modes: &str| {
+        format!(
+            "mount -t tmpfs none /sys/kernel/security; echo '{modes}' >/sys/kernel/security/lockdown"
+        )
+    };
+    let confidential = locked("none integrity [confidentiality]");
+    let outcome = in_mounts_of_its_own(scene.agent(), &confidential).run(PATIENCE);
+    check(
+        &outcome,
+        3,
+        &["confidentiality", "/sys/kernel/security/lockdown", "boot with lockdown=integrity"],
+    );
+    // What `integrity` forbids is nothing the agent does.
+    let agent = in_mounts_of_its_own(scene.agent(), &locked("none [integrity] confidentiality"));
+    agent.start().stop();
+}
+
+#[test]
 fn without_cgroup_v2_connections_are_seen_all_the_same() {
     let scene = Scene::with_network();
     let _bait = scene.bait();
