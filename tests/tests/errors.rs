@@ -104,7 +104,14 @@ fn without_cgroup_v2_connections_are_seen_all_the_same() {
             hooks.iter().any(|hook| hook["state"] == "missing" && hook["reason"].is_string())
         })
     });
-    assert!(degraded.to_string().contains("cgroup"), "{degraded}");
+    let hooks = degraded["status"]["hooks"].as_array().expect("hooks");
+    let reasons: Vec<&str> = hooks
+        .iter()
+        .filter(|hook| text(hook, "state") == "missing")
+        .map(|hook| text(hook, "reason"))
+        .collect();
+    let remedy = |reason: &&str| reason.contains("cgroup v2") && reason.contains("mount it");
+    assert!(reasons.iter().any(remedy), "what is missing, and what to do: {degraded}");
     let client = scene.client(Sdk::Python);
     client.open(&config, &["labelled-python"], Era::Default);
     for (tool, kind) in
