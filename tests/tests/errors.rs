@@ -3,11 +3,15 @@
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use mcpwatch_tests::{
-    AgentBuilder, Era, Outcome, Scene, Sdk, address, check_identity, request_id, text,
+    AgentBuilder, Era, Outcome, Scene, Sdk, address, agent_program, check_identity, request_id,
+    text,
 };
 use serde_json::{Value, json};
 
@@ -302,6 +306,97 @@ fn a_broken_client_configuration_is_a_warning_with_its_place() {
     assert!(message.contains(":3") || message.contains("line 3"), "{message}");
     agent.find("the call", |record| text(record, "call.tool") == "echo");
     agent.stop();
+}
+
+/// Everything but reading what one may not read: without these, root is as anybody.
+const LIKE_ANYBODY: &[&str] = &["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+
+#[test]
+fn a_client_configuration_that_may_not_be_read_is_a_warning_and_stops_nothing() {
+    let scene = Scene::new();
+    let config = scene.config(&[("loads", scene.loads_server())]);
+    // Another client's, which the play does not need.
+    let closed = scene.write(".codeium/windsurf/mcp_config.json", "{\"mcpServers\": {}}");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("chmod");
+    let agent = scene.agent().by(LIKE_ANYBODY).start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &[], Era::Default);
+    client.call("loads", "echo", json!({"text": "hello"}));
+    let warning = agent.find("a warning about the closed file", |record| {
+        text(record, "status.state") == "warning"
+            && text(record, "status.message").contains(&closed)
+    });
+    check_unread(text(&warning, "status.message"));
+    let call = agent.find("the call", |record| text(record, "call.tool") == "echo");
+    assert_eq!(text(&call, "server.name"), "loads", "the other configuration is read");
+    agent.stop();
+
+    let shown = shown(&scene, LIKE_ANYBODY, &agent_program());
+    check_unread(warning_about(&shown, &closed));
+    assert_eq!(shown["servers"][0]["name"], "loads", "{shown:#}");
+}
+
+#[test]
+fn a_client_configuration_of_another_user_is_a_warning_to_who_is_not_root() {
+    let scene = Scene::new();
+    scene.config(&[("loads", scene.loads_server())]);
+    let closed = scene.write(".codeium/windsurf/mcp_config.json", "{\"mcpServers\": {}}");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("chmod");
+    // Wherever the workspace stands, everybody may run this one.
+    let program = scene.backstage("mcpwatch-of-everybody");
+    fs::copy(agent_program(), &program).expect("the agent can be copied");
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let shown = shown(&scene, &nobody, &program);
+    check_unread(warning_about(&shown, &closed));
+    let configured = shown["configured"].as_array().expect("a list");
+    assert!(configured.iter().any(|one| one["name"] == "loads"), "{shown:#}");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_client_configuration_is_a_warning() {
+    let scene = Scene::new();
+    scene.config(&[("loads", scene.loads_server())]);
+    let pipe = scene.write(".codeium/windsurf/mcp_config.json", "");
+    fs::remove_file(&pipe).expect("it was just made");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("coreutils are installed");
+    assert!(made.success());
+    // Whoever opened it would wait for a writer.
+    let shown = shown(&scene, &[], &agent_program());
+    let warning = warning_about(&shown, &pipe);
+    assert!(warning.contains("not a regular file"), "{warning}");
+    assert!(warning.contains("until a file is there that can be"), "{warning}");
+    let configured = shown["configured"].as_array().expect("a list");
+    assert!(configured.iter().any(|one| one["name"] == "loads"), "{shown:#}");
+}
+
+/// What is wrong with the file, and what to do.
+#[track_caller]
+fn check_unread(message: &str) {
+    assert!(message.contains("cannot be read: permission denied"), "{message}");
+    assert!(message.contains("root"), "{message}");
+}
+
+/// `mcpwatch servers --json` in a scene and its home, started by a wrapper.
+fn shown(scene: &Scene, wrapper: &[&str], program: &Path) -> Value {
+    let settings = scene.backstage("servers.toml");
+    let text = format!("[discovery]\nhomes = [\"{}\"]\n", scene.home().display());
+    fs::write(&settings, text).expect("a file can be written");
+    let (settings, program) = (settings.to_string_lossy(), program.to_string_lossy());
+    let anchor = scene.anchor_pid().to_string();
+    let own = [&*program, "servers", "--json", "--descendants-of", &anchor, "--config", &settings];
+    let argv: Vec<&str> = wrapper.iter().copied().chain(own).collect();
+    let done = Command::new(argv[0]).args(&argv[1..]).output().expect("it can be started");
+    assert!(done.status.success(), "{argv:?}: {}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).expect("JSON")
+}
+
+#[track_caller]
+fn warning_about<'a>(shown: &'a Value, path: &str) -> &'a str {
+    let warnings = shown["warnings"].as_array().expect("a list");
+    let mut texts = warnings.iter().filter_map(Value::as_str);
+    texts
+        .find(|text| text.contains(path))
+        .unwrap_or_else(|| panic!("no warning about {path}: {shown:#}"))
 }
 
 #[track_caller]

@@ -428,9 +428,13 @@ fn unread(path: &Path, error: &io::Error) -> ConfigError {
         column: 0,
         message: match error.kind() {
             ErrorKind::PermissionDenied => {
-                "cannot be read: permission denied; root sees every user's files".to_owned()
+                "cannot be read: permission denied; root, and who has CAP_DAC_READ_SEARCH, sees every user's \
+                 files"
+                    .to_owned()
             }
-            _ => format!("cannot be read: {error}"),
+            _ => format!(
+                "cannot be read: {error}; what it configures is unknown until a file is there that can be"
+            ),
         },
     }
 }
