@@ -13,6 +13,7 @@ mod discovery;
 mod endings;
 mod folders;
 mod hostile;
+mod listening;
 mod mounts;
 mod naming;
 
