@@ -385,6 +385,8 @@ operations! {
     IoUringSetup = 57 => "io_uring_setup",
     /// `mount_setattr(2)`, `open_tree_attr(2)`: the first is the place.
     MountSetattr = 58 => "mount_setattr",
+    /// prctl(2), of the options that give a process more. Values: option, and its arguments.
+    Prctl = 59 => "prctl",
 
     /// ptrace(2), of the requests that take hold of a process or change it. Values: request, process.
     Ptrace = 80 => "ptrace",

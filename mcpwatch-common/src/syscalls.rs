@@ -74,6 +74,7 @@ pub const SYSTEM_CALLS: &[SystemCall] = &[
     call("sys_setfsuid",       122, 151, "user ids for files asked for with setfsuid(2)"),
     call("sys_setfsgid",       123, 152, "group ids for files asked for with setfsgid(2)"),
     call("sys_capset",         126, 91, "capabilities asked for with capset(2)"),
+    call("sys_prctl",          157, 167, "capabilities and what goes with them asked for with prctl(2)"),
     call("sys_unshare",        272, 97, "namespaces made with unshare(2)"),
     call("sys_clone",          56, 220, "namespaces made with clone(2)"),
     call("sys_clone3",         435, 435, "namespaces made with clone3(2)"),
@@ -197,6 +198,7 @@ pub const COMPAT_CALLS: &[CompatCall] = &[
     compat("ia32_openat2",           "__ia32_sys_openat2",             437, Some("sys_openat2")),
     compat("ia32_pidfd_getfd",       "__ia32_sys_pidfd_getfd",         438, Some("sys_pidfd_getfd")),
     compat("ia32_fchmodat2",         "__ia32_sys_fchmodat2",           452, Some("sys_fchmodat2")),
+    compat("ia32_prctl",             "__ia32_sys_prctl",              172, Some("sys_prctl")),
 ];
 
 const fn compat(

@@ -49,6 +49,8 @@ const IF_NAMESPACES: u64 = 1 << 45;
 const IF_TAKES_HOLD: u64 = 1 << 46;
 /// [`Form::if_rare_family`].
 const IF_RARE_FAMILY: u64 = 1 << 47;
+/// [`Form::if_gives_more`].
+const IF_GIVES_MORE: u64 = 1 << 48;
 /// `CLONE_NEWNS`, `_NEWCGROUP`, `_NEWUTS`, `_NEWIPC`, `_NEWUSER`, `_NEWPID`, `_NEWNET`.
 const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 /// `CLONE_NEWTIME`, which clone(2) has no room for.
@@ -102,6 +104,11 @@ impl Form {
     /// Only when its first value is an address family beyond IP and unix.
     pub const fn if_rare_family(self) -> Self {
         Self(self.0 | IF_RARE_FAMILY)
+    }
+
+    /// Only when its first values are an option of prctl(2) by which a process gets or keeps capabilities.
+    pub const fn if_gives_more(self) -> Self {
+        Self(self.0 | IF_GIVES_MORE)
     }
 
     const fn with(self, shift: u64, position: u64) -> Self {
@@ -207,6 +214,11 @@ fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
         // `PTRACE_TRACEME`, `POKETEXT`, `POKEDATA`, `POKEUSR`, `SETREGS`, `SETFPREGS`, `ATTACH`, `SETREGSET`,
         // `SEIZE`. Those that go on from there come by the thousand and say nothing more.
         return matches!(first, 0 | 4 | 5 | 6 | 13 | 15 | 16 | 0x4205 | 0x4206);
+    }
+    if form & IF_GIVES_MORE != 0 {
+        // `PR_SET_KEEPCAPS` to 1, `PR_SET_SECUREBITS`, `PR_CAP_AMBIENT` with `PR_CAP_AMBIENT_RAISE`. An option is an
+        // `int`, what follows a `long`.
+        return matches!((first as u32, second), (8, 1) | (28, _) | (47, 2));
     }
     if form & IF_RARE_FAMILY != 0 {
         // What is done with sockets of `AF_UNIX`, `AF_INET` and `AF_INET6` is told when it is done.

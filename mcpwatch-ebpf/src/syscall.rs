@@ -167,6 +167,7 @@ system_calls! {
     sys_setfsuid          - [Setfsuid.values(0)];
     sys_setfsgid          - [Setfsgid.values(0)];
     sys_capset            - [Capset.user_sets(1)];
+    sys_prctl             - [Prctl.values(0).if_gives_more()];
     sys_unshare           - [Unshare.values(0).if_namespaces()];
     sys_clone             - [Clone.values(0).if_namespaces()];
     sys_clone3            - [Clone.user_value(0).if_namespaces()];
@@ -240,6 +241,7 @@ compat_calls! {
     ia32_bpf ia32_socket ia32_bind ia32_connect ia32_listen ia32_accept4 ia32_sendto ia32_sendmsg ia32_recvfrom
     ia32_recvmsg ia32_preadv2 ia32_pwritev2 ia32_io_uring_setup ia32_io_uring_enter ia32_move_mount ia32_fsmount
     ia32_clone3 ia32_mount_setattr ia32_open_tree_attr ia32_open_by_handle_at ia32_openat2 ia32_pidfd_getfd ia32_fchmodat2
+    ia32_prctl
 }
 
 #[cfg(not(bpf_target_arch = "aarch64"))]

@@ -615,9 +615,15 @@ pub struct PrivilegeDetail {
     /// `MS_*` of mount(2).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mount_flags: Vec<&'static str>,
-    /// The command of bpf(2).
+    /// The command of bpf(2), the option of prctl(2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// The capability that prctl(2) is to hand on to executed programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ambient: Option<String>,
+    /// `SECBIT_*` that prctl(2) is to set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secure_bits: Vec<&'static str>,
 }
 
 /// User or group ids that were asked for.

@@ -246,6 +246,24 @@ def set_capabilities(effective):
     libc("capset", header, sets)
 
 
+def prctl(*arguments):
+    """With arguments of the width the kernel reads."""
+    libc("prctl", *(ctypes.c_ulong(one) for one in arguments))
+
+
+def keep_capabilities():
+    """By each option of prctl(2) that says so, and by one that says nothing of the kind."""
+    # PR_SET_KEEPCAPS on and off, PR_SET_SECUREBITS with SECBIT_KEEP_CAPS, PR_GET_DUMPABLE.
+    for option, value in [(8, 1), (8, 0), (28, 16), (3, 0)]:
+        prctl(option, value, 0, 0, 0)
+
+
+def hand_on_capability():
+    """PR_CAP_AMBIENT_IS_SET, then PR_CAP_AMBIENT_RAISE of CAP_NET_RAW."""
+    prctl(47, 1, 13, 0, 0)
+    prctl(47, 2, 13, 0, 0)
+
+
 def sleeping(deed):
     """Does it to a child of its own that waits."""
     reader, writer = os.pipe()
@@ -452,6 +470,9 @@ TOOLS = {
     "give_up_root": lambda a: as_user(a["uid"], lambda: None),
     "ask_for_root": lambda a: as_user(a["uid"], refused(lambda: os.setuid(0))),
     "ask_for_capabilities": lambda a: as_user(a["uid"], refused(lambda: set_capabilities(1 << 21))),
+    "keep_capabilities": lambda a: in_child(keep_capabilities),
+    "hand_on_capability": lambda a: as_user(a["uid"], refused(hand_on_capability)),
+    "hand_on_capability_as_is": lambda a: in_child(refused(hand_on_capability)),
     "sudo": lambda a: as_user(a["uid"], lambda: subprocess.run([a["program"]], check=True)),
     "new_namespaces": lambda a: in_child(lambda: libc("unshare", CLONE_NEWNS | 0x4000000)),
     "enter_namespace": lambda a: in_child(

@@ -456,6 +456,40 @@ fn every_change_of_privileges_is_told() {
 }
 
 #[test]
+fn prctl_is_told_where_it_gives_more_and_nowhere_else() {
+    let play = Play::begin();
+    let before = play.agent.count();
+    let cases = [
+        case(
+            "keep_capabilities",
+            json!({}),
+            &[
+                privilege("prctl", json!({"command": "PR_SET_KEEPCAPS", "secure_bits": null})),
+                privilege(
+                    "prctl",
+                    json!({"command": "PR_SET_SECUREBITS", "secure_bits": ["SECBIT_KEEP_CAPS"]}),
+                ),
+            ],
+        ),
+        case(
+            "hand_on_capability",
+            json!({"uid": 1234}),
+            &[privilege(
+                "prctl",
+                json!({"command": "PR_CAP_AMBIENT_RAISE", "ambient": "CAP_NET_RAW", "result": "EPERM"}),
+            )],
+        ),
+    ];
+    let wrong: Vec<String> = cases.iter().flat_map(|case| play.play(case)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let records = play.agent.since(before);
+    let told = records.of("process.privilege");
+    let told = told.filter(|record| text(record, "privilege.operation") == "prctl").count();
+    assert_eq!(told, 3, "{}", records.digest());
+    play.play_all(&[]);
+}
+
+#[test]
 fn a_process_that_gave_up_root_and_asks_for_more_is_an_alert() {
     let scene = Scene::new();
     // The program of a server that never was root.
@@ -484,7 +518,14 @@ fn a_process_that_gave_up_root_and_asks_for_more_is_an_alert() {
         ],
     ));
     assert!(wrong.is_empty(), "{wrong:?}");
-    play.play_all(&[]);
+    play.play_all(&[case(
+        "hand_on_capability_as_is",
+        json!({}),
+        &[
+            privilege("prctl", json!({"command": "PR_CAP_AMBIENT_RAISE", "result": "EPERM"})),
+            alert("privilege_change", "high"),
+        ],
+    )]);
 }
 
 #[test]

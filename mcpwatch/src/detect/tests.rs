@@ -216,6 +216,8 @@ pub(crate) fn privilege(operation: Operation) -> Privilege {
         source: None,
         mount_flags: 0,
         command: None,
+        ambient: None,
+        secure_bits: 0,
         result: Ok(0),
     }
 }

@@ -267,8 +267,12 @@ pub struct Privilege {
     pub source: Option<Place>,
     /// `MS_*` of mount(2).
     pub mount_flags: u64,
-    /// The command of bpf(2).
+    /// The command of bpf(2), the option of prctl(2).
     pub command: Option<u32>,
+    /// The capability that prctl(2) is to hand on to executed programs, by its number.
+    pub ambient: Option<u64>,
+    /// `SECBIT_*` that prctl(2) is to set.
+    pub secure_bits: u64,
     /// What the system call returned, or the error number.
     pub result: Result<i64, i32>,
 }

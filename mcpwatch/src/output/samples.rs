@@ -189,6 +189,8 @@ pub fn privilege() -> Record {
             source: Some("/dev/sda1".to_owned()),
             mount_flags: vec!["MS_RDONLY"],
             command: Some("BPF_PROG_LOAD".to_owned()),
+            ambient: Some("CAP_NET_RAW".to_owned()),
+            secure_bits: vec!["SECBIT_NOROOT"],
         })),
         ..effect(RecordType::ProcessPrivilege)
     }

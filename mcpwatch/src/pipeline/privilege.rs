@@ -1,6 +1,6 @@
 //! What records show of changes of privileges and of processes reached into.
 
-use crate::event::{Access, Ids, Privilege};
+use crate::event::{Access, Ids, Operation, Privilege};
 use crate::record::{AccessDetail, AccessTarget, Capabilities, IdsDetail, PrivilegeDetail};
 
 use super::Pipeline;
@@ -93,6 +93,22 @@ const BPF_COMMANDS: &[&str] = &[
     "BPF_PROG_DETACH",
 ];
 
+/// Options of prctl(2) that are reported: `include/uapi/linux/prctl.h`.
+const PRCTL_OPTIONS: &[(u32, &str)] =
+    &[(8, "PR_SET_KEEPCAPS"), (28, "PR_SET_SECUREBITS"), (47, "PR_CAP_AMBIENT_RAISE")];
+
+/// `SECBIT_*` of `include/uapi/linux/securebits.h`.
+const SECURE_BITS: &[(u64, &str)] = &[
+    (1, "SECBIT_NOROOT"),
+    (2, "SECBIT_NOROOT_LOCKED"),
+    (4, "SECBIT_NO_SETUID_FIXUP"),
+    (8, "SECBIT_NO_SETUID_FIXUP_LOCKED"),
+    (16, "SECBIT_KEEP_CAPS"),
+    (32, "SECBIT_KEEP_CAPS_LOCKED"),
+    (64, "SECBIT_NO_CAP_AMBIENT_RAISE"),
+    (128, "SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED"),
+];
+
 /// `enum __ptrace_request`, those that are reported.
 const PTRACE_REQUESTS: &[(u32, &str)] = &[
     (0, "PTRACE_TRACEME"),
@@ -143,11 +159,20 @@ pub(super) fn privilege_detail(privilege: &Privilege) -> PrivilegeDetail {
         source: privilege.source.as_ref().map(|source| source.path.clone()),
         mount_flags: named(privilege.mount_flags, MOUNT_FLAGS),
         command: privilege.command.map(|command| {
-            usize::try_from(command)
-                .ok()
-                .and_then(|number| BPF_COMMANDS.get(number))
-                .map_or_else(|| command.to_string(), |name| (*name).to_owned())
+            let name = if privilege.operation == Operation::Prctl {
+                PRCTL_OPTIONS.iter().find(|(number, _)| *number == command).map(|(_, name)| name)
+            } else {
+                usize::try_from(command).ok().and_then(|number| BPF_COMMANDS.get(number))
+            };
+            name.map_or_else(|| command.to_string(), |name| (*name).to_owned())
         }),
+        ambient: privilege.ambient.map(|capability| {
+            usize::try_from(capability)
+                .ok()
+                .and_then(|number| CAPABILITIES.get(number))
+                .map_or_else(|| capability.to_string(), |name| (*name).to_owned())
+        }),
+        secure_bits: named(privilege.secure_bits, SECURE_BITS),
     }
 }
 

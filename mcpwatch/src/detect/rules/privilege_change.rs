@@ -31,13 +31,13 @@ pub static INFO: RuleInfo = RuleInfo {
         namespaces or mounts, a module or BPF program in the kernel, a hand on another process or on the \
         container runtime are ways out of it.",
     trigger: "A process of the server's tree that is not root's asks for another user id, for group 0, for \
-        supplementary groups or for capabilities; executes a set-user-ID program; makes or enters \
+        supplementary groups or for capabilities, to have, to keep or to hand on; executes a set-user-ID program; makes or enters \
         namespaces, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
         traces another process or reaches into its memory; opens a file by a handle; or connects to the \
         socket of a container runtime. What root gives up, ids that stay the same, and a process reaching into itself count for \
         nothing. At most of low severity: a browser (chrome, chromium, headless_shell, firefox, … of the system \
         or in a cache of Playwright or Puppeteer) that sandboxes its own children, chrome-sandbox, fusermount, \
-        and capset by a program of the system that is no interpreter. At most medium: a process reaching into \
+        and capset and prctl by a program of the system that is no interpreter. At most medium: a process reaching into \
         one below itself (low when requested), and a requested connection to a container runtime.",
     explained_by: &[
         "a container or sandbox program that the server's launch runs (the command itself, or what `sh -c`, \
@@ -185,6 +185,12 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
             }
             "asked for capabilities with capset".to_owned()
         }
+        // Root has all of them anyway; what takes some away is told by no rule.
+        Operation::Prctl if user == 0 => return None,
+        Operation::Prctl => match privilege.ambient {
+            Some(_) => "asked for an ambient capability with prctl".to_owned(),
+            None => "asked to keep capabilities with prctl".to_owned(),
+        },
         Operation::Unshare | Operation::Clone => format!("made new namespaces with {name}"),
         Operation::Setns => "entered other namespaces with setns".to_owned(),
         Operation::Mount => format!("changed mounts{}", at(" at")),
@@ -378,6 +384,19 @@ mod tests {
                 "{uid} {sets:?}"
             );
         }
+    }
+
+    #[test]
+    fn capabilities_kept_or_handed_on_fire_like_those_asked_for() {
+        let mut deed = privilege(Operation::Prctl);
+        for ambient in [None, Some(13)] {
+            deed.ambient = ambient;
+            assert_eq!(user(1000).found(Action::Privilege(&deed)), ONE, "{ambient:?}");
+            assert_eq!(user(0).found(Action::Privilege(&deed)), [], "{ambient:?}");
+        }
+        deed.result = Err(libc::EPERM);
+        let found = user(1000).found(Action::Privilege(&deed));
+        assert_eq!(found, [("privilege_change", Severity::High)]);
     }
 
     #[test]

@@ -119,6 +119,8 @@ impl Reported {
             source: None,
             mount_flags: 0,
             command: None,
+            ambient: None,
+            secure_bits: 0,
             result: self.outcome(),
         };
         match self.operation {
@@ -142,6 +144,15 @@ impl Reported {
             Operation::Unshare | Operation::Clone => privilege.namespaces = first_value,
             Operation::Setns => privilege.namespaces = u64::from(self.narrow(1)),
             Operation::Bpf => privilege.command = Some(self.narrow(0)),
+            Operation::Prctl => {
+                let option = self.narrow(0);
+                privilege.command = Some(option);
+                match option.cast_signed() {
+                    libc::PR_SET_SECUREBITS => privilege.secure_bits = second_value,
+                    libc::PR_CAP_AMBIENT => privilege.ambient = Some(third_value),
+                    _ => {}
+                }
+            }
             Operation::Mount => {
                 privilege.mount_flags = first_value;
                 privilege.source = Some(self.first).filter(|it| !it.path.is_empty());

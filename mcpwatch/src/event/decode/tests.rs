@@ -177,6 +177,10 @@ fn ids_flags_and_sets() {
     assert_eq!(of(Operation::Unshare, [0x1002_0000, 0, 0, 0], 0).namespaces, 0x1002_0000);
     assert_eq!(of(Operation::Capset, [1, 2, 3, 0], 0).capabilities, Some([1, 2, 3]));
     assert_eq!(of(Operation::Bpf, [5, 0, 0, 0], 3).command, Some(5));
+    let bits = of(Operation::Prctl, [28, 0x2f, 7, 0], 0);
+    assert_eq!((bits.command, bits.secure_bits, bits.ambient), (Some(28), 0x2f, None));
+    let ambient = of(Operation::Prctl, [47, 2, 13, 0], -1);
+    assert_eq!((ambient.command, ambient.secure_bits, ambient.ambient), (Some(47), 0, Some(13)));
 }
 
 #[test]

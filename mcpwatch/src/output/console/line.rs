@@ -382,6 +382,12 @@ fn put_privilege(privilege: &PrivilegeDetail, f: &mut Formatter<'_>) -> fmt::Res
     if let Some(command) = &privilege.command {
         write!(f, " {}", Escaped::new(command, NAME))?;
     }
+    if let Some(capability) = &privilege.ambient {
+        write!(f, " {}", Escaped::new(capability, NAME))?;
+    }
+    for name in &privilege.secure_bits {
+        write!(f, " {name}")?;
+    }
     if let Some(source) = &privilege.source {
         write!(f, " {} →", Escaped::path(source, PATH))?;
     }

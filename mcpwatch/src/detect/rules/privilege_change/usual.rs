@@ -94,7 +94,7 @@ pub(super) fn most(effect: &Effect<'_>, knowledge: &Knowledge) -> Option<Severit
                 }
                 Operation::Chroot => is_browser(exe) || is_helper(effect, exe, BROWSER_HELPERS),
                 // Nobody gets more that way than is permitted already. An interpreter's is the server's own doing.
-                Operation::Capset => {
+                Operation::Capset | Operation::Prctl => {
                     is_browser(exe)
                         || (in_system_folder(exe)
                             && knowledge.programs.spawned_as(exe, &[]).is_none())
@@ -240,16 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn capset_of_programs_of_the_system_is_low() {
-        let mut deed = privilege(Operation::Capset);
-        deed.capabilities = Some([1, 1, 0]);
+    fn capset_and_its_like_of_programs_of_the_system_are_low() {
+        let mut capset = privilege(Operation::Capset);
+        capset.capabilities = Some([1, 1, 0]);
+        let mut ambient = privilege(Operation::Prctl);
+        ambient.ambient = Some(13);
         for (exe, expected) in [
             ("/usr/bin/ping", Severity::Low),
             ("/usr/bin/python3.12", Severity::Critical),
             ("/usr/bin/bash", Severity::Critical),
             ("/home/me/ping", Severity::Critical),
         ] {
-            assert_eq!(severity(&running(exe), Action::Privilege(&deed)), Some(expected), "{exe}");
+            for deed in [&capset, &ambient] {
+                let found = severity(&running(exe), Action::Privilege(deed));
+                assert_eq!(found, Some(expected), "{exe}");
+            }
         }
     }
 
