@@ -113,6 +113,22 @@ pub struct CompatCall {
     /// It is dealt with like this one of [`SYSTEM_CALLS`]. Calls whose arguments are laid out otherwise in memory
     /// (`struct iovec`, `struct msghdr`) are counted only.
     pub like: Option<&'static str>,
+    /// What is to be done to its arguments to be those of that call.
+    pub shape: Shape,
+}
+
+/// How the arguments of a 32-bit call differ from those of the call it is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Not at all.
+    Same,
+    /// From the argument of this position on they are user or group ids of 16 bits: `low2highuid` of
+    /// `include/linux/highuid.h`.
+    Ids16(usize),
+    /// The second and third argument are the halves of a size of 64 bits, the lower one first.
+    Halves,
+    /// The call has its first argument alone; the other registers mean nothing.
+    First,
 }
 
 /// Every 32-bit system call that is watched.
@@ -198,7 +214,22 @@ pub const COMPAT_CALLS: &[CompatCall] = &[
     compat("ia32_openat2",           "__ia32_sys_openat2",             437, Some("sys_openat2")),
     compat("ia32_pidfd_getfd",       "__ia32_sys_pidfd_getfd",         438, Some("sys_pidfd_getfd")),
     compat("ia32_fchmodat2",         "__ia32_sys_fchmodat2",           452, Some("sys_fchmodat2")),
-    compat("ia32_prctl",             "__ia32_sys_prctl",              172, Some("sys_prctl")),
+    compat("ia32_lchown16",          "__ia32_sys_lchown16",                16, Some("sys_lchown")).shaped(Shape::Ids16(1)),
+    compat("ia32_oldumount",         "__ia32_sys_oldumount",               22, Some("sys_umount")).shaped(Shape::First),
+    compat("ia32_setuid16",          "__ia32_sys_setuid16",                23, Some("sys_setuid")).shaped(Shape::Ids16(0)),
+    compat("ia32_setgid16",          "__ia32_sys_setgid16",                46, Some("sys_setgid")).shaped(Shape::Ids16(0)),
+    compat("ia32_setreuid16",        "__ia32_sys_setreuid16",              70, Some("sys_setreuid")).shaped(Shape::Ids16(0)),
+    compat("ia32_setregid16",        "__ia32_sys_setregid16",              71, Some("sys_setregid")).shaped(Shape::Ids16(0)),
+    compat("ia32_setgroups16",       "__ia32_sys_setgroups16",             81, Some("sys_setgroups")),
+    compat("ia32_fchown16",          "__ia32_sys_fchown16",                95, Some("sys_fchown")).shaped(Shape::Ids16(1)),
+    compat("ia32_setfsuid16",        "__ia32_sys_setfsuid16",             138, Some("sys_setfsuid")).shaped(Shape::Ids16(0)),
+    compat("ia32_setfsgid16",        "__ia32_sys_setfsgid16",             139, Some("sys_setfsgid")).shaped(Shape::Ids16(0)),
+    compat("ia32_setresuid16",       "__ia32_sys_setresuid16",            164, Some("sys_setresuid")).shaped(Shape::Ids16(0)),
+    compat("ia32_setresgid16",       "__ia32_sys_setresgid16",            170, Some("sys_setresgid")).shaped(Shape::Ids16(0)),
+    compat("ia32_prctl",             "__ia32_sys_prctl",                  172, Some("sys_prctl")),
+    compat("ia32_chown16",           "__ia32_sys_chown16",                182, Some("sys_chown")).shaped(Shape::Ids16(1)),
+    compat("ia32_truncate64",        "__ia32_sys_ia32_truncate64",        193, Some("sys_truncate")).shaped(Shape::Halves),
+    compat("ia32_ftruncate64",       "__ia32_sys_ia32_ftruncate64",       194, Some("sys_ftruncate")).shaped(Shape::Halves),
 ];
 
 const fn compat(
@@ -207,7 +238,13 @@ const fn compat(
     number: u32,
     like: Option<&'static str>,
 ) -> CompatCall {
-    CompatCall { name, function, number, like }
+    CompatCall { name, function, number, like, shape: Shape::Same }
+}
+
+impl CompatCall {
+    const fn shaped(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
 }
 
 /// Stands for the number of a call an architecture never had.

@@ -11,6 +11,8 @@ use aya_ebpf::{
     macros::fexit,
     programs::{FExitContext, RawTracePointContext},
 };
+#[cfg(not(bpf_target_arch = "aarch64"))]
+use mcpwatch_common::syscalls::Shape;
 use mcpwatch_common::{
     control::Probe,
     event::{DIRECTION_IN, DIRECTION_OUT, Operation},
@@ -215,6 +217,16 @@ macro_rules! compat_calls {
             UNWATCHED
         }
 
+        /// The arguments of a 32-bit call as those of the call it is like.
+        #[cfg(not(bpf_target_arch = "aarch64"))]
+        #[inline(always)]
+        fn shaped(number: u64, args: [u64; 6]) -> [u64; 6] {
+            $(if number == const { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 } {
+                return shape(const { mcpwatch_common::syscalls::compat_named(stringify!($name)).shape }, args);
+            })*
+            args
+        }
+
         $(
             /// Tier `fexit`: the wrapper of this 32-bit system call returns.
             #[cfg(not(bpf_target_arch = "aarch64"))]
@@ -241,7 +253,24 @@ compat_calls! {
     ia32_bpf ia32_socket ia32_bind ia32_connect ia32_listen ia32_accept4 ia32_sendto ia32_sendmsg ia32_recvfrom
     ia32_recvmsg ia32_preadv2 ia32_pwritev2 ia32_io_uring_setup ia32_io_uring_enter ia32_move_mount ia32_fsmount
     ia32_clone3 ia32_mount_setattr ia32_open_tree_attr ia32_open_by_handle_at ia32_openat2 ia32_pidfd_getfd ia32_fchmodat2
-    ia32_prctl
+    ia32_lchown16 ia32_oldumount ia32_setuid16 ia32_setgid16 ia32_setreuid16 ia32_setregid16 ia32_setgroups16
+    ia32_fchown16 ia32_setfsuid16 ia32_setfsgid16 ia32_setresuid16 ia32_setresgid16 ia32_prctl ia32_chown16
+    ia32_truncate64 ia32_ftruncate64
+}
+
+/// What a shape does to arguments.
+#[cfg(not(bpf_target_arch = "aarch64"))]
+#[inline(always)]
+fn shape(shape: Shape, [first, second, third, rest @ ..]: [u64; 6]) -> [u64; 6] {
+    let [fourth, fifth, sixth] = rest;
+    let id = |id: u64| if id & 0xffff == 0xffff { 0xffff_ffff } else { id & 0xffff };
+    match shape {
+        Shape::Same => [first, second, third, fourth, fifth, sixth],
+        Shape::Ids16(0) => [id(first), id(second), id(third), fourth, fifth, sixth],
+        Shape::Ids16(_) => [first, id(second), id(third), fourth, fifth, sixth],
+        Shape::Halves => [first, second | third << 32, 0, fourth, fifth, sixth],
+        Shape::First => [first, 0, 0, 0, 0, 0],
+    }
 }
 
 #[cfg(not(bpf_target_arch = "aarch64"))]
@@ -273,7 +302,8 @@ mod arch {
         let [bp, bx] = read::<[u64; 2]>(regs, 32)?;
         let [cx, dx, si, di, number] = read::<[u64; 5]>(regs, 88)?;
         let lower = |register: u64| register & 0xffff_ffff;
-        Some((lower(number), [lower(bx), lower(cx), lower(dx), lower(si), lower(di), lower(bp)]))
+        let args = [lower(bx), lower(cx), lower(dx), lower(si), lower(di), lower(bp)];
+        Some((lower(number), super::shaped(lower(number), args)))
     }
 }
 
