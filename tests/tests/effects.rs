@@ -747,3 +747,70 @@ fn files_opened_through_io_uring_are_told() {
     }
     play_io_uring("", &json!(own_program("labelled")), missing.as_deref());
 }
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn system_calls_of_32_bits_are_told_like_others() {
+    let scene = Scene::new();
+    let config = scene.config(&[("labelled-rust", json!({"command": own_program("labelled")}))]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Own);
+    client.open(&config, &["labelled-rust"], Era::Handshake);
+    let folder = scene.path("narrow");
+    let before = agent.count();
+    let result = client.call("labelled-rust", "work_in_32_bits", json!({"path": folder}));
+    if said(&result) == "left out" {
+        eprintln!("*** SKIPPED: THIS KERNEL HAS NO 32-BIT SYSTEM CALLS ***");
+        return;
+    }
+    assert_eq!(said(&result), "worked", "{result}");
+    let id = request_id(&result).clone();
+    let call = agent.find("the call", |record| {
+        text(record, "type") == "mcp.call" && record["call"]["id"] == id
+    });
+    let fresh = agent.since(before);
+    let own: Vec<&Value> = fresh.attributed_to(text(&call, "call.uid")).collect();
+    let at = |name: &str| format!("{folder}/{name}");
+    let (file, other, link) = (at("file"), at("other"), at("link"));
+    let opened = |access: &str, flags: Value, result: &str, path: &str| {
+        json!({"type": "file.open", "file": {
+            "path": path, "argument": path, "access": access, "flags": flags, "result": result}})
+    };
+    let ids = |operation: &str, ids: Value| privilege(operation, json!({"ids": ids}));
+    let wanted = [
+        opened("write", json!(["O_CREAT"]), "ok", &file),
+        change("truncate", &file, json!({"size": 3, "argument": ""})),
+        change("chown", &file, json!({"argument": "", "owner_uid": 12, "owner_gid": null})),
+        opened("read", Value::Null, "ok", &file),
+        opened("read", Value::Null, "ENOENT", &at("absent")),
+        change("truncate", &file, json!({"size": (1_u64 << 32) + 5})),
+        change("rename", &file, json!({"target": {"path": other}})),
+        change("symlink", &link, json!({"target": {"path": other}})),
+        change("chown", &other, json!({"owner_uid": null, "owner_gid": 13})),
+        change("chown", &link, json!({"owner_uid": 14, "owner_gid": 15})),
+        privilege("setgroups", json!({"groups": 1})),
+        ids("setfsgid", json!({"filesystem": 1234})),
+        ids("setregid", json!({"real": null, "effective": 1234})),
+        ids("setresgid", json!({"real": 1234, "effective": null, "saved": null})),
+        ids("setgid", json!({"effective": 1234})),
+        ids("setfsuid", json!({"filesystem": 1234})),
+        ids("setreuid", json!({"real": null, "effective": 0})),
+        ids("setresuid", json!({"real": null, "effective": null, "saved": 0})),
+        ids("setuid", json!({"effective": 1234})),
+        privilege("setuid", json!({"ids": {"effective": 0}, "result": "EPERM"})),
+        privilege("prctl", json!({"command": "PR_SET_KEEPCAPS"})),
+        privilege("unshare", json!({"namespaces": ["mount"]})),
+        privilege("mount", json!({"path": folder, "mount_flags": ["MS_BIND"]})),
+        privilege("umount", json!({"path": folder})),
+        json!({"type": "net.connect", "net": {
+            "family": "inet", "address": "127.0.0.1", "port": 9101, "result": "ECONNREFUSED"}}),
+    ];
+    let missing: Vec<&Value> =
+        wanted.iter().filter(|wanted| !own.iter().any(|it| has(it, wanted))).collect();
+    let all: Vec<String> = own.iter().map(|it| it.to_string()).collect();
+    assert!(missing.is_empty(), "{missing:#?}\namong {all:#?}");
+    client.close(&[]);
+    // That of socketcall(2), whose arguments nobody reads.
+    let records = agent.stop().records;
+    assert_eq!(mcpwatch_tests::lost(&records, "kernel", "compat"), 1, "{}", records.digest());
+}

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -85,11 +86,12 @@ fn server<'s>(
     servers.get_mut(name).ok_or_else(|| io::Error::other(format!("no server {name} runs")))
 }
 
-/// A server with pipes as stdin and stdout, as clients start them.
+/// A server with pipes as stdin and stdout, as clients start them; or with socket pairs, as Node does, where its
+/// entry says `"sockets": true`.
 struct Server {
     child: Child,
-    requests: ChildStdin,
-    responses: BufReader<ChildStdout>,
+    requests: File,
+    responses: BufReader<File>,
     next: u64,
 }
 
@@ -97,15 +99,22 @@ impl Server {
     fn start(entry: &Value) -> io::Result<Self> {
         let program = entry["command"].as_str().unwrap_or_default();
         let arguments = entry["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let mut child = Command::new(program)
+        let pair = || -> io::Result<[OwnedFd; 2]> {
+            if entry["sockets"] == true {
+                let (one, other) = UnixStream::pair()?;
+                return Ok([one.into(), other.into()]);
+            }
+            let (reader, writer) = io::pipe()?;
+            Ok([reader.into(), writer.into()])
+        };
+        let ([stdin, requests], [responses, stdout]) = (pair()?, pair()?);
+        let child = Command::new(program)
             .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::from(stdout))
             .spawn()?;
-        let missing = || io::Error::other("the server has no channel");
-        let requests = child.stdin.take().ok_or_else(missing)?;
-        let responses = BufReader::new(child.stdout.take().ok_or_else(missing)?);
-        Ok(Self { child, requests, responses, next: 0 })
+        let responses = BufReader::new(File::from(responses));
+        Ok(Self { child, requests: File::from(requests), responses, next: 0 })
     }
 
     /// The handshake; gives who the server says it is.

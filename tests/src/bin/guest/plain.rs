@@ -18,6 +18,9 @@ const NOT_COMPARED: &[&str] = &[
     "call.session",
     "call.duration_ns",
     "file.inode",
+    "dns.duration_ns",
+    "access.target.pid",
+    "access.target.entity_id",
     "mcp.session",
     // The same for every alert of a rule, and long.
     "alert.title",
@@ -25,14 +28,21 @@ const NOT_COMPARED: &[&str] = &[
     "alert.playbook",
 ];
 
-/// One line for each record about `server`: those of one type and process in their order, the processes in
+/// Operations that a kernel may be built without (`CONFIG_MODULES`, `CONFIG_KEXEC`): it refuses them as unknown, and
+/// another one as forbidden.
+const BUILT_IN_OR_NOT: &[&str] =
+    &["init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load"];
+/// Families of sockets that come in a module, which is not there in a virtual machine.
+const FAMILIES_IN_MODULES: &[&str] = &["packet", "vsock"];
+
+/// One line for each record about `servers`: those of one type and process in their order, the processes in
 /// the order of what they are. Programs that run side by side write their records in any order.
-pub fn lines(records: &Records, server: &str, scene: &Scene) -> Vec<String> {
+pub fn lines(records: &Records, servers: &[&str], scene: &Scene) -> Vec<String> {
     let folder = scene.backstage("").to_string_lossy().trim_end_matches('/').to_owned();
     let mut lines: Vec<(String, String)> = records
         .0
         .iter()
-        .filter(|record| text(record, "server.name") == server)
+        .filter(|record| servers.contains(&text(record, "server.name")))
         .map(|record| {
             let mut plain = record.clone();
             for path in NOT_COMPARED {
@@ -51,8 +61,20 @@ pub fn lines(records: &Records, server: &str, scene: &Scene) -> Vec<String> {
                     evidence["value"] = process.into();
                 }
             }
+            if BUILT_IN_OR_NOT.contains(&text(&plain, "privilege.operation"))
+                && text(&plain, "privilege.result") != "ok"
+            {
+                plain["privilege"]["result"] = "refused".into();
+            }
+            if FAMILIES_IN_MODULES.contains(&text(&plain, "net.family")) {
+                remove(&mut plain, "net.result");
+            }
+            let reason = without_pid(&without_seconds(text(&plain, "alert.reason")));
+            if !reason.is_empty() {
+                plain["alert"]["reason"] = reason.into();
+            }
             let key = format!("{} {}", plain["type"], plain["process"]["argv"]);
-            let common = |text: &str| without_pids(&text.replace(&folder, "/scene"));
+            let common = |text: &str| without_numbers(&text.replace(&folder, "/scene"));
             (common(&key), common(&plain.to_string()))
         })
         .collect();
@@ -60,14 +82,33 @@ pub fn lines(records: &Records, server: &str, scene: &Scene) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// `/proc/self/maps` is another file for each process.
-fn without_pids(text: &str) -> String {
-    let mut parts = text.split("/proc/");
-    let mut common = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        common += if rest.len() < part.len() { "/proc/PID" } else { "/proc/" };
-        common += rest;
+/// How long before something was.
+fn without_seconds(reason: &str) -> String {
+    let Some((before, after)) = reason.split_once(" s before") else { return reason.to_owned() };
+    let number = |c: char| c.is_ascii_digit() || c == '.';
+    format!("{} some s before{after}", before.trim_end_matches(number).trim_end())
+}
+
+/// Into which process another one reached.
+fn without_pid(reason: &str) -> String {
+    let Some((before, after)) = reason.split_once(" of pid ") else { return reason.to_owned() };
+    format!("{before} of pid PID{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// Without the numbers in paths that are others each time: `/proc/self/maps` is another file for each process, and a
+/// file that never had a name is called by its inode.
+fn without_numbers(text: &str) -> String {
+    let mut common = text.to_owned();
+    for (before, stands_for) in [("/proc/", "PID"), ("/#", "INODE")] {
+        let mut parts = common.split(before);
+        let mut replaced = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+            replaced += before;
+            replaced += if rest.len() < part.len() { stands_for } else { "" };
+            replaced += rest;
+        }
+        common = replaced;
     }
     common
 }
