@@ -2,7 +2,8 @@
 //! used again, servers by the hundred. Each time the books are checked afterwards.
 //!
 //! A full disk is in `errors.rs`, a ring that overflows in `loss.rs`, steps of the calendar clock in
-//! `mcpwatch/src/pipeline/tests/clock.rs`: nothing here may set the host's clock.
+//! `mcpwatch/src/pipeline/tests/clock.rs` and, under an agent, in `src/bin/guest/clock.rs`: nothing here may set the
+//! host's clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -12,6 +12,7 @@
 //! `guest --play TIER` is one play, `guest --subject` the one that is measured; the first process starts them.
 
 mod boot;
+mod clock;
 mod costs;
 mod plain;
 mod play;

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use mcpwatch_tests::play_io_uring;
 use serde_json::Value;
 
+use crate::clock;
 use crate::play;
 
 /// A way of capturing that the play is repeated in.
@@ -47,6 +48,7 @@ pub fn run() {
         tests
             .push((name, Box::new(|| play_io_uring(tier.settings, &"/bin/labelled".into(), None))));
     }
+    tests.push(("steps_of_the_clock_change_times_alone".into(), Box::new(clock::steps)));
     let mut failed = 0;
     println!("running {} tests", tests.len());
     for (name, test) in &tests {
