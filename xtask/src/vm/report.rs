@@ -73,7 +73,7 @@ pub enum Outcome {
 /// What a program cost the verifier.
 pub struct Cost {
     pub program: String,
-    /// Instructions it walked; absent before kernel 5.16, which does not tell.
+    /// Instructions it walked; absent when the kernel did not tell.
     pub instructions: Option<u64>,
 }
 
@@ -213,7 +213,7 @@ fn markdown(rows: &[Row]) -> String {
             row.kernel.arch.debian
         );
     }
-    text += "\nInstructions the verifier walked (it gives up at 1,000,000; before 5.16 it does not say):\n\n";
+    text += "\nInstructions the verifier walked (it gives up at 1,000,000; before 5.16 it says so in its log alone):\n\n";
     for (number, line) in costs(rows).iter().enumerate() {
         let first = line.first().map_or("", String::as_str);
         let first = if first.is_empty() { "Program".into() } else { format!("`{first}`") };

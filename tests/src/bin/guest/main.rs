@@ -17,6 +17,7 @@ mod costs;
 mod plain;
 mod play;
 mod suite;
+mod verifier;
 
 use std::env;
 use std::panic;
