@@ -179,24 +179,50 @@ fn at_rest(agent: &Agent) -> Metrics {
     agent.scrape()
 }
 
+/// Forks that are made in one go.
+const FORKS: i64 = 40_000;
+/// What the agent has to stand, in forks a second.
+const FORK_RATE: i64 = 10_000;
+/// How often that is tried on a machine that does other things, too.
+const GOES: usize = 5;
+
+/// Makes [`FORKS`]; gives how many it were in the best second.
+fn sparks(client: &Client) -> i64 {
+    let done = client.call("heavy", "spark_children", json!({"children": FORKS}));
+    let done = &done["structuredContent"];
+    assert_eq!((&done["made"], &done["failed"]), (&json!(FORKS), &json!(0)), "{done}");
+    eprintln!("{FORKS} forks in {} s, {} in the best second", done["seconds"], done["best_second"]);
+    done["best_second"].as_i64().expect("a number")
+}
+
 #[test]
 fn forks_by_the_thousand_leave_no_trace() {
     let scene = Scene::new();
-    let agent = scene.agent().metrics().start();
     let client = open(&scene);
+    let alone = sparks(&client);
+    let agent = scene.agent().metrics().start();
     goes_on(&agent, &client);
     let before = at_rest(&agent);
-    // As many as one processor makes; four at once, so that births and deaths overlap.
-    let loads: Vec<_> = (0..4)
-        .map(|_| client.begin("heavy", "fork_children", json!({"rate": 2_500, "seconds": 4})))
-        .collect();
     let mut made = 0;
-    for load in loads {
-        let done = load.wait();
-        assert_eq!(done["structuredContent"]["failed"], 0, "{done}");
-        made += done["structuredContent"]["made"].as_i64().expect("a number");
+    let mut best = 0;
+    for _ in 0..GOES {
+        best = best.max(sparks(&client));
+        made += FORKS;
+        if best >= FORK_RATE {
+            break;
+        }
     }
-    assert!(made > 4_000, "{made} forks in four seconds are too few to test anything");
+    // What a machine does not do by itself, it does not do under an agent.
+    if alone < FORK_RATE {
+        eprintln!(
+            "*** THIS MACHINE FORKS {alone} TIMES A SECOND WITHOUT AN AGENT: {FORK_RATE} WERE NOT TESTED, BUT {best} ***"
+        );
+    }
+    let wanted = FORK_RATE.min(alone / 2);
+    assert!(
+        best >= wanted,
+        "{best} forks a second are too few to test anything: {alone} without an agent"
+    );
     goes_on(&agent, &client);
     agent.settle(Duration::from_millis(500));
     // Counted once a second.

@@ -27,6 +27,7 @@ pub const TOOLS: &[(&str, Tool)] = &[
     ("open_files", open_files),
     ("run_programs", run_programs),
     ("fork_children", fork_children),
+    ("spark_children", spark_children),
     ("hold_children", hold_children),
     ("connect", connect),
     ("child_opens", child_opens),
@@ -175,6 +176,45 @@ fn fork_children(call: &Value) -> io::Result<Value> {
         let child = process::fork(|| 0)?;
         Ok(process::wait(child)? == 0)
     })
+}
+
+/// Makes `children` children that end at once, from two threads as fast as they can; tells how many it were in the
+/// best second.
+fn spark_children(call: &Value) -> io::Result<Value> {
+    /// Parts of a second that are counted by themselves.
+    const PARTS: usize = 10;
+    let children = number(call, "children") / 2;
+    let begun = Instant::now();
+    let sparks = || -> io::Result<(u64, Vec<u64>)> {
+        let (mut stack, mut failed, mut made) = (process::stack(), 0, Vec::new());
+        for _ in 0..children {
+            let child = process::spark(&mut stack)?;
+            failed += u64::from(process::wait(child)? != 0);
+            let part = begun.elapsed().as_millis() as usize * PARTS / 1_000;
+            made.resize(made.len().max(part + 1), 0);
+            made[part] += 1;
+        }
+        Ok((failed, made))
+    };
+    let threads = thread::scope(|scope| {
+        let threads = [scope.spawn(sparks), scope.spawn(sparks)];
+        threads.map(|thread| thread.join().expect("no panic"))
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    let (mut made, mut failed) = (vec![0; PARTS], 0);
+    for thread in threads {
+        let (wrong, parts) = thread?;
+        failed += wrong;
+        made.resize(made.len().max(parts.len()), 0);
+        made.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+    }
+    let best = made.windows(PARTS).map(|second| second.iter().sum::<u64>()).max();
+    Ok(json!({
+        "made": 2 * children,
+        "failed": failed,
+        "seconds": seconds,
+        "best_second": best,
+    }))
 }
 
 /// Has `children` children at once; when all are there they stay for `seconds`, then all end.
