@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use mcpwatch_tests::{
-    Case, Era, Play, Scene, Sdk, case, deps, io_uring_open_missing, merge, own_program,
-    play_io_uring, said, text,
+    Case, Era, Play, Scene, Sdk, case, deps, has, io_uring_open_missing, merge, own_program,
+    play_io_uring, request_id, said, text,
 };
 use serde_json::{Value, json};
 
