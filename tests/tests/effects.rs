@@ -807,7 +807,7 @@ fn system_calls_of_32_bits_are_told_like_others() {
     ];
     let missing: Vec<&Value> =
         wanted.iter().filter(|wanted| !own.iter().any(|it| has(it, wanted))).collect();
-    let all: Vec<String> = own.iter().map(|it| it.to_string()).collect();
+    let all: Vec<String> = own.iter().map(ToString::to_string).collect();
     assert!(missing.is_empty(), "{missing:#?}\namong {all:#?}");
     client.close(&[]);
     // That of socketcall(2), whose arguments nobody reads.

@@ -68,7 +68,10 @@ pub fn steps() {
     let last = stopped.records.0.last().expect("records");
     assert_eq!(text(last, "status.state"), "stopped", "{last}");
     check_identity(last);
-    assert_eq!(stopped.records.of("loss").count(), 0, "{}", stopped.records.digest());
+    // `busy` speaks of any thread of the machine (docs/kernel-support.md, "Limits").
+    let losses = stopped.records.of("loss");
+    let other = losses.filter(|record| text(record, "loss.what") != "busy").count();
+    assert_eq!(other, 0, "{}", stopped.records.digest());
 }
 
 /// The record of the one open of a file.

@@ -20,7 +20,7 @@ const NAME_BYTES: usize = 16;
 /// `BPF_LOG_STATS`.
 const STATISTICS: u32 = 4;
 /// Room for the log, and where in the thread's stack: far below what it uses.
-const LOG_BYTES: usize = 64 * 1024;
+const LOG_BYTES: u32 = 64 * 1024;
 const BELOW_STACK: u64 = 128 * 1024;
 /// `PTRACE_GET_SYSCALL_INFO`, since 5.3.
 const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
@@ -106,7 +106,7 @@ fn begin(thread: pid_t, call: &SystemCall) -> io::Result<Option<Load>> {
     copy(thread, attributes, &mut bytes, libc::process_vm_readv)?;
     let name = bytes[NAME_AT..].split(|byte| *byte == 0).next().unwrap_or_default();
     let log = call.stack - BELOW_STACK;
-    put_log(thread, attributes, STATISTICS, LOG_BYTES as u32, log)?;
+    put_log(thread, attributes, STATISTICS, LOG_BYTES, log)?;
     Ok(Some(Load { name: String::from_utf8_lossy(name).into_owned(), attributes, log }))
 }
 
@@ -142,11 +142,10 @@ type Copy = unsafe extern "C" fn(
 ) -> isize;
 
 fn copy(thread: pid_t, address: u64, bytes: &mut [u8], by: Copy) -> io::Result<()> {
+    let address = usize::try_from(address).map_err(io::Error::other)?;
     let here = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    let there = libc::iovec {
-        iov_base: ptr::without_provenance_mut(address as usize),
-        iov_len: bytes.len(),
-    };
+    let there =
+        libc::iovec { iov_base: ptr::without_provenance_mut(address), iov_len: bytes.len() };
     // SAFETY: the local row describes `bytes`; what is at the other address is the kernel's to check.
     let copied = unsafe { by(thread, &raw const here, 1, &raw const there, 1, 0) };
     if usize::try_from(copied) == Ok(bytes.len()) {

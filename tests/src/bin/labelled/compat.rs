@@ -12,10 +12,11 @@ pub fn work(path: &str) -> io::Result<String> {
 /// There are none on this architecture.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn work(_path: &str) -> io::Result<String> {
-    crate::system::left_out(3)
+    crate::system::left_out(&[0, 1234, 0])
 }
 
 #[cfg(target_arch = "x86_64")]
+#[expect(clippy::cast_possible_truncation, reason = "what goes into 32-bit calls is narrow")]
 mod x86_64 {
     use std::arch::asm;
     use std::fs;
@@ -39,7 +40,7 @@ mod x86_64 {
     pub fn work(path: &str) -> io::Result<String> {
         if in_child(|| call(20, &[]).map(drop)).is_err() {
             // The kernel ended the child: it was built or started without these calls.
-            return left_out(2);
+            return left_out(&[1234, 0]);
         }
         fs::create_dir(path)?;
         let mut low = Low::new()?;

@@ -78,7 +78,7 @@ pub fn change_mode(path: &str) -> io::Result<String> {
     const FCHMODAT2: c_long = 452;
 
     if system::kernel()? < (6, 6) {
-        return left_out(0);
+        return left_out(&[]);
     }
     let path = Text::new(path);
     call(FCHMODAT2, &[HERE, path.at(), 0o640, libc::AT_SYMLINK_NOFOLLOW as usize])?;

@@ -15,7 +15,7 @@ const SAME: usize = u32::MAX as usize;
 /// Each call for ids and capabilities, in a child.
 pub fn change_ids() -> io::Result<String> {
     in_child(|| {
-        let groups = [NOBODY as u32];
+        let groups = [u32::try_from(NOBODY).map_err(io::Error::other)?];
         call(libc::SYS_setgroups, &[1, groups.as_ptr() as usize])?;
         call(libc::SYS_setfsgid, &[NOBODY])?;
         call(libc::SYS_setregid, &[SAME, NOBODY])?;
@@ -73,6 +73,11 @@ fn child_of(number: c_long, arguments: &[usize]) -> io::Result<()> {
     }
 }
 
+/// Flags of mount(2) as an argument.
+fn flags(flags: libc::c_ulong) -> usize {
+    usize::try_from(flags).expect("both have 64 bits")
+}
+
 /// In mounts of its own.
 fn among_own_mounts(deed: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     in_child(|| {
@@ -80,7 +85,7 @@ fn among_own_mounts(deed: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let (none, root) = (Text::new("none"), Text::new("/"));
         call(
             libc::SYS_mount,
-            &[none.at(), root.at(), 0, (libc::MS_REC | libc::MS_PRIVATE) as usize, 0],
+            &[none.at(), root.at(), 0, flags(libc::MS_REC | libc::MS_PRIVATE), 0],
         )?;
         deed()
     })
@@ -89,7 +94,7 @@ fn among_own_mounts(deed: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
 /// Binds a folder to itself, so that it is a mount.
 fn bind(path: &str) -> io::Result<()> {
     let path = Text::new(path);
-    call(libc::SYS_mount, &[path.at(), path.at(), 0, libc::MS_BIND as usize, 0]).map(drop)
+    call(libc::SYS_mount, &[path.at(), path.at(), 0, flags(libc::MS_BIND), 0]).map(drop)
 }
 
 /// Each call for mounts and root directories, in a child with mounts of its own.
@@ -118,10 +123,10 @@ pub fn change_mounts(path: &str) -> io::Result<String> {
 /// `MOUNT_ATTR_NOSUID` in `struct mount_attr`: what to set, to clear, propagation, user namespace.
 const NO_SET_USER_ID: [u64; 4] = [2, 0, 0, 0];
 
-/// mount_setattr(2) on a mount of its own.
+/// `mount_setattr(2)` on a mount of its own.
 pub fn set_attributes(path: &str) -> io::Result<String> {
     if system::kernel()? < (5, 12) {
-        return left_out(1);
+        return left_out(&[0]);
     }
     among_own_mounts(|| {
         bind(path)?;
@@ -131,7 +136,7 @@ pub fn set_attributes(path: &str) -> io::Result<String> {
     Ok("set".into())
 }
 
-/// open_tree_attr(2) on a mount of its own.
+/// `open_tree_attr(2)` on a mount of its own.
 pub fn open_with_attributes(path: &str) -> io::Result<String> {
     /// The same on every architecture.
     const OPEN_TREE_ATTR: c_long = 467;
@@ -139,7 +144,7 @@ pub fn open_with_attributes(path: &str) -> io::Result<String> {
     const CLONE: usize = 1;
 
     if system::kernel()? < (6, 15) {
-        return left_out(1);
+        return left_out(&[0]);
     }
     among_own_mounts(|| {
         bind(path)?;

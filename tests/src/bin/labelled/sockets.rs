@@ -47,7 +47,7 @@ fn local(port: u16) -> libc::sockaddr_in {
 
 fn address(address: SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_family: u16::try_from(libc::AF_INET).expect("a small number"),
         sin_port: address.port().to_be(),
         sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
         sin_zero: [0; 8],
@@ -88,7 +88,8 @@ pub fn send_each_way(to: &str) -> io::Result<String> {
     // SAFETY: zeroes are a valid `struct msghdr`.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_name = (&raw mut name).cast();
-    message.msg_namelen = size_of_val(&name) as libc::socklen_t;
+    message.msg_namelen =
+        libc::socklen_t::try_from(size_of_val(&name)).map_err(io::Error::other)?;
     message.msg_iov = &raw mut row;
     message.msg_iovlen = 1;
     call(libc::SYS_sendmsg, &[fd(&socket), ptr::from_ref(&message) as usize, 0])?;
@@ -118,7 +119,9 @@ pub fn ask_for_name(server: &str, web: &str) -> io::Result<String> {
 
 /// The first message of a TLS client that asks for a name (RFC 8446, 4.1.2; RFC 6066, 3).
 fn client_hello(name: &[u8]) -> Vec<u8> {
-    let length = |bytes: &[u8], more: usize| ((bytes.len() + more) as u16).to_be_bytes();
+    let length = |bytes: &[u8], more: usize| {
+        u16::try_from(bytes.len() + more).expect("a short name").to_be_bytes()
+    };
     let mut extension = Vec::new();
     extension.extend([0, 0]);
     extension.extend(length(name, 5));

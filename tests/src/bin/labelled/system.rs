@@ -9,16 +9,16 @@ use std::os::unix::ffi::OsStrExt;
 /// What a tool says that this kernel or architecture has no call for. The play knows it by the word.
 const LEFT_OUT: &str = "left out";
 
-/// Says so. That processes end belongs to no call: there are as many that do as if it had been made.
-pub fn left_out(children: usize) -> io::Result<String> {
-    for _ in 0..children {
-        in_child(|| Ok(()))?;
+/// Says so. That processes end belongs to no call: as many do, of the same users, as if it had been made.
+pub fn left_out(users: &[usize]) -> io::Result<String> {
+    for user in users {
+        in_child(|| call(libc::SYS_setuid, &[*user]).map(drop))?;
     }
     Ok(LEFT_OUT.into())
 }
 
 /// `AT_FDCWD` as an argument.
-pub const HERE: usize = libc::AT_FDCWD as usize;
+pub const HERE: usize = (libc::AT_FDCWD as isize).cast_unsigned();
 
 /// Makes a system call; gives what it returned.
 ///
@@ -28,9 +28,9 @@ pub fn call(number: c_long, arguments: &[usize]) -> io::Result<usize> {
     for (place, argument) in all.iter_mut().zip(arguments) {
         *place = *argument;
     }
-    let [a, b, c, d, e, f] = all;
+    let [first, second, third, fourth, fifth, sixth] = all;
     // SAFETY: see above; every use stands in this program.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    let result = unsafe { libc::syscall(number, first, second, third, fourth, fifth, sixth) };
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
