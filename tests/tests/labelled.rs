@@ -334,7 +334,7 @@ fn caught(alert: &Value) -> Caught {
 }
 
 /// Told again with a higher count it is the same alert.
-fn first(alert: &&Value) -> bool {
+fn first(alert: &Value) -> bool {
     alert["alert"]["count"] == 1
 }
 
@@ -363,7 +363,8 @@ fn play(scene: &Scene, agent: &Agent, client: &Client, server: &str, case: &Case
     let what = format!("{server} {} {arguments}", case.tool);
     let mut wrong = Vec::new();
     let fresh = agent.since(before);
-    let mut alerts: Vec<Caught> = fresh.alerts(0).filter(first).map(caught).collect();
+    let mut alerts: Vec<Caught> =
+        fresh.alerts(0).filter(|alert| first(alert)).map(caught).collect();
     alerts.sort();
     let mut expected: Vec<Caught> = case
         .alerts
@@ -424,7 +425,8 @@ fn play_all(server: &str, sdk: Sdk, cases: &[Case]) {
     }
     client.close(&[]);
     // None between the cases either.
-    let alerts: Vec<Caught> = agent.records().alerts(0).filter(first).map(caught).collect();
+    let alerts: Vec<Caught> =
+        agent.records().alerts(0).filter(|alert| first(alert)).map(caught).collect();
     let expected = cases.iter().flat_map(|case| case.alerts).count();
     if alerts.len() != expected {
         wrong.push(format!("{} alerts instead of {expected}: {alerts:?}", alerts.len()));

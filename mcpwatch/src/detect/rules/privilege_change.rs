@@ -176,7 +176,8 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
             }
             format!("asked for group id 0 with {name}")
         }
-        Operation::Setgroups if user == 0 => return None,
+        // Root has all capabilities anyway; what takes some away is told by no rule.
+        Operation::Setgroups | Operation::Prctl if user == 0 => return None,
         Operation::Setgroups => "set its supplementary groups".to_owned(),
         Operation::Capset => {
             let [effective, _, inheritable] = privilege.capabilities?;
@@ -185,8 +186,6 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
             }
             "asked for capabilities with capset".to_owned()
         }
-        // Root has all of them anyway; what takes some away is told by no rule.
-        Operation::Prctl if user == 0 => return None,
         Operation::Prctl => match privilege.ambient {
             Some(_) => "asked for an ambient capability with prctl".to_owned(),
             None => "asked to keep capabilities with prctl".to_owned(),
