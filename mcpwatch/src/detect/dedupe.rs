@@ -1,5 +1,6 @@
 //! One alert for many findings: those of one server, call, relation, rule and severity are raised once and
-//! counted from then on, with what they are about; the count is published, never dropped.
+//! counted from then on, with what they are about; the count is published, never dropped. Where no call ends the
+//! counting, each object is an alert of its own: a server could hide the next one behind those it has shown.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -40,6 +41,8 @@ pub struct Key {
     pub rule: &'static str,
     /// A finding that matters more is never counted with those that matter less.
     pub severity: Severity,
+    /// The finding's object, where no call in flight ends the counting.
+    pub object: Option<String>,
 }
 
 /// An alert that is to be published, with the number of findings it stands for so far.
@@ -283,6 +286,7 @@ mod tests {
             relation: Relation::Covert,
             rule: "r",
             severity: Severity::High,
+            object: None,
         }
     }
 
@@ -384,6 +388,7 @@ mod tests {
             Key { relation: Relation::Requested, ..first.clone() },
             Key { rule: "q", ..first.clone() },
             Key { severity: Severity::Critical, ..first.clone() },
+            Key { object: Some("y".into()), ..first.clone() },
         ];
         assert_eq!(admit(&mut dedupe, &first, "x", 0).len(), 1);
         for other in &others {

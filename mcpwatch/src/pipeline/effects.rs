@@ -232,8 +232,10 @@ impl Pipeline {
                 Some(call) => Scope::Call(call_uid(&shown.id, call)),
                 None => Scope::Ongoing,
             };
+            let in_call = matches!(scope, Scope::Call(_));
             let key = Key {
                 server: shown.id.clone(),
+                object: (!in_call).then(|| finding.object.clone()),
                 scope,
                 relation: attribution.relation,
                 rule: finding.rule,

@@ -336,6 +336,21 @@ fn what_one_call_did_of_a_kind_is_one_alert_with_all_it_is_about() {
 }
 
 #[test]
+fn without_a_call_nothing_hides_behind_what_came_before() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "echo", json!({}));
+    scene.result(11, 1);
+    scene.forget();
+    for last in 1..=12 {
+        scene.connect(11, [203, 0, 113, last], 443);
+    }
+    let counts: Vec<&Value> =
+        scene.of_type("alert").iter().map(|record| &record["alert"]["count"]).collect();
+    assert_eq!(counts, vec![&json!(1); 12], "each destination is an alert");
+}
+
+#[test]
 fn what_was_asked_for_hides_nothing_that_was_not() {
     let mut scene = Scene::new();
     scene.server(11);
