@@ -74,16 +74,30 @@ impl Pipeline {
             return Some(unplaced);
         }
         let (process, start_time) = (*process, *start_time);
+        let id = mcpwatch_common::control::instance_id(process.pid, start_time);
+        // It may have begun to listen since it was asked about: what it did is held.
+        let founded = match self.instances.get(&id).map(|instance| &instance.role) {
+            None => false,
+            Some(Role::Candidate(_)) => true,
+            Some(Role::Server(_) | Role::Helper) => return None,
+        };
         if of_place
             && channel.0 == 0
-            && let Some(id) = self.server_in(cgroup)
+            && let Some(server) = self.server_in(cgroup)
         {
-            self.watch(process, start_time, id);
+            if founded {
+                self.join_server(id, server);
+            } else {
+                self.watch(process, start_time, server);
+            }
             self.actions.push(Action::LookAgain);
             return None;
         }
-        let id = mcpwatch_common::control::instance_id(process.pid, start_time);
-        self.enlist(id, process, self.now, *channel, false);
+        if founded {
+            self.set_channel(id, *channel);
+        } else {
+            self.enlist(id, process, self.now, *channel, false);
+        }
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.add_program(unplaced.program);
             cgroup.clone_into(&mut instance.cgroup);
@@ -118,11 +132,28 @@ impl Pipeline {
         instance.private = private;
         instance.since = self.now;
         self.instances.insert(id, instance);
+        self.set_channel(id, channel);
+    }
+
+    /// Sets the channel of an instance here and in the kernel.
+    fn set_channel(&mut self, id: u64, channel: (u64, u64)) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.channel = channel;
+        }
         self.actions.push(Action::SetInstance {
             id,
             stdin_inode: channel.0,
             stdout_inode: channel.1,
         });
+    }
+
+    /// A candidate belongs to a server of its place: what it did is that server's doing.
+    fn join_server(&mut self, candidate: u64, server: u64) {
+        let Some(instance) = self.instances.get_mut(&candidate) else { return };
+        instance.outer = server;
+        if let Role::Candidate(held) = std::mem::replace(&mut instance.role, Role::Helper) {
+            self.let_go(candidate, held);
+        }
     }
 
     fn watch(&mut self, process: ProcessKey, start_time: u64, instance: u64) {

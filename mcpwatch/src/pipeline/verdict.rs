@@ -13,7 +13,7 @@ use crate::record::{EvidenceKind, RecordType, Server};
 use crate::session::Conversation;
 
 use super::candidates::NESTING;
-use super::instance::{Flood, Instance, OwnedProgram, Role, Serving};
+use super::instance::{Flood, Held, Instance, OwnedProgram, Role, Serving};
 use super::naming::Naming;
 use super::relay::Position;
 use super::{Pipeline, given};
@@ -129,7 +129,7 @@ impl Pipeline {
         } else if instance.missed {
             instance.conversation.may_have_missed();
         }
-        let (born, living) = (instance.born, instance.members.clone());
+        let born = instance.born;
         self.tell_discovered(id, born);
         if let Role::Candidate(mut held) = before {
             // Candidates within it may yet become servers; what they did so far is this one's doing.
@@ -142,18 +142,24 @@ impl Pipeline {
                     held.absorb(other.take_effects(), inner);
                 }
             }
-            let (events, left_out) = held.release();
-            self.losses.add("pipeline", "candidates", "held_full", left_out);
-            for event in events {
-                self.admit(&event);
-            }
-            // Who lives was followed while the events were held; telling them changes nothing in that.
-            if let Some(instance) = self.instances.get_mut(&id) {
-                instance.members = living;
-            }
+            self.let_go(id, held);
         }
         // The channel was read again in letting go: the handshake may add a name and a version.
         self.judge(id);
+    }
+
+    /// What an instance did while it was a candidate is told now that it is none any more.
+    pub(super) fn let_go(&mut self, id: u64, held: Held) {
+        let living = self.instances.get(&id).map(|instance| instance.members.clone());
+        let (events, left_out) = held.release();
+        self.losses.add("pipeline", "candidates", "held_full", left_out);
+        for event in events {
+            self.admit(&event);
+        }
+        // Who lives was followed while the events were held; telling them changes nothing in that.
+        if let (Some(living), Some(instance)) = (living, self.instances.get_mut(&id)) {
+            instance.members = living;
+        }
     }
 
     /// A server is shown differently from now on.

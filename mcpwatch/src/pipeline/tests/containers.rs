@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::listening::listens;
 use super::*;
 use crate::pipeline::input::Cgroup;
 
@@ -108,6 +109,30 @@ fn a_label_makes_all_of_a_container_one_server() {
     scene.contained(14, CHANNEL, "/srv/weather");
     assert_eq!(scene.story(), ["discovered mine by explicit", "exec /srv/weather startup"]);
     assert_ne!(scene.watch[&14], scene.watch[&11]);
+}
+
+#[test]
+fn who_listens_before_its_container_is_known_keeps_what_it_did() {
+    let mut scene = Scene::with_container(NAMED, "weather");
+    scene.looks = false;
+    for pid in [11, 12] {
+        scene.contained(pid, TERMINAL, "/srv/weather");
+        listens(&mut scene, pid);
+        scene.open(pid, "/a");
+    }
+    assert_eq!(scene.story(), [""; 0], "nobody knows yet what they are");
+    assert_eq!(scene.pipeline.standing().candidates, 2);
+    scene.looked(11);
+    assert_eq!(scene.story(), ["discovered mine by explicit", "net.listen", "open /a startup"]);
+    scene.looked(12);
+    assert_eq!(scene.story(), ["net.listen", "open /a startup"], "of the same server");
+    scene.open(12, "/b");
+    scene.open(11, "/c");
+    assert_eq!(scene.story(), ["open /b startup", "open /c startup"]);
+    assert_eq!((scene.pipeline.standing().candidates, scene.pipeline.standing().servers), (0, 1));
+    scene.exit(11, 0);
+    scene.exit(12, 0);
+    assert_eq!(scene.story(), ["exit 11 0", "exit 12 0", "exited mine"]);
 }
 
 #[test]

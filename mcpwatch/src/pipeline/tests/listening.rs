@@ -3,7 +3,7 @@
 use super::*;
 
 /// A process begins to listen; `network::on_socket_state` decides what that founds.
-fn listens(scene: &mut Scene, pid: u32) {
+pub(super) fn listens(scene: &mut Scene, pid: u32) {
     let id = instance_id(pid, scene.tasks[&pid].start_time);
     if scene.sniff && !scene.watch.contains_key(&pid) {
         scene.instances.insert(id, Channel::default());
