@@ -45,7 +45,7 @@ pub enum Kind {
     Bind = 7,
     /// listen(2); body [`Net`] with the local address, tail: unix path.
     Listen = 8,
-    /// accept(2); body [`Net`] with the peer's address, tail: unix path.
+    /// accept(2); body [`Net`] with the peer's address, tail: unix path of the listener.
     Accept = 9,
     /// Bytes of a protocol channel; body [`Payload`], tail: the bytes.
     Payload = 10,

@@ -317,18 +317,29 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
 /// and a thread that rewrites the argument change what is asked for, and not this. Gives its length.
 #[inline(always)]
 fn bound_name(draft: &Draft, sock: Address, unix_len: usize) -> usize {
-    let name = follow(follow(sock, offset!(unix_peer)), offset!(unix_name));
+    // The argument's family may be another than the socket's, where a second thread rewrites it.
+    if read(sock, offset!(sock_family)) != Some(AF_UNIX) {
+        return 0;
+    }
+    name_of(draft, follow(sock, offset!(unix_peer)), unix_len)
+}
+
+/// Puts the name that a unix socket is bound by into the tail, behind `before` bytes. Gives its length, 0 when it has
+/// none.
+#[inline(always)]
+fn name_of(draft: &Draft, sock: Address, before: usize) -> usize {
+    let name = follow(sock, offset!(unix_name));
     // The family, then the path.
     let len = read::<u32>(name, offset!(unix_name_len)).unwrap_or(0).saturating_sub(2) as usize;
     if len == 0 || len > UNIX_PATH_BYTES {
         return 0;
     }
     let len = bounds::mask::<UNIX_PATH_MASK>(len);
-    let behind = bounds::mask::<UNIX_PATH_MASK>(unix_len);
+    let before = bounds::mask::<UNIX_PATH_MASK>(before);
     let bytes = name + u64::from(offset!(unix_name_bytes)) + 2;
     // SAFETY: two unix paths fit into the tail.
     let failed = unsafe {
-        bpf_probe_read_kernel(draft.tail::<Net>().add(behind).cast(), len as u32, bytes as *const _)
+        bpf_probe_read_kernel(draft.tail::<Net>().add(before).cast(), len as u32, bytes as *const _)
     };
     if failed == 0 { len } else { 0 }
 }
@@ -346,15 +357,24 @@ extern "C" fn mcpwatch_listen() -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
     let fd = draft.argument(0) as i32;
     let socket = kread::task_socket(kread::current_task(), fd);
-    let mut body = local_address(follow(socket, offset!(socket_sk)));
+    let sock = follow(socket, offset!(socket_sk));
+    let mut body = local_address(sock);
     body.fd = fd;
     body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
-    let notice = Notice::of_call(Probe::Listen, Kind::Listen, draft.result());
-    emit::send(&draft.task(), &notice, body);
+    named(&draft, Notice::of_call(Probe::Listen, Kind::Listen, draft.result()), sock, body);
     0
 }
 
-/// accept(2): the address is the peer's.
+/// Sends the call in the scratch buffer; `sock` is a socket that, if it is a unix one, has the listener's name.
+#[inline(always)]
+fn named(draft: &Draft, notice: Notice, sock: Address, mut body: Net) {
+    let unix_len = if body.family == AF_UNIX { name_of(draft, sock, 0) } else { 0 };
+    body.unix_len = unix_len as u16;
+    draft.body(body);
+    draft.send::<Net>(&draft.task(), notice, unix_len);
+}
+
+/// accept(2): the address is the peer's; of a unix socket, whose peers hardly ever have a name, the listener's.
 #[inline(always)]
 pub fn on_accept() {
     mcpwatch_accept();
@@ -383,7 +403,7 @@ extern "C" fn mcpwatch_accept() -> u64 {
     } else if body.family == AF_INET6 {
         body.address = read(sock, offset!(sock_peer_address6)).unwrap_or([0; 16]);
     }
-    emit::send(&draft.task(), &Notice::of_call(Probe::Accept, Kind::Accept, result), body);
+    named(&draft, Notice::of_call(Probe::Accept, Kind::Accept, result), sock, body);
     0
 }
 

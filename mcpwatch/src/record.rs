@@ -702,7 +702,8 @@ pub struct NetDetail {
     /// Its port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Path of a unix socket; an abstract name begins with `@`.
+    /// Path of a unix socket: as the call has it, of listen and accept the name the listener is bound by; an abstract
+    /// name begins with `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The name the other end of a unix connection is bound by, when it is another.

@@ -389,8 +389,10 @@ def call_runtime(path):
 
 
 def place(address):
-    """An address as sockets take it: a path, or host and port."""
-    return address if isinstance(address, str) else tuple(address)
+    """An address as sockets take it: a path, a name after @ that is none, or host and port."""
+    if not isinstance(address, str):
+        return tuple(address)
+    return "\0" + address[1:] if address.startswith("@") else address
 
 
 def be_visited(family, address, visitor, accept):

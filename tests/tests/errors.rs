@@ -318,21 +318,29 @@ fn a_client_configuration_that_may_not_be_read_is_a_warning_and_stops_nothing() 
     // Another client's, which the play does not need.
     let closed = scene.write(".codeium/windsurf/mcp_config.json", "{\"mcpServers\": {}}");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("chmod");
+    // What is in a folder that may not be entered is not even known to be there.
+    let folder = scene.home().join(".gemini");
+    fs::create_dir(&folder).expect("a folder can be made");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).expect("chmod");
+    let folder = folder.to_string_lossy();
     let agent = scene.agent().by(LIKE_ANYBODY).start();
     let client = scene.client(Sdk::Python);
     client.open(&config, &[], Era::Default);
     client.call("loads", "echo", json!({"text": "hello"}));
-    let warning = agent.find("a warning about the closed file", |record| {
-        text(record, "status.state") == "warning"
-            && text(record, "status.message").contains(&closed)
-    });
-    check_unread(text(&warning, "status.message"));
+    for unread in [&*closed, &*folder] {
+        let warning = agent.find("a warning about what is closed", |record| {
+            text(record, "status.state") == "warning"
+                && text(record, "status.message").contains(unread)
+        });
+        check_unread(text(&warning, "status.message"));
+    }
     let call = agent.find("the call", |record| text(record, "call.tool") == "echo");
     assert_eq!(text(&call, "server.name"), "loads", "the other configuration is read");
     agent.stop();
 
     let shown = shown(&scene, LIKE_ANYBODY, &agent_program());
     check_unread(warning_about(&shown, &closed));
+    check_unread(warning_about(&shown, &folder));
     assert_eq!(shown["servers"][0]["name"], "loads", "{shown:#}");
 }
 
@@ -342,12 +350,17 @@ fn a_client_configuration_of_another_user_is_a_warning_to_who_is_not_root() {
     scene.config(&[("loads", scene.loads_server())]);
     let closed = scene.write(".codeium/windsurf/mcp_config.json", "{\"mcpServers\": {}}");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("chmod");
+    // What is in a folder that may not be entered is not even known to be there.
+    let folder = scene.home().join(".gemini");
+    fs::create_dir(&folder).expect("a folder can be made");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
     // Wherever the workspace stands, everybody may run this one.
     let program = scene.backstage("mcpwatch-of-everybody");
     fs::copy(agent_program(), &program).expect("the agent can be copied");
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let shown = shown(&scene, &nobody, &program);
     check_unread(warning_about(&shown, &closed));
+    check_unread(warning_about(&shown, &folder.to_string_lossy()));
     let configured = shown["configured"].as_array().expect("a list");
     assert!(configured.iter().any(|one| one["name"] == "loads"), "{shown:#}");
 }

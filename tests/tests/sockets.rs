@@ -5,9 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcpwatch_tests::{
-    Agent, Play, Scene, address, case, counter, deps, free_port, has, int, merge, text,
-};
+use mcpwatch_tests::{Agent, Play, Scene, address, case, counter, deps, free_port, has, int, text};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,12 +26,12 @@ fn listeners_are_told_with_their_addresses_and_those_of_their_visitors() {
     let taken = ("127.0.0.1", 7107);
     let at = |at: (&str, u16), visitor: (&str, u16)| json!({"at": at, "visitor": visitor});
     let path = play.scene.path("listener.sock");
-    let unix = |kind: &str| {
-        json!({"type": kind, "net": {
-            "family": "unix", "protocol": "stream", "address": null, "port": null, "result": "ok"}})
+    let unix = |kind: &str, path: &str| {
+        json!({"type": kind, "relation": "requested", "net": {
+            "family": "unix", "protocol": "stream", "address": null, "port": null, "path": path,
+            "result": "ok"}})
     };
-    let mut bound = unix("net.bind");
-    merge(&mut bound["net"], json!({"path": path}));
+    let hidden = format!("@{path}");
     play.play_all(&[
         case(
             "listen",
@@ -64,12 +62,12 @@ fn listeners_are_told_with_their_addresses_and_those_of_their_visitors() {
         case(
             "listen_unix",
             json!({"at": path}),
-            &[
-                bound,
-                // Neither names a path, and none is read for them.
-                unix("net.listen"),
-                unix("net.accept"),
-            ],
+            &[unix("net.bind", &path), unix("net.listen", &path), unix("net.accept", &path)],
+        ),
+        case(
+            "listen_unix",
+            json!({"at": hidden}),
+            &[unix("net.bind", &hidden), unix("net.listen", &hidden), unix("net.accept", &hidden)],
         ),
         case(
             "bind_twice",

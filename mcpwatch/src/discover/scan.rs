@@ -193,38 +193,29 @@ impl Places {
         }
     }
 
-    /// Directories that are there but may not be looked into.
-    #[must_use]
-    pub fn closed(&self) -> Vec<ConfigError> {
-        let homes = self.homes.iter().chain(self.brought.iter().map(|(home, _)| home));
-        let directories: BTreeSet<&PathBuf> = homes.chain(self.projects.iter()).collect();
-        directories
-            .into_iter()
-            .filter_map(|directory| {
-                let error = std::fs::metadata(directory.join(".")).err()?;
-                (error.kind() == ErrorKind::PermissionDenied).then(|| unread(directory, &error))
-            })
-            .collect()
-    }
-
-    /// Every file that is there, with the row it fits; and the patterns that were not followed to
-    /// their end. What processes brought comes last: it must not crowd out users' homes.
-    fn present(&self) -> (BTreeMap<PathBuf, Kind>, BTreeSet<PathBuf>) {
+    /// Every place there is to look at. What processes brought comes last: it must not crowd out users' homes.
+    fn all(&self) -> Vec<Place> {
         let unmoved = BTreeMap::new();
         let roots = self.roots.iter().map(PathBuf::as_path).chain(self.containers.iter());
         let roots = roots.flat_map(locations::of_system);
         let homes = self.homes.iter().flat_map(|home| locations::of_home(home, &unmoved));
         let projects = self.projects.iter().flat_map(|project| locations::of_project(project));
         let brought = self.brought.iter().flat_map(|(home, env)| locations::of_home(home, env));
+        roots.chain(homes).chain(projects).chain(brought).collect()
+    }
+
+    fn present(&self) -> Present {
         let mut found: BTreeMap<PathBuf, Kind> =
             self.files.iter().map(|file| (file.clone(), Kind::of_named(file))).collect();
         let mut cut = BTreeSet::new();
-        for place in roots.chain(homes).chain(projects).chain(brought) {
-            let (paths, whole) = expand(&place);
-            if !whole {
+        let mut closed = BTreeSet::new();
+        for place in self.all() {
+            let mut expanded = expand(&place);
+            closed.append(&mut expanded.closed);
+            if !expanded.whole {
                 cut.insert(place.pattern.clone());
             }
-            for path in paths {
+            for path in expanded.files {
                 if found.len() >= MAX_FILES {
                     cut.insert(place.pattern);
                     break;
@@ -234,8 +225,18 @@ impl Places {
                 found.entry(path).and_modify(|kind| kind.or_known(known)).or_insert(known);
             }
         }
-        (found, cut)
+        Present { files: found, cut, closed }
     }
+}
+
+/// What is at all places.
+struct Present {
+    /// Every file that is there, with the row it fits.
+    files: BTreeMap<PathBuf, Kind>,
+    /// Patterns that were not followed to their end.
+    cut: BTreeSet<PathBuf>,
+    /// Directories where configurations may lie, but that may not be looked into.
+    closed: BTreeSet<PathBuf>,
 }
 
 /// Service accounts have `/`, or nothing, for a home.
@@ -320,34 +321,46 @@ fn environment(pid: u32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The files a place stands for, as far as they are there, and whether that is all of them.
-fn expand(place: &Place) -> (Vec<PathBuf>, bool) {
+/// What is at a place.
+struct Expanded {
+    /// The files it stands for, as far as they are there.
+    files: Vec<PathBuf>,
+    /// Those are all: no limit was met.
+    whole: bool,
+    /// Directories on the way that may not be looked into.
+    closed: BTreeSet<PathBuf>,
+}
+
+/// Follows a place through directories, within limits.
+fn expand(place: &Place) -> Expanded {
     let parts: Vec<&std::ffi::OsStr> =
         place.pattern.components().map(std::path::Component::as_os_str).collect();
     let literal: PathBuf = parts.iter().take(place.literal).collect();
     let rest: Vec<String> =
         parts.iter().skip(place.literal).map(|part| part.to_string_lossy().into_owned()).collect();
-    if rest.is_empty() {
-        return (if present(&literal) { vec![literal] } else { Vec::new() }, true);
-    }
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    let mut walk = Walk { found: Vec::new(), entries: MAX_ENTRIES, whole: true };
-    walk.below(&literal, &rest, MAX_GLOB_DEPTH);
-    (walk.found, walk.whole)
+    let expanded = Expanded { files: Vec::new(), whole: true, closed: BTreeSet::new() };
+    let mut walk = Walk { expanded, entries: MAX_ENTRIES };
+    walk.step(literal, &rest, MAX_GLOB_DEPTH);
+    walk.expanded
 }
 
-/// Present, or possibly so: what may not be seen is reported when it is read.
-fn present(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|file| !file.is_dir())
+/// The first directory on the way to a path that may not be looked into.
+fn barred(path: &Path) -> Option<PathBuf> {
+    let mut way: Vec<&Path> = path.ancestors().skip(1).collect();
+    way.reverse();
+    let is_closed = |directory: &&Path| {
+        std::fs::metadata(directory.join("."))
+            .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    way.into_iter().find(is_closed).map(Path::to_owned)
 }
 
-/// Follows one pattern through directories, within limits.
+/// Follows one pattern.
 struct Walk {
-    found: Vec<PathBuf>,
+    expanded: Expanded,
     /// How many more directory entries may be looked at.
     entries: usize,
-    /// No limit was met.
-    whole: bool,
 }
 
 impl Walk {
@@ -378,21 +391,43 @@ impl Walk {
     fn step(&mut self, path: PathBuf, rest: &[&str], depth: usize) {
         if !rest.is_empty() {
             self.below(&path, rest, depth);
-        } else if present(&path) {
-            if self.found.len() < MAX_MATCHES {
-                self.found.push(path);
+        } else if self.is_present(&path) {
+            if self.expanded.files.len() < MAX_MATCHES {
+                self.expanded.files.push(path);
             } else {
-                self.whole = false;
+                self.expanded.whole = false;
+            }
+        }
+    }
+
+    /// A file that may be seen but not read is reported when it is read.
+    fn is_present(&mut self, path: &Path) -> bool {
+        match std::fs::metadata(path) {
+            Ok(file) => !file.is_dir(),
+            Err(error) => {
+                if error.kind() == ErrorKind::PermissionDenied {
+                    self.expanded.closed.extend(barred(path));
+                }
+                false
             }
         }
     }
 
     fn list(&mut self, directory: &Path) -> Vec<(PathBuf, std::fs::FileType)> {
-        let Ok(listing) = std::fs::read_dir(directory) else { return Vec::new() };
+        let listing = match std::fs::read_dir(directory) {
+            Ok(listing) => listing,
+            Err(error) => {
+                if error.kind() == ErrorKind::PermissionDenied {
+                    let closed = barred(directory).unwrap_or_else(|| directory.to_owned());
+                    self.expanded.closed.insert(closed);
+                }
+                return Vec::new();
+            }
+        };
         let mut entries = Vec::new();
         for entry in listing.flatten() {
             let Some(left) = self.entries.checked_sub(1) else {
-                self.whole = false;
+                self.expanded.whole = false;
                 break;
             };
             self.entries = left;
@@ -444,7 +479,8 @@ fn unread(path: &Path, error: &io::Error) -> ConfigError {
 pub enum Change {
     /// It is new, or changed.
     Read(ConfigFile),
-    /// It is there but cannot be read, or there are too many. Said once, until it changes.
+    /// It is there but cannot be read, or there are too many, or its directory may not be looked into. Said once,
+    /// until that changes.
     Unread(ConfigError),
     /// It is gone.
     Removed(String),
@@ -477,24 +513,30 @@ pub struct Watcher {
     pub places: Places,
     seen: BTreeMap<PathBuf, Stamp>,
     cut: BTreeSet<PathBuf>,
+    closed: BTreeSet<PathBuf>,
 }
 
 impl Watcher {
     /// Nothing has been seen yet: the first [`Self::poll`] gives every file there is.
     #[must_use]
     pub fn new(places: Places) -> Self {
-        Self { places, seen: BTreeMap::new(), cut: BTreeSet::new() }
+        Self { places, ..Self::default() }
     }
 
     /// What is new, changed or gone since the last time, in the order of paths.
     pub fn poll(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
-        let (present, cut) = self.places.present();
+        let Present { files: present, cut, closed } = self.places.present();
         for pattern in cut.difference(&self.cut) {
             let error = io::Error::other("too many files, some are not looked at");
             changes.push(Change::Unread(unread(pattern, &error)));
         }
         self.cut = cut;
+        let denied = io::Error::from(ErrorKind::PermissionDenied);
+        for directory in closed.difference(&self.closed) {
+            changes.push(Change::Unread(unread(directory, &denied)));
+        }
+        self.closed = closed;
         self.seen.retain(|path, _| {
             let stays = present.contains_key(path);
             if !stays {
@@ -678,16 +720,34 @@ mod tests {
     }
 
     #[test]
-    fn closed_homes_are_said() {
+    fn closed_directories_are_said_once_each() {
         let directory = tempfile::tempdir().unwrap();
-        let home = directory.path().join("home");
-        std::fs::create_dir(&home).unwrap();
-        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o000)).unwrap();
-        let closed = watch(&home).places.closed();
+        let home = directory.path();
+        let allow = |path: &str, mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(home.join(path), mode).unwrap();
+        };
+        write(&home.join(".cursor/mcp.json"), SERVER);
+        // Several patterns lead into this one.
+        write(&home.join(".config/zed/settings.json"), "{}");
+        allow(".cursor", 0o000);
+        allow(".config", 0o600);
         // Root may look into everything.
-        let root = std::fs::read_dir(&home).is_ok();
-        assert_eq!(closed.len(), usize::from(!root));
-        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let root = std::fs::read_dir(home.join(".cursor")).is_ok();
+        let mut watcher = watch(home);
+        let changes = shown(&watcher.poll(), home);
+        if root {
+            assert_eq!(changes, ["+.config/zed/settings.json", "+.cursor/mcp.json"]);
+        } else {
+            assert_eq!(changes, ["!.config", "!.cursor"]);
+        }
+        assert_eq!(watcher.poll(), []);
+        allow(".cursor", 0o700);
+        allow(".config", 0o700);
+        if !root {
+            let changes = shown(&watcher.poll(), home);
+            assert_eq!(changes, ["+.config/zed/settings.json", "+.cursor/mcp.json"]);
+        }
     }
 
     #[test]
