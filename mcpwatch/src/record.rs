@@ -890,7 +890,7 @@ pub struct Alert {
     /// What it rests on, verbatim but masked.
     pub evidence: Vec<AlertEvidence>,
     /// Technique ids.
-    pub tags: Tags,
+    pub tags: AlertTags,
     /// What to check first and what to do.
     pub playbook: &'static str,
     /// What it fired about, the first eight: files, programs, destinations, … (masked).
@@ -923,6 +923,17 @@ pub struct Tags {
     /// OWASP LLM Top 10 (2025).
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub owasp_llm: &'static [&'static str],
+}
+
+/// Technique ids of an alert, and which edition they are of where ids drift.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AlertTags {
+    /// The ids.
+    #[serde(flatten)]
+    pub ids: Tags,
+    /// Version of the ATLAS matrix; `None` when none of the ids is of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub atlas_version: Option<&'static str>,
 }
 
 /// Something was lost.

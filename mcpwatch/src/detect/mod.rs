@@ -401,10 +401,15 @@ pub fn alert(finding: &Finding, count: u64) -> record::Alert {
         reason: finding.reason.clone(),
         evidence: finding.evidence.clone(),
         objects: vec![finding.object.clone()],
-        tags: info.map(|info| info.tags.clone()).unwrap_or_default(),
+        tags: info.map(tags_of).unwrap_or_default(),
         playbook: info.map_or("", |info| info.playbook),
         count,
     }
+}
+
+fn tags_of(info: &RuleInfo) -> record::AlertTags {
+    let atlas_version = (!info.tags.atlas.is_empty()).then_some(info.atlas_version);
+    record::AlertTags { ids: info.tags.clone(), atlas_version }
 }
 
 /// Parses a table of `rules/` that is compiled in.

@@ -389,7 +389,9 @@ fn an_alert_carries_what_the_rule_says_and_how_often() {
     let alert = alert(&finding, 3);
     let info = find("shell_spawn").unwrap();
     assert_eq!((alert.rule, alert.title, alert.count), (info.id, info.title, 3));
-    assert_eq!((alert.playbook, &alert.tags), (info.playbook, &info.tags));
+    assert_eq!((alert.playbook, &alert.tags.ids), (info.playbook, &info.tags));
+    let version = (!info.tags.atlas.is_empty()).then_some(info.atlas_version);
+    assert_eq!(alert.tags.atlas_version, version, "ids that drift name their edition");
     assert_eq!((&alert.reason, &alert.evidence), (&finding.reason, &finding.evidence));
 }
 

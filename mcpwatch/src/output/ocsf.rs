@@ -383,8 +383,9 @@ fn detection_finding(record: &Record) -> Value {
     let Some(alert) = &record.alert else { return Value::Null };
     let technique =
         |version: &str, id: &str| json!({ "version": version, "technique": { "uid": id } });
-    let attacks: Vec<Value> = (alert.tags.attack.iter().map(|id| technique("ATT&CK", id)))
-        .chain(alert.tags.atlas.iter().map(|id| technique("ATLAS", id)))
+    let atlas = format!("ATLAS {}", alert.tags.atlas_version.unwrap_or_default());
+    let attacks: Vec<Value> = (alert.tags.ids.attack.iter().map(|id| technique("ATT&CK", id)))
+        .chain(alert.tags.ids.atlas.iter().map(|id| technique(&atlas, id)))
         .collect();
     let mut evidence = Map::new();
     if let Some(process) = &record.process {

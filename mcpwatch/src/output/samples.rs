@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::record::{
-    AccessDetail, AccessTarget, Alert, AlertEvidence, Ancestor, Call, CallError, CallOutcome,
-    CallStatus, Candidate, Capabilities, ClaimedName, Container, DnsAnswer, DnsDetail, Evidence,
-    EvidenceKind, ExecDetail, ExitDetail, FileDetail, FileTarget, Hook, Host, IdsDetail, Loss,
-    McpDetail, NetDetail, Netlink, Packet, Party, PrivilegeDetail, ProbeCounters, Process,
+    AccessDetail, AccessTarget, Alert, AlertEvidence, AlertTags, Ancestor, Call, CallError,
+    CallOutcome, CallStatus, Candidate, Capabilities, ClaimedName, Container, DnsAnswer, DnsDetail,
+    Evidence, EvidenceKind, ExecDetail, ExitDetail, FileDetail, FileTarget, Hook, Host, IdsDetail,
+    Loss, McpDetail, NetDetail, Netlink, Packet, Party, PrivilegeDetail, ProbeCounters, Process,
     Progress, Record, RecordType, Relation, SCHEMA, Server, Severity, Status, Tags, Time,
     TlsDetail, Vsock,
 };
@@ -299,11 +299,14 @@ pub fn alert() -> Record {
                 name: "path",
                 value: "/home/ada/.ssh/id_rsa".to_owned(),
             }],
-            tags: Tags {
-                attack: &["T1552.004"],
-                atlas: &["AML.T0055"],
-                owasp_mcp: &["MCP01"],
-                owasp_llm: &["LLM02"],
+            tags: AlertTags {
+                ids: Tags {
+                    attack: &["T1552.004"],
+                    atlas: &["AML.T0055"],
+                    owasp_mcp: &["MCP01"],
+                    owasp_llm: &["LLM02"],
+                },
+                atlas_version: Some("5.6.0"),
             },
             playbook: "Check which client made the call. Replace the key.",
             objects: vec!["/home/ada/.ssh/id_rsa".to_owned()],
