@@ -39,6 +39,25 @@ fn the_console_shows_calls_with_their_effects_and_escapes_what_is_not_ours() {
     for hostile in ['\u{1b}', '\r', '\u{202e}', '\u{200b}'] {
         assert!(!output.contains(hostile), "{hostile:?} on the console:\n{output:?}");
     }
+    // The call's block: opened by its name, its effects below and to the right of that, closed by its end.
+    let texts: Vec<String> = output.lines().map(|line| line.chars().skip(28).collect()).collect();
+    let open = texts.iter().position(|text| text.starts_with("┌ read_file #"));
+    let from = open.unwrap_or_else(|| panic!("no heading of the call:\n{output}"));
+    let below = texts[from + 1..].iter().take_while(|text| text.starts_with("│ "));
+    let effects: Vec<&String> = below.collect();
+    assert!(
+        effects.iter().any(|text| text.contains("harmless")),
+        "no effect below the call:\n{output}"
+    );
+    let end = &texts[from + 1 + effects.len()];
+    assert!(end.starts_with("└ read_file #") && end.contains(" ok "), "{end}\n{output}");
+    let after = &texts[from + 2 + effects.len()..];
+    assert!(
+        after
+            .iter()
+            .any(|text| text.starts_with("│ ALERT ") && text.contains("sensitive_file_read")),
+        "the other call's alert stands in its block:\n{output}"
+    );
     // The stream keeps the name exactly, and safe under `tail -f`.
     let written = std::fs::read_to_string(scene.backstage("events.jsonl")).expect("the event file");
     assert!(!written.contains('\u{1b}') && !written.contains('\u{202e}'));
