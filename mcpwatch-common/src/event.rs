@@ -98,6 +98,9 @@ impl Kind {
 pub const FLAG_TRUNCATED: u32 = 1 << 0;
 /// A user page could not be read: the text it held is missing ([`Header::flags`]).
 pub const FLAG_UNREADABLE: u32 = 1 << 1;
+/// It was given to an `io_uring`, and what came of it is not known: `result` is 0 ([`Header::flags`]). Of
+/// [`Kind::Open`], [`Kind::Change`] and [`Kind::Socket`].
+pub const FLAG_SUBMITTED: u32 = 1 << 2;
 
 /// Start of every event.
 #[derive(Clone, Copy, Debug)]

@@ -4,8 +4,9 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_use
 use mcpwatch_common::{
     control::Probe,
     event::{
-        ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind, Open,
-        PATH_COMPLETE, PATH_ROOTED, UNLINKED, VIA_HANDLE, VIA_IO_URING,
+        ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_SUBMITTED, FLAG_TRUNCATED,
+        FLAG_UNREADABLE, Kind, Open, PATH_COMPLETE, PATH_ROOTED, UNLINKED, VIA_HANDLE,
+        VIA_IO_URING,
     },
 };
 
@@ -30,8 +31,14 @@ const SPENT_FLAGS: u32 = 0o1300;
 /// The lowest of the addresses that stand for errors (`MAX_ERRNO`).
 const ERRORS: u64 = u64::MAX - 4094;
 
-/// By a system call that names a path: neither `VIA_HANDLE` nor `VIA_IO_URING`.
+/// By a system call that names a path.
 const BY_CALL: u16 = 0;
+/// By `open_by_handle_at(2)`.
+const BY_HANDLE: u16 = 1;
+/// Through an `io_uring`, and done.
+const BY_IO_URING: u16 = 2;
+/// Through an `io_uring`, and not yet done.
+const SUBMITTED: u16 = 3;
 
 /// Which of the open calls: they differ in where their arguments stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,7 +93,7 @@ pub fn on_open_by_handle() {
 #[inline(never)]
 extern "C" fn mcpwatch_open_by_handle() -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    open::<VIA_HANDLE>(&draft, draft.argument(0) as i32, 0, draft.argument(2) as u32);
+    open::<BY_HANDLE>(&draft, draft.argument(0) as i32, 0, draft.argument(2) as u32);
     0
 }
 
@@ -97,8 +104,27 @@ extern "C" fn mcpwatch_open_by_handle() -> u64 {
 pub extern "C" fn mcpwatch_open_by_io_uring() -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
     let (directory, argument, flags) = (draft.argument(0), draft.argument(1), draft.argument(2));
-    open::<VIA_IO_URING>(&draft, directory as i32, argument, flags as u32);
+    open::<BY_IO_URING>(&draft, directory as i32, argument, flags as u32);
     0
+}
+
+/// The same of an open that was given to an `io_uring`: it will return nothing here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mcpwatch_open_submitted() -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (directory, argument, flags) = (draft.argument(0), draft.argument(1), draft.argument(2));
+    open::<SUBMITTED>(&draft, directory as i32, argument, flags as u32);
+    0
+}
+
+/// What an event says of the way.
+const fn mark(way: u16) -> u16 {
+    match way {
+        BY_HANDLE => VIA_HANDLE,
+        BY_IO_URING | SUBMITTED => VIA_IO_URING,
+        _ => 0,
+    }
 }
 
 /// What the inode of an open file says.
@@ -127,26 +153,26 @@ fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flag
         path_len: 0,
         argument_len: 0,
         base_len: 0,
-        path_flags: WAY,
+        path_flags: const { mark(WAY) },
         path_root: 0,
         base_root: 0,
         mount_namespace: 0,
         padding: 0,
     };
-    let mut flags = 0;
+    let mut flags = if WAY == SUBMITTED { FLAG_SUBMITTED } else { 0 };
 
     let mut path_len = 0;
     let mut file = 0;
-    if WAY == VIA_IO_URING {
+    if WAY == BY_IO_URING {
         if (result as u64) < ERRORS {
             file = result as u64;
             result = 0;
         }
-    } else if result >= 0 {
+    } else if WAY != SUBMITTED && result >= 0 {
         file = kread::task_file(current, result as i32);
     }
     if file != 0 {
-        if WAY != VIA_IO_URING {
+        if WAY != BY_IO_URING {
             // `do_dentry_open` takes away the flags that have done their work.
             body.flags = read::<u32>(file, offset!(file_flags))
                 .map_or(given_flags, |flags| flags | given_flags & SPENT_FLAGS);
@@ -171,8 +197,8 @@ fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flag
     let read = unsafe {
         let to = tail.add(argument_at).cast();
         match WAY {
-            VIA_HANDLE => 1,
-            VIA_IO_URING => {
+            BY_HANDLE => 1,
+            BY_IO_URING | SUBMITTED => {
                 bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, argument as *const _)
             }
             _ => bpf_probe_read_user_str(to, ARGUMENT_BYTES as u32, argument as *const _),
@@ -187,7 +213,7 @@ fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flag
     }
 
     let mut base_len = 0;
-    if result < 0 {
+    if WAY == SUBMITTED || result < 0 {
         // SAFETY: the argument's first byte lies within the tail, see above.
         let absolute = argument_len > 0 && unsafe { *tail.add(argument_at) } == b'/';
         let fs = follow(current, offset!(task_fs));

@@ -12,11 +12,17 @@ use crate::{
     watch::Task,
 };
 
+/// A value the agent has set.
+#[inline(always)]
+fn said(place: u32) -> u32 {
+    // SAFETY: a value of four bytes that the agent writes as one.
+    HANDOVER.get_ptr(place).map_or(HANDOVER_NONE, |value| unsafe { value.read_volatile() })
+}
+
 /// `control::HANDOVER_*`.
 #[inline(always)]
 fn state() -> u32 {
-    // SAFETY: a value of four bytes that the agent writes as one.
-    HANDOVER.get_ptr(0).map_or(HANDOVER_NONE, |state| unsafe { state.read_volatile() })
+    said(0)
 }
 
 /// Programs of both tiers may run.
@@ -31,14 +37,17 @@ pub fn ended() -> bool {
     state() == HANDOVER_END
 }
 
-/// Another program on system calls may be in its middle on this processor: one of tier `fexit`, or the one on opens
-/// through `io_uring`, which both tiers have. A sum instead of a branch: the verifier would walk all that follows for
-/// each.
+/// Another program on system calls may be in its middle on this processor: one of tier `fexit`, or one on `io_uring`,
+/// which both tiers have. A sum instead of a branch: the verifier would walk all that follows for each.
 #[inline(always)]
 pub fn may_interrupt() -> bool {
-    // SAFETY: a value of four bytes that the agent writes as one.
-    let beside = HANDOVER.get_ptr(1).map_or(0, |beside| unsafe { beside.read_volatile() });
-    state() + beside != HANDOVER_NONE
+    state() + said(1) != HANDOVER_NONE
+}
+
+/// Opens through `io_uring` are told when they are done.
+#[inline(always)]
+pub fn opens_are_seen() -> bool {
+    said(2) != 0
 }
 
 /// In a `fexit` program: the call is this tier's to deal with.

@@ -1,15 +1,26 @@
-//! Files opened through `io_uring`: at the return of the function that opens a file by its path for whoever asks,
-//! `do_filp_open` (`do_file_open` since 7.0). It gives the file, or the error.
+//! What is done through `io_uring`, at two places.
+//!
+//! Files opened: at the return of the function that opens a file by its path for whoever asks, `do_filp_open`
+//! (`do_file_open` since 7.0). It gives the file, or the error.
+//!
+//! What is told by its arguments alone, and files opened where there is no program at that function: at the tracepoint
+//! on requests that are submitted (`io_uring_submit_req`, `io_uring_submit_sqe` before 6.3), whoever is to do them and
+//! when. By then the kernel has taken the arguments out of the process's memory, paths included. What comes of it is
+//! told nowhere: that a request is done, has a tracepoint that no longer knows the arguments.
 
-use aya_ebpf::{EbpfContext, programs::FExitContext};
-use mcpwatch_common::control::Probe;
+use aya_ebpf::{
+    EbpfContext,
+    programs::{FExitContext, RawTracePointContext},
+};
+use mcpwatch_common::{control::Probe, event::Operation};
 
 use crate::{
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
-    kread::{current_task, is_io_worker, read, uses_io_uring},
-    maps::offset,
-    watch,
+    kread::{Address, current_task, follow, is_io_worker, read, uses_io_uring},
+    maps::{offset, setting},
+    report::{self, Form},
+    watch::{self, Task},
 };
 
 /// `LOOKUP_CACHED` of older kernels, and of those that number such flags otherwise (6.15 or so). Among the flags an
@@ -56,4 +67,173 @@ pub fn on_open(ctx: &FExitContext) {
         file::mcpwatch_open_by_io_uring();
     }
     release(false);
+}
+
+/// Of `enum io_uring_op` in `include/uapi/linux/io_uring.h`.
+mod opcode {
+    pub const OPENAT: u64 = 18;
+    pub const OPENAT2: u64 = 28;
+    pub const RENAMEAT: u64 = 35;
+    pub const UNLINKAT: u64 = 36;
+    pub const MKDIRAT: u64 = 37;
+    pub const SYMLINKAT: u64 = 38;
+    pub const LINKAT: u64 = 39;
+    pub const SOCKET: u64 = 45;
+    pub const FTRUNCATE: u64 = 55;
+}
+
+/// `REQ_F_FIXED_FILE`: the descriptor is the number of a file that was registered with the ring.
+const FIXED_FILE: u64 = 1;
+/// What stands for a descriptor that is not open.
+const NO_FILE: u64 = u64::MAX;
+
+/// What a request is reported as that is told by its arguments alone, as [`mcpwatch_request`] lays them out: like the
+/// system call of the same name.
+#[inline(always)]
+fn reported_as(opcode: u64) -> Form {
+    match opcode {
+        opcode::RENAMEAT => {
+            const { Form::of(Operation::Rename).at(0, 1).to_at(2, 3).values(4).submitted() }
+        }
+        opcode::UNLINKAT => const { Form::of(Operation::Unlink).at(0, 1).values(2).submitted() },
+        opcode::MKDIRAT => {
+            const { Form::of(Operation::MakeDirectory).at(0, 1).values(2).submitted() }
+        }
+        opcode::SYMLINKAT => const { Form::of(Operation::Symlink).text(0).to_at(1, 2).submitted() },
+        opcode::LINKAT => {
+            const { Form::of(Operation::Link).at(0, 1).to_at(2, 3).values(4).submitted() }
+        }
+        opcode::SOCKET => {
+            const { Form::of(Operation::Socket).values(0).if_rare_family().submitted() }
+        }
+        opcode::FTRUNCATE => {
+            const { Form::of(Operation::Truncate).descriptor(0).values(1).submitted() }
+        }
+        _ => Form::NOTHING,
+    }
+}
+
+/// A request was submitted: by the thread that asks, or by one of its process that polls for requests, which shares
+/// its files and directories.
+#[inline(always)]
+pub fn on_submit(ctx: &RawTracePointContext) {
+    let Some(task) = watch::looked_up() else { return };
+    // Read like foreign memory: the kernel attaches no program that loads an argument its tracepoint may not have.
+    let request = follow(ctx.as_ptr() as u64, setting!(submitted_request));
+    let opcode = u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0));
+    let is_open = opcode == opcode::OPENAT || opcode == opcode::OPENAT2;
+    let form = reported_as(opcode);
+    // An open whose end is seen is told and counted then.
+    if is_open && handover::opens_are_seen() || !is_open && form == Form::NOTHING {
+        return;
+    }
+    if !acquire(false) {
+        return unreadable(Probe::Busy);
+    }
+    if mcpwatch_request(request, opcode, task.start_time, task.instance) != 0 {
+        if is_open {
+            file::mcpwatch_open_submitted();
+        } else {
+            report::on_call(form);
+        }
+    }
+    release(false);
+}
+
+/// Puts a request into the scratch buffer, between [`acquire`] and [`release`], with its arguments in the order of
+/// those of the system call of its name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_request(
+    request: Address,
+    opcode: u64,
+    start_time: u64,
+    instance: u64,
+) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let number = |offset| mcpwatch_request_number(request, u64::from(offset));
+    let path = |offset| mcpwatch_request_path(request, u64::from(offset));
+    let args = match opcode {
+        opcode::RENAMEAT => [
+            number(offset!(io_rename_directory)),
+            path(offset!(io_rename_path)),
+            number(offset!(io_rename_to_directory)),
+            path(offset!(io_rename_to_path)),
+            number(offset!(io_rename_flags)),
+            0,
+        ],
+        opcode::UNLINKAT => [
+            number(offset!(io_unlink_directory)),
+            path(offset!(io_unlink_path)),
+            number(offset!(io_unlink_flags)),
+            0,
+            0,
+            0,
+        ],
+        opcode::MKDIRAT => [
+            number(offset!(io_mkdir_directory)),
+            path(offset!(io_mkdir_path)),
+            // A `umode_t`, of 16 bits.
+            number(offset!(io_mkdir_mode)) & 0xffff,
+            0,
+            0,
+            0,
+        ],
+        opcode::SYMLINKAT => [
+            path(offset!(io_symlink_text)),
+            number(offset!(io_symlink_directory)),
+            path(offset!(io_symlink_path)),
+            0,
+            0,
+            0,
+        ],
+        opcode::LINKAT => [
+            number(offset!(io_link_directory)),
+            path(offset!(io_link_path)),
+            number(offset!(io_link_to_directory)),
+            path(offset!(io_link_to_path)),
+            number(offset!(io_link_flags)),
+            0,
+        ],
+        opcode::SOCKET => [
+            number(offset!(io_socket_family)),
+            number(offset!(io_socket_type)),
+            number(offset!(io_socket_protocol)),
+            0,
+            0,
+            0,
+        ],
+        opcode::FTRUNCATE => {
+            let is_fixed = number(offset!(io_kiocb_flags)) & FIXED_FILE != 0;
+            let file = if is_fixed { NO_FILE } else { number(offset!(io_kiocb_fd)) };
+            [file, follow(request, offset!(io_truncate_length)), 0, 0, 0, 0]
+        }
+        _ => [
+            number(offset!(io_open_directory)),
+            path(offset!(io_open_path)),
+            number(offset!(io_open_flags)),
+            0,
+            0,
+            0,
+        ],
+    };
+    let (pid, tid) = watch::ids();
+    draft.set_call(&args, 0, &Task { pid, tid, start_time, instance });
+    1
+}
+
+/// A number of 32 bits in a request; 0 when the kernel has none there. A global BPF function, so that the verifier does
+/// not walk what follows for each outcome of each read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_request_number(request: Address, offset: u64) -> u64 {
+    u64::from(read::<u32>(request, offset as u32).unwrap_or(0))
+}
+
+/// The text of a path in a request, in kernel memory: of a `struct filename *`, or of a `struct delayed_filename`,
+/// which is nothing but one (7.0).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_request_path(request: Address, offset: u64) -> Address {
+    follow(follow(request, offset as u32), offset!(filename_name))
 }

@@ -81,6 +81,15 @@ fn sys_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// What is given to an `io_uring`, when the kernel takes it: its operations make no system calls.
+#[raw_tracepoint]
+fn io_uring_submit(ctx: RawTracePointContext) -> i32 {
+    if watch::may_be_watched() {
+        io_uring::on_submit(&ctx);
+    }
+    0
+}
+
 /// Files opened by path, by whatever way: of them those of `io_uring`, which no system call shows.
 #[fexit]
 fn io_uring_open(ctx: FExitContext) -> i32 {

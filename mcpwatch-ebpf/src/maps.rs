@@ -49,9 +49,10 @@ pub static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]
 pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4_096, 0);
 
-/// One of `control::HANDOVER_*`; then 1 if the program on opens through `io_uring` is loaded. See `handover`.
+/// One of `control::HANDOVER_*`; then 1 if a program on `io_uring` is loaded that may be in its middle when `sys_exit`
+/// runs; then 1 while that on opens through `io_uring` is attached. See `handover`.
 #[map]
-pub static HANDOVER: Array<u32> = Array::with_max_entries(2, 0);
+pub static HANDOVER: Array<u32> = Array::with_max_entries(3, 0);
 
 /// Threads between the `fexit` program of a system call and its `sys_exit`, while both are attached. Full: the
 /// call is left to `sys_exit`.
@@ -223,8 +224,15 @@ pub struct Socket {
 
 /// Frozen at load by the agent.
 #[unsafe(no_mangle)]
-pub static SETTINGS: Settings =
-    Settings { agent_pid: 0, scoped: 0, sniff: 0, payload_limit: 0, wake_at: 0, preemptible: 0 };
+pub static SETTINGS: Settings = Settings {
+    agent_pid: 0,
+    scoped: 0,
+    sniff: 0,
+    payload_limit: 0,
+    wake_at: 0,
+    preemptible: 0,
+    submitted_request: 0,
+};
 
 /// Frozen at load by the agent.
 #[unsafe(no_mangle)]

@@ -5,13 +5,13 @@
 //! from user memory after the call: another thread may have changed it since, and a symbolic link within it
 //! is not followed.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use mcpwatch_common::{
     control::Probe,
     event::{
-        ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_TRUNCATED, FLAG_UNREADABLE, Kind,
-        Operation, PLACE_BASED, PLACE_CUT, PLACE_RESOLVED, PLACE_UNREADABLE, Place, Syscall,
-        UNLINKED,
+        ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_SUBMITTED, FLAG_TRUNCATED,
+        FLAG_UNREADABLE, Kind, Operation, PLACE_BASED, PLACE_CUT, PLACE_RESOLVED, PLACE_UNREADABLE,
+        Place, Syscall, UNLINKED,
     },
 };
 
@@ -51,6 +51,10 @@ const IF_TAKES_HOLD: u64 = 1 << 46;
 const IF_RARE_FAMILY: u64 = 1 << 47;
 /// [`Form::if_gives_more`].
 const IF_GIVES_MORE: u64 = 1 << 48;
+/// [`Form::submitted`].
+const SUBMITTED: u64 = 1 << 49;
+/// The same in what [`mcpwatch_place`] is told of the positions: the path stands in kernel memory.
+const IN_KERNEL: u64 = 1 << 8;
 /// `CLONE_NEWNS`, `_NEWCGROUP`, `_NEWUTS`, `_NEWIPC`, `_NEWUSER`, `_NEWPID`, `_NEWNET`.
 const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 /// `CLONE_NEWTIME`, which clone(2) has no room for.
@@ -109,6 +113,11 @@ impl Form {
     /// Only when its first values are an option of prctl(2) by which a process gets or keeps capabilities.
     pub const fn if_gives_more(self) -> Self {
         Self(self.0 | IF_GIVES_MORE)
+    }
+
+    /// As it was given to an `io_uring`: what it names is in kernel memory, and what comes of it is not known.
+    pub const fn submitted(self) -> Self {
+        Self(self.0 | SUBMITTED)
     }
 
     const fn with(self, shift: u64, position: u64) -> Self {
@@ -179,8 +188,9 @@ pub fn on_call(form: Form) {
     if mcpwatch_applies(form.0) == 0 {
         return;
     }
-    mcpwatch_place(form.0 >> 16 & 0xff, 0);
-    mcpwatch_place(form.0 >> 24 & 0xff, 1);
+    let memory = if form.0 & SUBMITTED == 0 { 0 } else { IN_KERNEL };
+    mcpwatch_place(form.0 >> 16 & 0xff | memory, 0);
+    mcpwatch_place(form.0 >> 24 & 0xff | memory, 1);
     mcpwatch_report(form.0);
 }
 
@@ -236,7 +246,7 @@ extern "C" fn mcpwatch_report(form: u64) -> u64 {
     let (task, result) = (draft.task(), draft.result());
     // SAFETY: a field of the scratch buffer, written by `mcpwatch_place`.
     let Named { places: [first, second], len } = unsafe { draft.named().read_volatile() };
-    let mut flags = 0;
+    let mut flags = if form & SUBMITTED == 0 { 0 } else { FLAG_SUBMITTED };
     if (first.flags | second.flags) & PLACE_UNREADABLE != 0 {
         flags |= FLAG_UNREADABLE;
     }
@@ -286,8 +296,8 @@ fn values(draft: &Draft, form: u64) -> [u64; 4] {
 }
 
 /// Writes directory and argument of one file into the tail, behind what is there, and what it wrote into
-/// [`Named::places`]. `which` are the positions of the two in the call's arguments, `number` is 0 for the
-/// first file and 1 for the second.
+/// [`Named::places`]. `which` are the positions of the two in the call's arguments, and [`IN_KERNEL`]; `number` is 0 for
+/// the first file and 1 for the second.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
@@ -305,7 +315,9 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
     if resolved {
         place.flags |= PLACE_RESOLVED;
     }
-    let base = if directory == NONE { 0 } else { base(&draft, directory, text, resolved) };
+    let in_kernel = which & IN_KERNEL != 0;
+    let begins = if text == 0 { 0 } else { first_byte(text, in_kernel) };
+    let base = if directory == NONE { 0 } else { base(&draft, directory, begins, resolved) };
     if base != 0 {
         if text == 0 && links(follow(base, offset!(path_dentry))) == 0 {
             place.flags |= UNLINKED;
@@ -319,17 +331,21 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
         if walked.rooted {
             place.flags |= BASE_ROOTED;
         }
+    } else if in_kernel && directory != NONE {
+        // No result will say so.
+        place.flags |= PLACE_UNREADABLE;
     }
     if path != NONE {
         // Of an empty text 5.10 to 6.12 give 0, while 6.18 counts its terminator (`strncpy_from_user_nofault`).
         // SAFETY: a masked position and an argument lie within the scratch buffer.
         let read = unsafe {
             let at = bounds::mask::<POSITION>(start + usize::from(place.base_len));
-            bpf_probe_read_user_str(
-                draft.start().add(at).cast(),
-                ARGUMENT_BYTES as u32,
-                text as *const _,
-            )
+            let to = draft.start().add(at).cast();
+            if in_kernel {
+                bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, text as *const _)
+            } else {
+                bpf_probe_read_user_str(to, ARGUMENT_BYTES as u32, text as *const _)
+            }
         };
         if read > 0 {
             place.argument_len = (read - 1) as u16;
@@ -352,11 +368,12 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
     0
 }
 
-/// The `struct path` a file's argument starts from, or of the file itself; 0 when there is none.
+/// The `struct path` a file's argument starts from, or of the file itself; 0 when there is none. `begins` is the
+/// argument's first byte.
 #[inline(always)]
-fn base(draft: &Draft, directory: u64, text: u64, is_root: bool) -> Address {
+fn base(draft: &Draft, directory: u64, begins: u8, is_root: bool) -> Address {
     let fs = follow(current_task(), offset!(task_fs));
-    if is_root || text != 0 && read_user::<u8>(text) == Some(b'/') {
+    if is_root || begins == b'/' {
         return fs + u64::from(offset!(fs_root));
     }
     let descriptor = draft.argument(directory) as i32;
@@ -365,6 +382,13 @@ fn base(draft: &Draft, directory: u64, text: u64, is_root: bool) -> Address {
     }
     let file = kread::task_file(current_task(), descriptor);
     if file == 0 { 0 } else { file + u64::from(offset!(file_path)) }
+}
+
+/// The first byte of a path; 0 when it cannot be read.
+#[inline(always)]
+fn first_byte(text: u64, in_kernel: bool) -> u8 {
+    let byte = if in_kernel { read(text, 0) } else { read_user(text) };
+    byte.unwrap_or(0)
 }
 
 /// How many names the file of a dentry has.

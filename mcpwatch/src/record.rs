@@ -532,7 +532,7 @@ pub struct FileDetail {
     /// `O_*` names beyond the access mode.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
-    /// `ok`, or the name of the error (`ENOENT`).
+    /// `ok`, the name of the error (`ENOENT`), or `unknown` of what was given to an `io_uring`.
     pub result: String,
     /// Inode number, when it was opened.
     #[serde(skip_serializing_if = "Option::is_none")]

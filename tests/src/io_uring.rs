@@ -1,4 +1,4 @@
-//! What is told of files opened through an `io_uring`: the same play on the host and in the matrix of kernels.
+//! What is told of what is done through an `io_uring`: the same play on the host and in the matrix of kernels.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::client::{Client, Era, Sdk};
 use crate::deps::agent_program;
+use crate::play::merge;
 use crate::records::{Records, text};
 use crate::ring::{WAYS, Way};
 use crate::scene::Scene;
@@ -27,8 +28,8 @@ pub fn io_uring_open_missing() -> Option<String> {
     (hook["state"] == "missing").then(|| text(hook, "reason").to_owned())
 }
 
-/// Has a server open files through an `io_uring` in every way there is, with these settings of the agent. `missing`:
-/// the hook does not work here, and none of them can be told.
+/// Has a server do through an `io_uring` what leaves records, in every way there is, with these settings of the agent.
+/// `missing`: the hook on opens does not work here, so that they are told as they are submitted.
 pub fn play_io_uring(settings: &str, program: &Value, missing: Option<&str>) {
     let scene = Scene::new();
     scene.write(".ssh/id_rsa", CANARY);
@@ -43,89 +44,220 @@ pub fn play_io_uring(settings: &str, program: &Value, missing: Option<&str>) {
             text(record, "status.state") == "degraded"
         });
         assert!(named.to_string().contains("files opened through io_uring"), "{named}");
-        call(
-            &agent,
-            &client,
-            "ring_open",
-            json!({"path": scene.path(".ssh/id_rsa"), "way": "at_once"}),
-        );
-        let records = agent.stop().records;
-        assert_eq!(records.alerts(0).filter(|it| it["alert"]["rule"] == "io_uring_use").count(), 1);
-        return;
     }
-    wait_until_attached(&agent, &client);
-    for (name, way) in WAYS {
-        let created = *way == Way::Created;
-        let path = scene.path(if created { "workspace/new.txt" } else { "workspace/readme.txt" });
-        let own = call(&agent, &client, "ring_open", json!({"path": path, "way": name}));
-        let told = opens(&own, &path);
-        let access = if created { "write" } else { "read" };
-        let part =
-            [&told[0]["file"]["via"], &told[0]["file"]["result"], &told[0]["file"]["access"]];
-        assert_eq!(
-            (told.len(), part),
-            (1, [&json!("io_uring"), &json!("ok"), &json!(access)]),
-            "{name}"
-        );
-        assert_eq!(told[0]["relation"], "requested", "{name}: {}", told[0]);
-        let flags = &told[0]["file"]["flags"];
-        let made = flags.as_array().is_some_and(|flags| flags.contains(&json!("O_CREAT")));
-        assert_eq!(made, created, "{name}: {flags}");
-        // A tried one, relative to the working directory.
-        let absent = format!("../../absent-{name}");
-        if !created {
-            let own = call(&agent, &client, "ring_open", json!({"path": absent, "way": name}));
-            let tried: Vec<&Value> = own
-                .of("file.open")
-                .filter(|record| text(record, "file.argument") == absent)
-                .collect();
-            assert_eq!(tried.len(), 1, "{name}: {}", own.digest());
-            assert_eq!(text(tried[0], "file.result"), "ENOENT", "{name}");
-            assert!(!text(tried[0], "file.path").contains(".."), "{name}: {}", tried[0]);
+    let hooks = ["io_uring_submit", "io_uring_open"];
+    let hooks = if missing.is_some() { &hooks[..1] } else { &hooks };
+    wait_until_attached(&agent, &client, hooks);
+    let stage = Stage { scene, agent, client };
+    stage.opens(missing.is_none());
+    for (name, way) in WAYS.iter().filter(|(_, way)| *way != Way::Created) {
+        stage.changes(name, *way);
+    }
+    stage.truncates();
+    stage.makes_sockets();
+    stage.client.close(&[]);
+    let records = stage.agent.stop().records;
+    // `busy` speaks of any thread of the machine, and `mounts` of processes that had ended.
+    let lost = records.of("loss").filter(|it| !["busy", "mounts"].contains(&text(it, "loss.what")));
+    assert_eq!(lost.count(), 0, "something was lost: {}", records.digest());
+}
+
+/// A server with its client, under an agent.
+struct Stage {
+    scene: Scene,
+    agent: Agent,
+    client: Client,
+}
+
+impl Stage {
+    /// Files are opened, with results if they are `known`.
+    fn opens(&self, known: bool) {
+        let result = |result| if known { result } else { "unknown" };
+        for (name, way) in WAYS {
+            let created = *way == Way::Created;
+            let path =
+                self.scene.path(if created { "workspace/new.txt" } else { "workspace/readme.txt" });
+            let own = self.call("ring_open", json!({"path": path, "way": name}));
+            let told = opens(&own, &path);
+            let access = if created { "write" } else { "read" };
+            let file = &told[0]["file"];
+            let part = [&file["via"], &file["result"], &file["access"]];
+            assert_eq!(
+                (told.len(), part),
+                (1, [&json!("io_uring"), &json!(result("ok")), &json!(access)]),
+                "{name}"
+            );
+            assert_eq!(file["inode"].is_u64(), known, "{name}: {file}");
+            assert_eq!(told[0]["relation"], "requested", "{name}: {}", told[0]);
+            let flags = &file["flags"];
+            let made = flags.as_array().is_some_and(|flags| flags.contains(&json!("O_CREAT")));
+            assert_eq!(made, created, "{name}: {flags}");
+            // A tried one, relative to the working directory.
+            let absent = format!("../../absent-{name}");
+            if !created {
+                let own = self.call("ring_open", json!({"path": absent, "way": name}));
+                let tried: Vec<&Value> = own
+                    .of("file.open")
+                    .filter(|record| text(record, "file.argument") == absent)
+                    .collect();
+                assert_eq!(tried.len(), 1, "{name}: {}", own.digest());
+                assert_eq!(text(tried[0], "file.result"), result("ENOENT"), "{name}");
+                assert!(!text(tried[0], "file.path").contains(".."), "{name}: {}", tried[0]);
+            }
         }
+        // Below a folder, with the flags in a struct.
+        let folder = self.scene.path("workspace");
+        let own = self.call("ring_open_below", json!({"folder": folder, "name": "readme.txt"}));
+        let told = opens(&own, &self.scene.path("workspace/readme.txt"));
+        let file = &told[0]["file"];
+        let part = [&file["argument"], &file["result"], &file["access"]].map(Value::as_str);
+        let expected = ["readme.txt", result("ok"), "read_write"].map(Some);
+        assert_eq!((told.len(), part), (1, expected), "{}", told[0]);
+        // What system calls open is told once, and without a mark.
+        let path = self.scene.path("workspace/readme.txt");
+        let own = self.call("read_file", json!({"path": path}));
+        let told = opens(&own, &path);
+        let part = [&told[0]["file"]["via"], &told[0]["file"]["result"]];
+        assert_eq!((told.len(), part), (1, [&Value::Null, &json!("ok")]));
+        // The rules know no difference.
+        let own = self.call("ring_secret", json!({}));
+        let alert =
+            own.of("alert").find(|record| text(record, "alert.rule") == "sensitive_file_read");
+        let alert = alert.unwrap_or_else(|| panic!("no alert: {}", own.digest()));
+        assert_eq!(
+            (text(alert, "relation"), text(alert, "alert.severity")),
+            ("covert", "critical")
+        );
     }
-    // What system calls open is told once, and without a mark.
-    let path = scene.path("workspace/readme.txt");
-    let own = call(&agent, &client, "read_file", json!({"path": path}));
-    let told = opens(&own, &path);
-    assert_eq!((told.len(), &told[0]["file"]["via"]), (1, &Value::Null));
-    // The rules know no difference.
-    let own = call(&agent, &client, "ring_secret", json!({}));
-    let alert = own.of("alert").find(|record| text(record, "alert.rule") == "sensitive_file_read");
-    let alert = alert.unwrap_or_else(|| panic!("no alert: {}", own.digest()));
-    assert_eq!((text(alert, "relation"), text(alert, "alert.severity")), ("covert", "critical"));
-    client.close(&[]);
-    agent.stop();
+
+    /// Each operation that changes a file is told, once and in its order.
+    fn changes(&self, name: &str, way: Way) {
+        let folder = self.scene.path(&format!("changed-{name}"));
+        let at = |name: &str| format!("{folder}/{name}");
+        let expected = [
+            asked("rename", &at("a"), &at("a"), to(&at("a2"), "a2")),
+            asked("unlink", &at("b"), &at("b"), json!({})),
+            asked("rmdir", &at("sub"), "sub", json!({})),
+            // What came of it, nobody says.
+            asked("rename", &at("c"), "absent/../c", to(&at("c"), "c")),
+        ];
+        self.changes_by("ring_change", &folder, name, &expected, way);
+        let folder = self.scene.path(&format!("made-{name}"));
+        let at = |name: &str| format!("{folder}/{name}");
+        let expected = [
+            asked("link", &at("b"), "b", to(&at("hard"), &at("hard"))),
+            asked("symlink", &at("soft"), "soft", to(&self.scene.path("secret"), "../secret")),
+            asked("mkdir", &at("sub"), "sub", json!({"mode": "0750"})),
+        ];
+        self.changes_by("ring_make", &folder, name, &expected, way);
+    }
+
+    fn changes_by(&self, tool: &str, folder: &str, name: &str, expected: &[Value], way: Way) {
+        let arguments = json!({"path": folder, "way": name});
+        let Some(own) = self.call_if_there_is(tool, arguments) else { return };
+        let told: Vec<&Value> = own
+            .of("file.change")
+            .filter(|record| record["file"]["via"] == "io_uring")
+            .map(|record| &record["file"])
+            .collect();
+        assert_eq!(told, expected.iter().collect::<Vec<_>>(), "{way:?}");
+        let cut = own.of("file.change").filter(|record| !record["truncated"].is_null()).count();
+        assert_eq!(cut, 0, "{way:?}: {}", own.digest());
+    }
+
+    /// A file is cut, by its descriptor and as one that is registered, which nobody can name.
+    fn truncates(&self) {
+        let path = self.scene.path("workspace/readme.txt");
+        let Some(own) = self.call_if_there_is("ring_truncate", json!({"path": path})) else {
+            return;
+        };
+        let told: Vec<[&Value; 5]> = own
+            .of("file.change")
+            .map(|record| {
+                let file = &record["file"];
+                [
+                    &file["operation"],
+                    &file["path"],
+                    &file["size"],
+                    &file["result"],
+                    &record["truncated"],
+                ]
+            })
+            .collect();
+        let (cut, unknown, nothing) = (json!("truncate"), json!("unknown"), Value::Null);
+        let expected = [
+            [&cut, &json!(path), &json!(5_000_000_000_u64), &unknown, &nothing],
+            [&cut, &json!(""), &json!(3), &unknown, &json!(["file.path"])],
+        ];
+        assert_eq!(told, expected);
+    }
+
+    /// A socket is told if its family is rare, as that of a system call is.
+    fn makes_sockets(&self) {
+        let Some(own) = self.call_if_there_is("ring_sockets", json!({})) else { return };
+        let told: Vec<[&str; 3]> = own
+            .of("net.socket")
+            .map(|record| ["net.family", "net.protocol", "net.result"].map(|it| text(record, it)))
+            .collect();
+        assert_eq!(told, [["netlink", "kobject_uevent", "unknown"]]);
+    }
+
+    /// Calls a tool, which has to work or to find nothing; gives what is attributed to the call.
+    fn call(&self, tool: &str, arguments: Value) -> Records {
+        self.call_if_there_is(tool, arguments).unwrap_or_else(|| panic!("{tool} was left out"))
+    }
+
+    /// The same; `None` if this kernel lacks what the tool needs.
+    fn call_if_there_is(&self, tool: &str, arguments: Value) -> Option<Records> {
+        let before = self.agent.count();
+        let result = self.client.call(SERVER, tool, arguments);
+        if said(&result) == "left out" {
+            eprintln!("this kernel has no such operations of an io_uring: {tool}");
+            return None;
+        }
+        let fine = result["isError"] != true || said(&result).contains("No such file");
+        assert!(fine, "{tool}: {}", said(&result));
+        let id = request_id(&result).clone();
+        let record = self.agent.find(&format!("mcp.call of {tool} {id}"), |record| {
+            text(record, "type") == "mcp.call" && record["call"]["id"] == id
+        });
+        let uid = text(&record, "call.uid").to_owned();
+        Some(Records(self.agent.since(before).attributed_to(&uid).cloned().collect()))
+    }
+}
+
+/// The file of a change that a ring was asked for.
+fn asked(operation: &str, path: &str, argument: &str, more: Value) -> Value {
+    let mut file = json!({
+        "operation": operation, "path": path, "argument": argument, "via": "io_uring",
+        "result": "unknown",
+    });
+    merge(&mut file, more);
+    file
+}
+
+/// The other file of such a change.
+fn to(path: &str, argument: &str) -> Value {
+    json!({"target": {"path": path, "argument": argument}})
 }
 
 /// Which hooks are attached is told when all are; the server has to return from the read(2) it waits in for that.
-fn wait_until_attached(agent: &Agent, client: &Client) {
+fn wait_until_attached(agent: &Agent, client: &Client, wanted: &[&str]) {
     let until = Instant::now() + ATTACHED;
     let is_attached = |record: &Value| {
         let hooks = record["status"]["hooks"].as_array();
         hooks.is_some_and(|hooks| {
-            hooks.iter().any(|hook| hook["name"] == "io_uring_open" && hook["state"] == "attached")
+            let is = |wanted: &&str| {
+                hooks.iter().any(|hook| hook["name"] == *wanted && hook["state"] == "attached")
+            };
+            wanted.iter().all(is)
         })
     };
     while !agent.records().of("status").any(is_attached) {
-        assert!(Instant::now() < until, "the hook is not attached: {}", agent.records().digest());
+        assert!(Instant::now() < until, "{wanted:?} not attached: {}", agent.records().digest());
         client.request(SERVER, "tools/list", json!({}));
         std::thread::sleep(Duration::from_millis(500));
     }
-}
-
-/// Calls a tool, which has to work or to find nothing; gives what is attributed to the call.
-fn call(agent: &Agent, client: &Client, tool: &str, arguments: Value) -> Records {
-    let before = agent.count();
-    let result = client.call(SERVER, tool, arguments);
-    let fine = result["isError"] != true || said(&result).contains("No such file");
-    assert!(fine, "{tool}: {}", said(&result));
-    let id = request_id(&result).clone();
-    let record = agent.find(&format!("mcp.call of {tool} {id}"), |record| {
-        text(record, "type") == "mcp.call" && record["call"]["id"] == id
-    });
-    let uid = text(&record, "call.uid").to_owned();
-    Records(agent.since(before).attributed_to(&uid).cloned().collect())
 }
 
 /// The opens of a path; at least one.

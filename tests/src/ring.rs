@@ -1,12 +1,14 @@
-//! Opens a file through an `io_uring`, in each of the ways the kernel goes about it.
+//! Has the kernel do things through an `io_uring`: opens a file in each of the ways it goes about that, and everything
+//! else that leaves a record.
 
 use std::ffi::CString;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 /// Which thread of the kernel's opens it, and when.
 pub const WAYS: &[(&str, Way)] = &[
@@ -33,58 +35,176 @@ pub enum Way {
     Created,
 }
 
+impl Way {
+    /// The way of a name in [`WAYS`].
+    pub fn named(name: &str) -> io::Result<Self> {
+        let found = WAYS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, way)| *way).ok_or_else(|| io::Error::other("no such way"))
+    }
+}
+
 /// Identifies the request among the completions.
-const OPEN: u64 = 7;
+const ASKED: u64 = 7;
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The working directory.
+const HERE: types::Fd = types::Fd(libc::AT_FDCWD);
+
+/// A ring whose requests are done one way.
+struct Ring {
+    ring: IoUring,
+    way: Way,
+}
+
+impl Ring {
+    fn new(way: Way) -> io::Result<Self> {
+        let mut builder = IoUring::builder();
+        if way == Way::ByPoller {
+            builder.setup_sqpoll(1_000);
+        }
+        Ok(Self { ring: builder.build(4)?, way })
+    }
+
+    /// Ends with [`io::ErrorKind::Unsupported`] if this kernel lacks one of the operations.
+    fn has(&self, operations: &[u8]) -> io::Result<()> {
+        let mut probe = Probe::new();
+        self.ring.submitter().register_probe(&mut probe)?;
+        if operations.iter().all(|operation| probe.is_supported(*operation)) {
+            return Ok(());
+        }
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    /// Makes a request and waits for what comes of it. What it points to has to live until then.
+    fn ask(&mut self, request: squeue::Entry) -> io::Result<i32> {
+        let mut request = request.user_data(ASKED);
+        if self.way == Way::ByWorker {
+            request = request.flags(squeue::Flags::ASYNC);
+        }
+        let pause = types::Timespec::new().nsec(100_000_000);
+        let mut queue = self.ring.submission();
+        if self.way == Way::InAnotherCall {
+            let timer = opcode::Timeout::new(&raw const pause).build();
+            // A soft link would end with the timer's "error", which is that it ran out.
+            // SAFETY: what the request points to lives until its completion, which is waited for.
+            unsafe { queue.push(&timer.flags(squeue::Flags::IO_HARDLINK)) }
+                .map_err(io::Error::other)?;
+        }
+        // SAFETY: as above.
+        unsafe { queue.push(&request) }.map_err(io::Error::other)?;
+        drop(queue);
+        let until = Instant::now() + PATIENCE;
+        let waited_for = usize::from(self.way != Way::InAnotherCall);
+        self.ring.submit_and_wait(waited_for)?;
+        loop {
+            if let Some(done) = self.ring.completion().find(|done| done.user_data() == ASKED) {
+                let result = done.result();
+                return if result < 0 {
+                    Err(io::Error::from_raw_os_error(-result))
+                } else {
+                    Ok(result)
+                };
+            }
+            if Instant::now() > until {
+                return Err(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            // Such another call.
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The same of a request that makes a descriptor.
+    fn ask_for_file(&mut self, request: squeue::Entry) -> io::Result<OwnedFd> {
+        let made = self.ask(request)?;
+        // SAFETY: a descriptor the kernel has just made for this request.
+        Ok(unsafe { OwnedFd::from_raw_fd(made) })
+    }
+}
 
 /// Opens a file to be read, or makes one, and gives the descriptor.
 pub fn open(path: &str, way: Way) -> io::Result<OwnedFd> {
     let path = CString::new(path)?;
-    let mut builder = IoUring::builder();
-    if way == Way::ByPoller {
-        builder.setup_sqpoll(1_000);
-    }
-    let mut ring: IoUring = builder.build(4)?;
     let flags = match way {
         Way::Created => libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY,
         _ => libc::O_RDONLY,
     };
-    let mut request = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr())
-        .flags(flags | libc::O_CLOEXEC)
-        .mode(0o600)
-        .build()
-        .user_data(OPEN);
-    if way == Way::ByWorker {
-        request = request.flags(squeue::Flags::ASYNC);
+    let request =
+        opcode::OpenAt::new(HERE, path.as_ptr()).flags(flags | libc::O_CLOEXEC).mode(0o600).build();
+    Ring::new(way)?.ask_for_file(request)
+}
+
+/// Opens a file by `openat2(2)`'s operation, below a folder.
+pub fn open_below(folder: &str, name: &str) -> io::Result<OwnedFd> {
+    let (folder, name) = (File::open(folder)?, CString::new(name)?);
+    let flags = u64::from((libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned());
+    let how = types::OpenHow::new().flags(flags);
+    let folder = types::Fd(folder.as_raw_fd());
+    let request = opcode::OpenAt2::new(folder, name.as_ptr(), &raw const how).build();
+    Ring::new(Way::AtOnce)?.ask_for_file(request)
+}
+
+/// Renames and removes, by each of the operations, in a folder that does not exist yet; and tries to.
+pub fn change(path: &str, way: Way) -> io::Result<()> {
+    let mut ring = Ring::new(way)?;
+    ring.has(&[opcode::RenameAt::CODE, opcode::UnlinkAt::CODE])?;
+    fs::create_dir(path)?;
+    fs::create_dir(format!("{path}/sub"))?;
+    for name in ["a", "b"] {
+        fs::write(format!("{path}/{name}"), "some text")?;
     }
-    let pause = types::Timespec::new().nsec(100_000_000);
-    let mut queue = ring.submission();
-    if way == Way::InAnotherCall {
-        let timer = opcode::Timeout::new(&raw const pause).build();
-        // A soft link would end with the timer's "error", which is that it ran out.
-        // SAFETY: what the request points to lives until its completion, which is waited for.
-        unsafe { queue.push(&timer.flags(squeue::Flags::IO_HARDLINK)) }
-            .map_err(io::Error::other)?;
+    let folder = File::open(path)?;
+    let there = types::Fd(folder.as_raw_fd());
+    let text = |name: &str| CString::new(name);
+    let at = |name: &str| CString::new(format!("{path}/{name}"));
+
+    let (a, a2) = (at("a")?, text("a2")?);
+    ring.ask(opcode::RenameAt::new(HERE, a.as_ptr(), there, a2.as_ptr()).build())?;
+    let (b, sub) = (at("b")?, text("sub")?);
+    ring.ask(opcode::UnlinkAt::new(HERE, b.as_ptr()).build())?;
+    let directory = libc::AT_REMOVEDIR;
+    ring.ask(opcode::UnlinkAt::new(there, sub.as_ptr()).flags(directory).build())?;
+    let (absent, there2) = (text("absent/../c")?, text("c")?);
+    let request = opcode::RenameAt::new(there, absent.as_ptr(), there, there2.as_ptr());
+    match ring.ask(request.build()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => Err(io::Error::other(format!("there is no folder to go through: {other:?}"))),
     }
-    // SAFETY: as above.
-    unsafe { queue.push(&request) }.map_err(io::Error::other)?;
-    drop(queue);
-    let until = Instant::now() + PATIENCE;
-    let waited_for = usize::from(way != Way::InAnotherCall);
-    ring.submit_and_wait(waited_for)?;
-    loop {
-        if let Some(done) = ring.completion().find(|done| done.user_data() == OPEN) {
-            let result = done.result();
-            if result < 0 {
-                return Err(io::Error::from_raw_os_error(-result));
-            }
-            // SAFETY: a descriptor the kernel has just made for this request.
-            return Ok(unsafe { OwnedFd::from_raw_fd(result) });
-        }
-        if Instant::now() > until {
-            return Err(io::Error::from(io::ErrorKind::TimedOut));
-        }
-        // Such another call.
-        thread::sleep(Duration::from_millis(1));
-    }
+}
+
+/// Makes links of both kinds and a folder, in a folder that does not exist yet.
+pub fn make(path: &str, way: Way) -> io::Result<()> {
+    let mut ring = Ring::new(way)?;
+    ring.has(&[opcode::MkDirAt::CODE, opcode::SymlinkAt::CODE, opcode::LinkAt::CODE])?;
+    fs::create_dir(path)?;
+    fs::write(format!("{path}/b"), "some text")?;
+    let folder = File::open(path)?;
+    let there = types::Fd(folder.as_raw_fd());
+    let text = |name: &str| CString::new(name);
+
+    let (b, hard) = (text("b")?, CString::new(format!("{path}/hard"))?);
+    ring.ask(opcode::LinkAt::new(there, b.as_ptr(), HERE, hard.as_ptr()).build())?;
+    let (meant, soft) = (text("../secret")?, text("soft")?);
+    ring.ask(opcode::SymlinkAt::new(there, meant.as_ptr(), soft.as_ptr()).build())?;
+    let sub = text("sub")?;
+    ring.ask(opcode::MkDirAt::new(there, sub.as_ptr()).mode(0o750).build()).map(drop)
+}
+
+/// Cuts a file by its descriptor, and then as one that is registered with the ring.
+pub fn truncate(path: &str) -> io::Result<()> {
+    let mut ring = Ring::new(Way::AtOnce)?;
+    ring.has(&[opcode::Ftruncate::CODE])?;
+    let file = File::options().write(true).open(path)?;
+    ring.ask(opcode::Ftruncate::new(types::Fd(file.as_raw_fd()), 5_000_000_000).build())?;
+    ring.ring.submitter().register_files(&[file.as_raw_fd()])?;
+    ring.ask(opcode::Ftruncate::new(types::Fixed(0), 3).build()).map(drop)
+}
+
+/// Makes a socket of a rare family, and one of a common.
+pub fn sockets() -> io::Result<()> {
+    let mut ring = Ring::new(Way::AtOnce)?;
+    ring.has(&[opcode::Socket::CODE])?;
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    let rare = opcode::Socket::new(libc::AF_NETLINK, kind, libc::NETLINK_KOBJECT_UEVENT);
+    drop(ring.ask_for_file(rare.build())?);
+    drop(ring.ask_for_file(opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build())?);
+    Ok(())
 }

@@ -739,11 +739,13 @@ fn sockets_of_every_family_and_those_of_container_runtimes() {
 }
 
 #[test]
-fn files_opened_through_io_uring_are_told() {
+fn what_is_done_through_io_uring_is_told() {
     mcpwatch_tests::require_root();
     let missing = io_uring_open_missing();
     if let Some(reason) = &missing {
-        eprintln!("the hook does not work here, so that it is only looked for its name: {reason}");
+        eprintln!(
+            "the hook on opens does not work here: they are told as they are submitted: {reason}"
+        );
     }
     play_io_uring("", &json!(own_program("labelled")), missing.as_deref());
 }

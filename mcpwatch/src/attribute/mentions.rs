@@ -464,6 +464,7 @@ mod tests {
             inode: 0,
             device: 0,
             result: Ok(3),
+            result_unknown: false,
             path: path.into(),
             argument: argument.into(),
             inner_path: None,
@@ -497,7 +498,9 @@ mod tests {
                 mode: None,
                 owner: (None, None),
                 size: None,
+                via: None,
                 result: Ok(()),
+                result_unknown: false,
             };
             let found = mentions(arguments.clone());
             let named = found.of(Object::Change(&change)).is_some();

@@ -223,6 +223,7 @@ mod tests {
             inode: 0,
             device: 0,
             result: Ok(3),
+            result_unknown: false,
             path: path.into(),
             argument: path.into(),
             inner_path: None,

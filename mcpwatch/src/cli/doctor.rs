@@ -101,7 +101,8 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
     );
     add(
         "type information (BTF)",
-        offsets::of_running_kernel()
+        offsets::types_of_running_kernel()
+            .and_then(|types| offsets::resolve(&types))
             .map(|_| format!("{} has every field that is read", offsets::VMLINUX))
             .map_err(|error| error.to_string()),
     );

@@ -180,6 +180,7 @@ pub(crate) fn open(path: &str, flags: i32) -> Open {
         inode: 1,
         device: 1,
         result: Ok(3),
+        result_unknown: false,
         path: path.into(),
         argument: path.into(),
         inner_path: None,
@@ -200,7 +201,9 @@ pub(crate) fn change(operation: Operation, path: &str) -> Change {
         mode: None,
         owner: (None, None),
         size: None,
+        via: None,
         result: Ok(()),
+        result_unknown: false,
     }
 }
 

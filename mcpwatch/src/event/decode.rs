@@ -272,6 +272,7 @@ fn decode_open(header: &Header, open: &wire::Open, mut tail: &[u8]) -> Option<Op
         inode: open.inode,
         device: open.device,
         result: if result >= 0 { Ok(result) } else { Err(result.saturating_neg()) },
+        result_unknown: header.flags & wire::FLAG_SUBMITTED != 0,
         path,
         argument,
         inner_path,

@@ -136,6 +136,9 @@ pub struct Open {
     pub device: u32,
     /// File descriptor, or the error number.
     pub result: Result<i32, i32>,
+    /// What came of it is not known, and `result` is that of success: it was given to an `io_uring`. Its path is the
+    /// absolute form of the argument.
+    pub result_unknown: bool,
     /// Resolved path; the absolute form of the argument when it failed.
     pub path: String,
     /// The argument as given.
@@ -152,7 +155,7 @@ pub struct Open {
     pub via: Option<Via>,
 }
 
-/// How a file can be opened other than by a system call that names a path.
+/// How a file can be opened or changed other than by a system call that names a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// Through `io_uring`: a `result` without an error is 0, whatever the descriptor.
@@ -173,6 +176,15 @@ impl Via {
 }
 
 impl Open {
+    /// A regular file, or what may be one where nobody says: of one that was given to an `io_uring`.
+    #[must_use]
+    pub fn may_be_regular(&self) -> bool {
+        if self.result_unknown {
+            return self.flags.cast_signed() & libc::O_DIRECTORY == 0;
+        }
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
     /// Opened (or tried) so that contents can be read.
     #[must_use]
     pub fn reads(&self) -> bool {
@@ -225,8 +237,12 @@ pub struct Change {
     pub owner: (Option<u32>, Option<u32>),
     /// The length given to it, in bytes.
     pub size: Option<u64>,
+    /// Which way, when no system call of its own did it.
+    pub via: Option<Via>,
     /// The error number, when it failed.
     pub result: Result<(), i32>,
+    /// What came of it is not known, and `result` is that of success.
+    pub result_unknown: bool,
 }
 
 impl Change {

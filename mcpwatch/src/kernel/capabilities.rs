@@ -81,6 +81,12 @@ pub fn preemptible() -> bool {
             .is_ok_and(|text| text.contains("PREEMPT"))
 }
 
+/// The same of programs on tracepoints: before 7.0 they run with that forbidden.
+#[must_use]
+pub fn tracepoints_give_way() -> bool {
+    preemptible() && version(&release()).is_none_or(|version| version >= (7, 0))
+}
+
 /// Programs at the return of functions that sleep can be detached without harm.
 ///
 /// Until 5.12 the code around a function was freed while a thread slept in it, which then returned into nothing

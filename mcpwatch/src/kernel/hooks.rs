@@ -43,6 +43,8 @@ impl Tier {
 pub enum Point {
     /// A raw tracepoint of this name.
     RawTracepoint(&'static str),
+    /// The same by the names it had, from the newest on.
+    RenamedTracepoint(&'static [&'static str]),
     /// The root of the cgroup v2 hierarchy.
     Cgroup,
     /// The same, for packets of its sockets.
@@ -64,8 +66,17 @@ impl Point {
             Self::Wrapper(name) => vec![format!("__x64_{name}")],
             Self::Function(name) => vec![name.to_owned()],
             Self::Renamed(names) => names.iter().map(|name| (*name).to_owned()).collect(),
-            Self::RawTracepoint(_) | Self::Cgroup | Self::Packets(_) => Vec::new(),
+            Self::RawTracepoint(_)
+            | Self::RenamedTracepoint(_)
+            | Self::Cgroup
+            | Self::Packets(_) => Vec::new(),
         }
+    }
+
+    /// It is a tracepoint.
+    #[must_use]
+    pub const fn is_tracepoint(self) -> bool {
+        matches!(self, Self::RawTracepoint(_) | Self::RenamedTracepoint(_))
     }
 }
 
@@ -137,6 +148,12 @@ const FEXIT: [&str; 2] = ["5.10", "6.4"];
 
 /// The hook on files opened through `io_uring`. It is not a part of the tier that serves system calls.
 pub const IO_URING_OPEN: &str = "io_uring_open";
+
+/// The hook on what is given to an `io_uring`, as it is submitted.
+pub const IO_URING_SUBMIT: &str = "io_uring_submit";
+
+/// The names of its tracepoint: renamed in 6.3.
+pub const SUBMITTED: &[&str] = &["io_uring_submit_req", "io_uring_submit_sqe"];
 
 /// The program that serves all system calls in tier `tracepoint`.
 pub const SYS_EXIT: &str = "sys_exit";
@@ -228,7 +245,20 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
             },
             When::Watching,
             false,
-            "files opened through io_uring",
+            "results of files opened through io_uring, and where their paths lead: they are told as they were asked for",
+        ),
+        one_way(
+            IO_URING_SUBMIT,
+            Way {
+                tier: Tier::Tracepoint,
+                program: IO_URING_SUBMIT,
+                point: Point::RenamedTracepoint(SUBMITTED),
+                since: ALWAYS,
+            },
+            When::Watching,
+            false,
+            "files renamed, linked, removed, made as directories or cut through io_uring, and sockets of rare families; \
+             where `io_uring_open` is missing, files opened through it",
         ),
     ];
     let calls = SYSTEM_CALLS.iter().filter(|call| number(call).is_some());

@@ -6,6 +6,7 @@ pub mod hooks;
 pub mod object;
 pub mod offsets;
 pub mod ring;
+mod submitted;
 mod system_calls;
 mod watched;
 

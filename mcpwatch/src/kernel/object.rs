@@ -6,6 +6,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
+use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use mcpwatch_common::control::{
@@ -13,8 +14,12 @@ use mcpwatch_common::control::{
 };
 
 use super::fexit::{Attached, Programs};
-use super::hooks::{self, Flow, HOOKS, Hook, IO_URING_OPEN, Point, SYS_EXIT, Tier, Way, When};
+use super::hooks::{
+    self, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT, Tier, Way,
+    When,
+};
 use super::ring::Ring;
+use super::submitted::{self, Tracepoint};
 pub use super::system_calls::Step;
 use super::system_calls::SystemCalls;
 use super::watched::{self, Watched};
@@ -63,8 +68,16 @@ pub struct Object {
     /// What the kernel told of programs on tracepoints before they were unloaded.
     passed_over_before: u64,
     watching: bool,
-    /// Links of the hooks on packets, which come and go.
-    packets: Vec<(&'static str, CgroupSkbLinkId)>,
+    /// The tracepoint on submitted requests, or why there is none.
+    submissions: Result<Tracepoint, String>,
+    /// Links of the hooks beside system calls that come and go.
+    links: Vec<(&'static str, Link)>,
+}
+
+/// What holds a program that comes and goes where it is.
+enum Link {
+    Packets(CgroupSkbLinkId),
+    Tracepoint(RawTracePointLinkId),
 }
 
 /// State of one hook.
@@ -80,7 +93,10 @@ impl Object {
     pub fn open(options: &Options) -> Result<(Self, Ring), KernelError> {
         capabilities::check()?;
         raise_memory_limit();
-        let offsets = offsets::of_running_kernel()?;
+        let types = offsets::types_of_running_kernel()?;
+        let offsets = offsets::resolve(&types)?;
+        let submissions = submitted::tracepoint(&types, &offsets, SUBMITTED);
+        drop(types);
         let preemptible = capabilities::preemptible();
         let settings = Settings {
             agent_pid: std::process::id(),
@@ -89,6 +105,7 @@ impl Object {
             payload_limit: options.payload_limit,
             wake_at: options.ring_bytes / 4,
             preemptible: u32::from(preemptible),
+            submitted_request: submissions.as_ref().map_or(0, |tracepoint| tracepoint.request),
         };
         let cpus =
             u32::try_from(aya::util::nr_cpus().map_err(|(what, error)| KernelError::Load {
@@ -122,7 +139,8 @@ impl Object {
             io_uring: Programs::default(),
             passed_over_before: 0,
             watching: false,
-            packets: Vec::new(),
+            submissions,
+            links: Vec::new(),
             ebpf,
         };
         if let Some(scope) = &options.scope {
@@ -130,6 +148,11 @@ impl Object {
         }
         for hook in HOOKS.iter() {
             object.prepare(hook)?;
+        }
+        if object.states.get(IO_URING_SUBMIT) == Some(&State::Ready)
+            && capabilities::tracepoints_give_way()
+        {
+            object.system_calls.not_alone()?;
         }
         object.prepare_io_uring(btf.as_ref(), &offsets)?;
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
@@ -155,7 +178,7 @@ impl Object {
         if hook.name != way.program {
             return Ok(());
         }
-        let state = match self.load(way.program) {
+        let state = match self.load(way) {
             Ok(()) if hook.when == When::Always => self.attach(way).map(|()| State::Attached),
             Ok(()) => Ok(State::Ready),
             Err(reason) => Err(reason),
@@ -208,8 +231,11 @@ impl Object {
         }
     }
 
-    fn load(&mut self, program: &str) -> Result<(), String> {
-        match self.ebpf.program_mut(program) {
+    fn load(&mut self, way: &Way) -> Result<(), String> {
+        if let (Point::RenamedTracepoint(_), Err(reason)) = (way.point, &self.submissions) {
+            return Err(reason.clone());
+        }
+        match self.ebpf.program_mut(way.program) {
             Some(Program::RawTracePoint(program)) => {
                 program.load().map_err(|error| with_causes(&error))
             }
@@ -230,6 +256,12 @@ impl Object {
                 program.attach(name).map_err(|error| with_causes(&error))?;
                 Ok(())
             }
+            (Point::RenamedTracepoint(_), Some(Program::RawTracePoint(program))) => {
+                let tracepoint = self.submissions.as_ref().map_err(Clone::clone)?;
+                let link = program.attach(tracepoint.name).map_err(|error| with_causes(&error))?;
+                self.links.push((way.program, Link::Tracepoint(link)));
+                Ok(())
+            }
             (Point::Cgroup, Some(Program::CgroupSockAddr(program))) => {
                 let Some(root) = &self.cgroup else { return Err(NO_CGROUP.into()) };
                 // The flagged modes give EINVAL for links, which are what aya makes where it can; links
@@ -248,17 +280,18 @@ impl Object {
                 let link = program
                     .attach(root, flow, CgroupAttachMode::Single)
                     .map_err(|error| with_causes(&error))?;
-                self.packets.push((way.program, link));
+                self.links.push((way.program, Link::Packets(link)));
                 Ok(())
             }
             _ => Err("the kernel object has no such program".into()),
         }
     }
 
-    /// Begins or ends the watching of system calls and packets. What takes longer is done by [`Self::step`].
+    /// Begins or ends the watching of system calls, and of what is watched beside them. What takes longer is done by [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
         self.watching = watching;
         if !watching && self.states.get(IO_URING_OPEN) == Some(&State::Attached) {
+            self.system_calls.opens_are_seen(false)?;
             self.io_uring.detach(&mut self.ebpf);
             self.states.insert(IO_URING_OPEN, State::Ready);
         }
@@ -267,27 +300,33 @@ impl Object {
         } else {
             self.system_calls.end(&mut self.ebpf);
         }
-        self.watch_packets(watching);
+        self.watch_beside(watching);
         Ok(())
     }
 
-    /// Attaches or detaches the hooks on packets. None of them is required: one that fails is missing.
-    fn watch_packets(&mut self, watching: bool) {
+    /// Attaches or detaches the hooks on packets and on submitted requests. None of them is required: one that fails
+    /// is missing.
+    fn watch_beside(&mut self, watching: bool) {
         if !watching {
-            for (name, link) in std::mem::take(&mut self.packets) {
-                if let Some(Program::CgroupSkb(program)) = self.ebpf.program_mut(name) {
-                    // The only error is an unknown link: then it is detached.
-                    let _ = program.detach(link);
-                }
+            for (name, link) in std::mem::take(&mut self.links) {
+                // The only error is an unknown link: then it is detached.
+                let _ = match (self.ebpf.program_mut(name), link) {
+                    (Some(Program::CgroupSkb(program)), Link::Packets(link)) => {
+                        program.detach(link)
+                    }
+                    (Some(Program::RawTracePoint(program)), Link::Tracepoint(link)) => {
+                        program.detach(link)
+                    }
+                    _ => Ok(()),
+                };
                 self.states.insert(name, State::Ready);
             }
             return;
         }
+        let beside =
+            |way: &&Way| matches!(way.point, Point::Packets(_) | Point::RenamedTracepoint(_));
         for hook in HOOKS.iter() {
-            let Some(way) = hook.ways.iter().find(|way| matches!(way.point, Point::Packets(_)))
-            else {
-                continue;
-            };
+            let Some(way) = hook.ways.iter().find(beside) else { continue };
             if self.states.get(hook.name) == Some(&State::Ready) {
                 let attached = self.attach(way);
                 let state = attached.map_or_else(State::Missing, |()| State::Attached);
@@ -306,6 +345,10 @@ impl Object {
                 Attached::Failed((_, reason)) => Some(State::Missing(reason)),
             };
             if let Some(state) = state {
+                if state == State::Attached {
+                    // If that fails, they are told as they are submitted, too: twice is better than never.
+                    let _ = self.system_calls.opens_are_seen(true);
+                }
                 // Of tier `fexit` more is to come, and is told with the last of it; of a failure this is all.
                 let more = state == State::Attached && self.tier() == Tier::Fexit;
                 self.states.insert(IO_URING_OPEN, state);
@@ -326,7 +369,7 @@ impl Object {
     pub fn close(&mut self) {
         self.system_calls.close(&mut self.ebpf);
         self.passed_over_before = self.tracepoints_passed_over();
-        self.packets.clear();
+        self.links.clear();
         for name in hooks::programs() {
             // A program that is unloaded takes its links with it; one that was never loaded has none. Those of
             // tier `fexit` are muted instead: see `SystemCalls::close`.
@@ -485,7 +528,7 @@ impl Object {
     /// How often the kernel passed over a program on a tracepoint because it ran on the same processor already: since
     /// 7.0 it may give way to another thread in its middle.
     fn tracepoints_passed_over(&self) -> u64 {
-        let at_tracepoint = |way: &&Way| matches!(way.point, Point::RawTracepoint(_));
+        let at_tracepoint = |way: &&Way| way.point.is_tracepoint();
         let ways = HOOKS.iter().filter(|hook| !hook.is_system_call()).flat_map(|hook| &hook.ways);
         let programs = ways.filter(at_tracepoint).map(|way| way.program);
         self.passed_over_before

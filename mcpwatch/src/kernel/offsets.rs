@@ -12,18 +12,18 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// No kernel's BTF is near this; a larger file is none.
 const BTF_BYTES: u64 = 64 << 20;
 
-/// One field: its place in [`Offsets`], the struct, and the member by all the names kernels gave it.
+/// One field: its place in [`Offsets`], and the struct and the member by all the names kernels gave them.
 struct Field {
     put: fn(&mut Offsets, u32),
-    owner: &'static str,
+    owners: &'static [&'static str],
     members: &'static [&'static str],
 }
 
 macro_rules! fields {
-    ($($field:ident: $owner:literal $($member:literal)|+;)*) => {
+    ($($field:ident: $($owner:literal)/+ $($member:literal)|+;)*) => {
         &[$(Field {
             put: |offsets, value| offsets.$field = value,
-            owner: $owner,
+            owners: &[$($owner),+],
             members: &[$($member),+],
         },)*]
     };
@@ -106,6 +106,39 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
     filename_name: "filename" "name";
     open_flags_flags: "open_flags" "open_flag";
     open_flags_lookup: "open_flags" "lookup_flags";
+    // The member of a union that an operation of an io_uring has of its request. Kernels that lack one lack the
+    // operation.
+    io_kiocb_opcode: "io_kiocb" "opcode";
+    io_kiocb_flags: "io_kiocb" "flags";
+    // Since 5.18 the file is looked up when the request is done.
+    io_kiocb_fd: "io_kiocb" "cqe.fd";
+    io_open_directory: "io_open" "dfd";
+    io_open_path: "io_open" "filename";
+    io_open_flags: "io_open" "how.flags";
+    io_rename_directory: "io_rename" "old_dfd";
+    io_rename_path: "io_rename" "oldpath";
+    io_rename_to_directory: "io_rename" "new_dfd";
+    io_rename_to_path: "io_rename" "newpath";
+    io_rename_flags: "io_rename" "flags";
+    // One struct for both kinds of links since 6.0.
+    io_link_directory: "io_link" / "io_hardlink" "old_dfd";
+    io_link_path: "io_link" / "io_hardlink" "oldpath";
+    io_link_to_directory: "io_link" / "io_hardlink" "new_dfd";
+    io_link_to_path: "io_link" / "io_hardlink" "newpath";
+    io_link_flags: "io_link" / "io_hardlink" "flags";
+    io_symlink_text: "io_symlink" / "io_link" "oldpath";
+    io_symlink_directory: "io_symlink" / "io_link" "new_dfd";
+    io_symlink_path: "io_symlink" / "io_link" "newpath";
+    io_unlink_directory: "io_unlink" "dfd";
+    io_unlink_path: "io_unlink" "filename";
+    io_unlink_flags: "io_unlink" "flags";
+    io_mkdir_directory: "io_mkdir" "dfd";
+    io_mkdir_path: "io_mkdir" "filename";
+    io_mkdir_mode: "io_mkdir" "mode";
+    io_truncate_length: "io_ftrunc" "len";
+    io_socket_family: "io_socket" "domain";
+    io_socket_type: "io_socket" "type";
+    io_socket_protocol: "io_socket" "protocol";
     // Unix sockets may be a module, with types of its own.
     unix_peer: "unix_sock" "peer";
     unix_name: "unix_sock" "addr";
@@ -132,13 +165,13 @@ impl Readable for Bytes {
     }
 }
 
-/// Reads the offsets of the running kernel.
-pub fn of_running_kernel() -> Result<Offsets, KernelError> {
-    of_file(Path::new(VMLINUX))
+/// Reads the types of the running kernel.
+pub fn types_of_running_kernel() -> Result<TypeInformation, KernelError> {
+    types_of_file(Path::new(VMLINUX))
 }
 
-/// Reads the offsets from a file that holds raw BTF.
-pub fn of_file(path: &Path) -> Result<Offsets, KernelError> {
+/// Reads the types from a file that holds raw BTF.
+pub fn types_of_file(path: &Path) -> Result<TypeInformation, KernelError> {
     let size = std::fs::metadata(path)
         .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?
         .len();
@@ -150,17 +183,15 @@ pub fn of_file(path: &Path) -> Result<Offsets, KernelError> {
     }
     let bytes = std::fs::read(path)
         .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?;
-    let types = TypeInformation::new(&Bytes(bytes)).map_err(|error| KernelError::NoBtf {
-        path: path.to_owned(),
-        reason: format!("{error:?}"),
-    })?;
-    resolve(&types)
+    TypeInformation::new(&Bytes(bytes))
+        .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: format!("{error:?}") })
 }
 
-fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
+/// Finds the offsets among a kernel's types.
+pub fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
     let mut offsets = Offsets::ABSENT;
     for field in FIELDS {
-        let owner = one_struct(types, field.owner)?;
+        let (name, owner) = first_struct(types, field.owners)?;
         let offset = field.members.iter().find_map(|member| types.offset_of(owner, member).ok());
         let x86_only = field.members == ["thread_info.status"];
         if offset.is_none() && x86_only && !cfg!(target_arch = "x86_64") {
@@ -168,20 +199,35 @@ fn resolve(types: &TypeInformation) -> Result<Offsets, KernelError> {
         }
         let Some((_, Offset::ByteOffset(offset))) = offset else {
             return Err(KernelError::UnknownField {
-                owner: field.owner,
+                owner: name,
                 member: field.members.first().copied().unwrap_or_default(),
             });
         };
         (field.put)(&mut offsets, offset);
     }
     for field in OPTIONAL_FIELDS {
-        let Ok(owner) = one_struct(types, field.owner) else { continue };
+        let Ok((_, owner)) = first_struct(types, field.owners) else { continue };
         let offset = field.members.iter().find_map(|member| types.offset_of(owner, member).ok());
         if let Some((_, Offset::ByteOffset(offset))) = offset {
             (field.put)(&mut offsets, offset);
         }
     }
     Ok(offsets)
+}
+
+/// The first of the names that a struct has, and that struct; without any, why the last one is none.
+fn first_struct(
+    types: &TypeInformation,
+    names: &[&'static str],
+) -> Result<(&'static str, u32), KernelError> {
+    let mut missing = KernelError::UnknownField { owner: "", member: "" };
+    for name in names {
+        match one_struct(types, name) {
+            Ok(id) => return Ok((name, id)),
+            Err(error) => missing = error,
+        }
+    }
+    Err(missing)
 }
 
 /// The struct of a name; two different ones cannot be told apart, so that is refused.
@@ -223,7 +269,7 @@ mod tests {
             eprintln!("skipped: this kernel shows no BTF at {VMLINUX}");
             return;
         }
-        let offsets = of_running_kernel().unwrap();
+        let offsets = resolve(&types_of_running_kernel().unwrap()).unwrap();
         assert_ne!(offsets.task_tgid, ABSENT);
         assert_eq!(offsets.path_dentry, offsets.path_mnt + 8);
     }
@@ -239,8 +285,8 @@ mod tests {
             &[0xff; 4096],
         ] {
             std::fs::write(&path, bytes).unwrap();
-            assert!(of_file(&path).is_err());
+            assert!(types_of_file(&path).is_err());
         }
-        assert!(of_file(&folder.path().join("absent")).is_err());
+        assert!(types_of_file(&folder.path().join("absent")).is_err());
     }
 }

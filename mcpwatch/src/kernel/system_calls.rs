@@ -301,9 +301,14 @@ impl SystemCalls {
         self.programs.passed_over(ebpf)
     }
 
-    /// The program on opens through `io_uring` is loaded, and may be in its middle when `sys_exit` runs.
+    /// A program on `io_uring` is loaded that may be in its middle when `sys_exit` runs.
     pub fn not_alone(&mut self) -> Result<(), KernelError> {
         self.handover.set(1, 1, 0).map_err(|error| map_error("HANDOVER", &error))
+    }
+
+    /// Opens through `io_uring` are told when they are done, or else when they are submitted.
+    pub fn opens_are_seen(&mut self, seen: bool) -> Result<(), KernelError> {
+        self.handover.set(2, u32::from(seen), 0).map_err(|error| map_error("HANDOVER", &error))
     }
 }
 

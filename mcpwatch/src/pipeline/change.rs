@@ -1,9 +1,9 @@
 //! What records show of a change of a file.
 
-use crate::event::{Change, Place};
+use crate::event::{Change, Place, Via};
 use crate::record::{FileDetail, FileTarget};
 
-use super::effects::errno_name;
+use super::effects::result_name;
 
 pub(super) fn change_detail(change: &Change) -> FileDetail {
     let target = |place: &Place| FileTarget {
@@ -19,10 +19,10 @@ pub(super) fn change_detail(change: &Change) -> FileDetail {
         host_path: change.file.host_path.clone(),
         access: None,
         flags: Vec::new(),
-        result: change.result.map_or_else(errno_name, |()| "ok".into()),
+        result: result_name(change.result, change.result_unknown),
         inode: None,
         unlinked: change.file.unlinked,
-        via: None,
+        via: change.via.map(Via::name),
         operation: Some(change.operation.name()),
         target: change.target.as_ref().map(target),
         mode: change.mode.map(|mode| format!("{mode:04o}")),

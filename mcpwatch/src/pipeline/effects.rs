@@ -417,11 +417,8 @@ fn file_detail(open: &Open) -> FileDetail {
             .filter(|(flag, _)| flags & flag == *flag)
             .map(|(_, name)| *name)
             .collect(),
-        result: match open.result {
-            Ok(_) => "ok".into(),
-            Err(error) => errno_name(error),
-        },
-        inode: open.result.is_ok().then_some(open.inode),
+        result: result_name(open.result.map(|_| ()), open.result_unknown),
+        inode: (open.result.is_ok() && !open.result_unknown).then_some(open.inode),
         unlinked: open.unlinked,
         via: open.via.map(Via::name),
         operation: None,
@@ -430,6 +427,15 @@ fn file_detail(open: &Open) -> FileDetail {
         owner_uid: None,
         owner_gid: None,
         size: None,
+    }
+}
+
+/// The word for what came of something that is done to a file.
+pub(super) fn result_name(result: Result<(), i32>, unknown: bool) -> String {
+    match result {
+        Ok(()) if unknown => "unknown".into(),
+        Ok(()) => "ok".into(),
+        Err(error) => errno_name(error),
     }
 }
 

@@ -242,7 +242,8 @@ impl Pipeline {
         let mut shown = Cow::Borrowed(event);
         match &event.kind {
             EventKind::Open(open) => {
-                let device = open.result.is_ok().then_some(open.device);
+                let opened = open.result.is_ok() && !open.result_unknown;
+                let device = opened.then_some(open.device);
                 let path = self.mounts.path(open.mount_namespace, &open.path, device);
                 if path.is_some()
                     && let EventKind::Open(open) = &mut shown.to_mut().kind

@@ -244,7 +244,7 @@ impl AnnotationLie {
 /// is no proof: databases open their files so to read them.
 fn is_sure_to_write(open: &Open) -> bool {
     let flags = open.flags.cast_signed();
-    let regular = open.result.is_err() || open.mode & libc::S_IFMT == libc::S_IFREG;
+    let regular = open.result.is_err() || open.may_be_regular();
     let only = flags & libc::O_ACCMODE == libc::O_WRONLY;
     let changes = flags & (libc::O_TRUNC | libc::O_APPEND) != 0
         || flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;

@@ -206,8 +206,7 @@ impl Rule for DownloadExec {
 
 impl DownloadExec {
     fn note(&mut self, effect: &Effect<'_>, open: &Open) {
-        let regular = open.mode & libc::S_IFMT == libc::S_IFREG;
-        if !open.writes() || open.result.is_err() || !regular {
+        if !open.writes() || open.result.is_err() || !open.may_be_regular() {
             return;
         }
         if !is_one_of(&self.tables.builders, &effect.process.exe) {

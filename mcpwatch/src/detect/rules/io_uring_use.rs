@@ -18,9 +18,11 @@ pub static INFO: RuleInfo = RuleInfo {
     },
     tags: Tags { attack: &["T1562"], atlas: &[], owasp_mcp: &[], owasp_llm: &[] },
     atlas_version: ATLAS_VERSION,
-    description: "Work given to an io_uring is done by the kernel without a system call: files renamed, linked, \
-        removed or made and bytes moved that way are not seen. Files opened through it are, where the hook \
-        `io_uring_open` works (`mcpwatch doctor`), and connections and datagrams, where cgroup v2 is mounted.",
+    description: "Work given to an io_uring is done by the kernel without a system call: sockets bound, listened \
+        on or accepted and bytes moved that way are not seen. Files renamed, linked, removed, cut or opened through \
+        it are (`file.via`), where the hooks `io_uring_submit` and `io_uring_open` work (`mcpwatch doctor`); what \
+        came of it is known of opens alone, and only with the second. Connections and datagrams are seen where \
+        cgroup v2 is mounted.",
     trigger: "A process of the server's tree calls io_uring_setup, or tries to. At most of low severity when \
         its program is a runtime whose event loop does so by itself: node, nodejs, bun, deno, python (libuv, \
         uvloop).",
@@ -30,8 +32,9 @@ pub static INFO: RuleInfo = RuleInfo {
     ],
     playbook: "Find out what uses it: a runtime or a library may do so by itself (libuv, and so Node.js, in \
         every event loop; Rust with tokio-uring), which is no sign of anything. If \
-        nothing explains it, take what the server did to files from then on, but for opening them, as unseen. \
-        `sysctl kernel.io_uring_disabled=2` (Linux 6.6) switches it off for the host.",
+        nothing explains it, look at what the server did to files through it (`file.via`), take what is told \
+        without a result as done, and what it moved through it as unseen. `sysctl kernel.io_uring_disabled=2` \
+        (Linux 6.6) switches it off for the host.",
     yields_to: &[],
 };
 

@@ -119,7 +119,7 @@ impl Rule for OutlivesCall {
 /// Whether an open is work, and not what every program does to run.
 fn is_work(open: &Open) -> bool {
     open.result.is_ok()
-        && open.mode & libc::S_IFMT == libc::S_IFREG
+        && open.may_be_regular()
         && (open.writes() || !SYSTEM.iter().any(|folder| is_within(&open.path, folder)))
 }
 

@@ -345,7 +345,8 @@ impl SensitiveFileRead {
 
 fn is_directory(open: &Open) -> bool {
     open.mode & libc::S_IFMT == libc::S_IFDIR
-        || (open.result.is_err() && open.flags.cast_signed() & libc::O_DIRECTORY != 0)
+        || ((open.result.is_err() || open.result_unknown)
+            && open.flags.cast_signed() & libc::O_DIRECTORY != 0)
 }
 
 /// Whether a file of /proc is the process's own.

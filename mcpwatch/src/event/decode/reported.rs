@@ -2,7 +2,7 @@
 
 use mcpwatch_common::event as wire;
 
-use super::super::{Access, Change, Ids, Net, NetOperation, Operation, Place, Privilege};
+use super::super::{Access, Change, Ids, Net, NetOperation, Operation, Place, Privilege, Via};
 use super::paths::{self, join};
 use super::{DecodeError, errno, read};
 
@@ -18,6 +18,8 @@ pub(super) struct Reported {
     first: Place,
     second: Place,
     result: i64,
+    /// It was given to an `io_uring`: there is no result.
+    submitted: bool,
 }
 
 impl Reported {
@@ -36,6 +38,7 @@ impl Reported {
             first,
             second,
             result: header.result,
+            submitted: header.flags & wire::FLAG_SUBMITTED != 0,
         }))
     }
 
@@ -67,7 +70,9 @@ impl Reported {
             mode: None,
             owner: (None, None),
             size: None,
+            via: self.submitted.then_some(Via::IoUring),
             result,
+            result_unknown: self.submitted,
             target: None,
             file: Place::default(),
         };
@@ -189,7 +194,7 @@ impl Reported {
             other: None,
             unix_path: None,
             bound_path: None,
-            result: Some(self.outcome()),
+            result: (!self.submitted).then(|| self.outcome()),
         }
     }
 

@@ -403,3 +403,67 @@ fn results_no_system_call_has_are_read_all_the_same() {
     };
     assert_eq!(net.result, Some(Err(i32::MAX)));
 }
+
+/// An event of something that was given to an `io_uring`.
+fn submitted(kind: Kind, body: &[u8], tail: &[u8]) -> EventKind {
+    let mut bytes = event(kind as u16, 0, body, tail);
+    let flags = std::mem::offset_of!(Header, flags);
+    bytes[flags..flags + 4].copy_from_slice(&wire::FLAG_SUBMITTED.to_ne_bytes());
+    let event = one(&bytes);
+    assert!(!event.truncated, "that its result is not known does not cut it");
+    event.kind
+}
+
+#[test]
+fn what_is_given_to_a_ring_has_no_result() {
+    // The directory it starts from is known, the file is not.
+    let body = open_body(0, 8, 8);
+    let body = wire::Open {
+        path_flags: wire::BASE_COMPLETE | wire::VIA_IO_URING,
+        mode: 0,
+        inode: 0,
+        device: 0,
+        ..body
+    };
+    let EventKind::Open(open) =
+        submitted(Kind::Open, bytemuck::bytes_of(&body), b"../b.txtme\0home\0".as_slice())
+    else {
+        panic!()
+    };
+    assert_eq!((open.path.as_str(), open.argument.as_str()), ("/home/b.txt", "../b.txt"));
+    assert_eq!((open.result, open.result_unknown, open.via), (Ok(0), true, Some(Via::IoUring)));
+    // It may be any file, unless only a folder would do.
+    assert!(open.may_be_regular());
+    let folder = Open { flags: libc::O_DIRECTORY.cast_unsigned(), ..*open };
+    assert!(!folder.may_be_regular());
+
+    let (first, mut tail) = place(b"me\0home\0", 0, b"a");
+    let (second, more) = place(b"me\0home\0", 0, b"b");
+    tail.extend(more);
+    let call = wire::Syscall {
+        operation: Operation::Rename as u16,
+        pid_level: 0,
+        target_pid: 0,
+        values: [0; 4],
+        first,
+        second,
+    };
+    let EventKind::Change(change) = submitted(Kind::Change, bytemuck::bytes_of(&call), &tail)
+    else {
+        panic!()
+    };
+    assert_eq!((change.file.path.as_str(), change.result), ("/home/me/a", Ok(())));
+    assert_eq!((change.result_unknown, change.via), (true, Some(Via::IoUring)));
+
+    let call = wire::Syscall {
+        operation: Operation::Socket as u16,
+        values: [16, 3, 15, 0],
+        first: wire::Place::default(),
+        second: wire::Place::default(),
+        ..call
+    };
+    let EventKind::Net(net) = submitted(Kind::Socket, bytemuck::bytes_of(&call), b"") else {
+        panic!()
+    };
+    assert_eq!((net.family, net.socket_type, net.protocol, net.result), (16, 3, 15, None));
+}

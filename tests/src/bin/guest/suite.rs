@@ -45,7 +45,7 @@ pub fn run() {
     }
     // In either tier: it belongs to none.
     for tier in TIERS {
-        let name = format!("files_opened_through_io_uring_are_told::{}", tier.name);
+        let name = format!("what_is_done_through_io_uring_is_told::{}", tier.name);
         tests
             .push((name, Box::new(|| play_io_uring(tier.settings, &"/bin/labelled".into(), None))));
     }

@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use mcpwatch_tests::ring::{self, WAYS, Way};
+use mcpwatch_tests::ring::{self, Way};
 use serde_json::{Value, json};
 
 use channel::Channel;
@@ -51,7 +51,12 @@ const TOOLS: &[(&str, Deed)] = &[
     ("run_command", |a| run("/bin/sh", &["-c", &text(a, "command")])),
     ("read_file", |a| read(&text(a, "path"))),
     ("show_file", |a| run("cat", &[&text(a, "path")])),
-    ("ring_open", |a| through_ring(&text(a, "path"), &text(a, "way"))),
+    ("ring_open", |a| {
+        ring::open(&text(a, "path"), Way::named(&text(a, "way"))?).map(|_| "opened".into())
+    }),
+    ("ring_open_below", |a| {
+        ring::open_below(&text(a, "folder"), &text(a, "name")).map(|_| "opened".into())
+    }),
     ("save_file", |a| append(&text(a, "path"), &text(a, "text"))),
     ("fetch_page", |a| dial(&format!("{}:{}", text(a, "host"), a["port"]))),
     // Misdeeds that nobody asked for.
@@ -106,6 +111,10 @@ const TOOLS: &[(&str, Deed)] = &[
     ("serve", |a| sockets::serve(&text(a, "path"))),
     ("send_each_way", |_| sockets::send_each_way(METRICS)),
     ("ask_for_name", |_| sockets::ask_for_name(NAMES, WEB)),
+    ("ring_change", |a| if_there_is(ring::change(&text(a, "path"), Way::named(&text(a, "way"))?))),
+    ("ring_make", |a| if_there_is(ring::make(&text(a, "path"), Way::named(&text(a, "way"))?))),
+    ("ring_truncate", |a| if_there_is(ring::truncate(&text(a, "path")))),
+    ("ring_sockets", |_| if_there_is(ring::sockets())),
     ("work_in_32_bits", |a| compat::work(&text(a, "path"))),
     // What it says then, it says that way, and hears what comes.
     ("speak", |_| Ok("heard".into())),
@@ -137,10 +146,12 @@ fn read(path: &str) -> io::Result<String> {
     Ok(format!("{} characters", fs::read_to_string(path)?.len()))
 }
 
-fn through_ring(path: &str, way: &str) -> io::Result<String> {
-    let way = WAYS.iter().find(|(name, _)| *name == way);
-    let (_, way) = way.ok_or_else(|| io::Error::other("no such way"))?;
-    ring::open(path, *way).map(|_| "opened".into())
+/// Says so where the kernel has no such operation of an `io_uring`.
+fn if_there_is(done: io::Result<()>) -> io::Result<String> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => system::left_out(&[]),
+        done => done.map(|()| "done".into()),
+    }
 }
 
 fn append(path: &str, text: &str) -> io::Result<String> {

@@ -1,0 +1,97 @@
+//! The tracepoint on requests submitted to an `io_uring`: its name, and where among its arguments the request stands,
+//! have changed; the kernel's own types say which it is.
+
+use btfparse::{TypeInformation, TypeVariant};
+use mcpwatch_common::control::{ABSENT, Offsets};
+
+/// Bytes of one argument of a raw tracepoint.
+const ARGUMENT: u32 = 8;
+
+/// Why it is missing on kernels that have one without a request.
+const NO_REQUEST: &str = "the tracepoint `io_uring_submit_sqe` of this kernel does not show the request (before 5.15, \
+     and 5.10.162 of that series)";
+/// Why it is missing on kernels that have none.
+const NO_TRACEPOINT: &str = "the type information of this kernel has no tracepoint for submitted requests (it may be \
+     built without io_uring)";
+
+/// The tracepoint of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracepoint {
+    /// One of those the hook names.
+    pub name: &'static str,
+    /// Where `struct io_kiocb *` stands among its arguments, in bytes.
+    pub request: u32,
+}
+
+/// Which of these tracepoints a kernel has, or why none can be used.
+pub fn tracepoint(
+    types: &TypeInformation,
+    offsets: &Offsets,
+    names: &[&'static str],
+) -> Result<Tracepoint, String> {
+    // The oldest of the operations, and what every one of them needs.
+    let fields = [
+        (offsets.io_kiocb_opcode, "io_kiocb.opcode"),
+        (offsets.io_open_path, "io_open.filename"),
+        (offsets.io_rename_path, "io_rename.oldpath"),
+        (offsets.io_unlink_path, "io_unlink.filename"),
+        (offsets.filename_name, "filename.name"),
+    ];
+    let found = names.iter().find_map(|name| Some((*name, arguments(types, name)?)));
+    let (name, arguments) = found.ok_or(NO_TRACEPOINT)?;
+    if let Some((_, field)) = fields.iter().find(|(offset, _)| *offset == ABSENT) {
+        return Err(format!("the type information of this kernel has no `{field}`"));
+    }
+    let position = place(types, &arguments).ok_or(NO_REQUEST)?;
+    Ok(Tracepoint { name, request: position * ARGUMENT })
+}
+
+/// What each of a tracepoint's arguments points to, `None` if it does not: `btf_trace_NAME` is a pointer to a function of
+/// a context and of these.
+fn arguments(types: &TypeInformation, name: &str) -> Option<Vec<Option<u32>>> {
+    let id = types.id_of(&format!("btf_trace_{name}"))?;
+    match types.from_id(types.pointee_tid(id).ok()?)? {
+        TypeVariant::FuncProto(function) => {
+            let own = function.parameter_list().iter().skip(1);
+            Some(own.map(|argument| types.pointee_tid(argument.tid()).ok()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The position of the request: first since 5.19, by its type; before, second behind the ring, both as `void *`.
+fn place(types: &TypeInformation, arguments: &[Option<u32>]) -> Option<u32> {
+    match arguments {
+        [Some(first), ..] if types.name_of(*first).as_deref() == Some("io_kiocb") => Some(0),
+        [Some(_), Some(_), ..] => Some(1),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::hooks::SUBMITTED;
+    use super::super::offsets;
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_one_of_them() {
+        if !Path::new(offsets::VMLINUX).exists() {
+            eprintln!("skipped: this kernel shows no BTF at {}", offsets::VMLINUX);
+            return;
+        }
+        let types = offsets::types_of_running_kernel().unwrap();
+        let offsets = offsets::resolve(&types).unwrap();
+        let found = tracepoint(&types, &offsets, SUBMITTED).unwrap();
+        assert!(SUBMITTED.contains(&found.name) && [0, 8].contains(&found.request), "{found:?}");
+        assert_eq!(tracepoint(&types, &offsets, &["no_such"]), Err(NO_TRACEPOINT.to_owned()));
+        // One of another kind shows none: `struct pt_regs *` and a number.
+        assert_eq!(tracepoint(&types, &offsets, &["sys_exit"]), Err(NO_REQUEST.to_owned()));
+        let without = Offsets { io_unlink_path: ABSENT, ..offsets };
+        assert!(
+            tracepoint(&types, &without, SUBMITTED).unwrap_err().contains("io_unlink.filename")
+        );
+    }
+}
