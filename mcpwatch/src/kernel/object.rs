@@ -287,7 +287,8 @@ impl Object {
         }
     }
 
-    /// Begins or ends the watching of system calls, and of what is watched beside them. What takes longer is done by [`Self::step`].
+    /// Begins or ends the watching of system calls, and of what is watched beside them. What takes longer is done by
+    /// [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
         self.watching = watching;
         if !watching && self.states.get(IO_URING_OPEN) == Some(&State::Attached) {
