@@ -133,6 +133,9 @@ pub fn conversation(data: &[u8]) {
             Said::Ended(ended) => {
                 assert!(open.remove(&ended.call.number), "ended but not in flight: {ended:?}");
             }
+            Said::InDoubt(call) => {
+                assert!(open.contains(&call.number), "in doubt but not in flight: {call:?}");
+            }
             Said::Problem(problem) => {
                 let unsafe_text = problem.detail.chars().any(char::is_control);
                 assert!(!unsafe_text, "{:?}", problem.detail);

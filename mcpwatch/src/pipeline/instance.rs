@@ -95,8 +95,10 @@ pub struct Serving {
     pub given: Arc<Given>,
     /// Its calls in flight, by number.
     pub calls: BTreeMap<u64, Suspect>,
-    /// The same as a row, for attribution.
+    /// Those that may be the cause of what it does, as a row, for attribution.
     pub in_flight: Vec<Suspect>,
+    /// Numbers of the calls in flight that are no cause of what it does: their answer was probably lost.
+    pub doubtful: BTreeSet<u64>,
     /// When its last calls ended, nanoseconds of `CLOCK_BOOTTIME`, by number.
     pub answered: BTreeMap<u64, u64>,
     /// Problems on the channel that were not published since the last one that was.
@@ -118,10 +120,25 @@ impl Serving {
     /// A call ended.
     pub fn ended(&mut self, call: &Call, time: u64) {
         if self.calls.remove(&call.number).is_some() {
+            self.doubtful.remove(&call.number);
             self.answered.insert(call.number, time);
             if self.answered.len() > ANSWERED {
                 self.answered.pop_first();
             }
+            self.refresh();
+        }
+    }
+
+    /// The answer to a call was probably lost.
+    pub fn in_doubt(&mut self, call: &Call) {
+        if self.calls.contains_key(&call.number) && self.doubtful.insert(call.number) {
+            self.refresh();
+        }
+    }
+
+    /// The progress of a call was told: its answer has yet to come.
+    pub fn in_progress(&mut self, call: &Call) {
+        if self.doubtful.remove(&call.number) {
             self.refresh();
         }
     }
@@ -137,7 +154,9 @@ impl Serving {
     }
 
     fn refresh(&mut self) {
-        let row: Vec<Suspect> = self.calls.values().rev().take(SUSPECTS).cloned().collect();
+        let causes = self.calls.iter().filter(|(number, _)| !self.doubtful.contains(number));
+        let row: Vec<Suspect> =
+            causes.rev().take(SUSPECTS).map(|(_, suspect)| suspect.clone()).collect();
         self.in_flight = row.into_iter().rev().collect();
     }
 }

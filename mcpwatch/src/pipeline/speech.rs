@@ -57,8 +57,15 @@ impl Pipeline {
                         serving.started(&call);
                     }
                 }
+                Said::InDoubt(call) => self.in_doubt(id, &call),
                 Said::Ended(ended) => self.ended(id, &ended),
                 Said::Notification { direction, method, bytes, call, progress } => {
+                    if let Some(call) = &call
+                        && let Some(serving) =
+                            self.instances.get_mut(&id).and_then(Instance::serving_mut)
+                    {
+                        serving.in_progress(call);
+                    }
                     let mut detail = empty();
                     detail.direction = Some(direction.name());
                     detail.method = Some(method);
@@ -126,6 +133,18 @@ impl Pipeline {
         record.server = Some(Arc::clone(&serving.shown));
         record.mcp = Some(Box::new(detail));
         self.records.push(record);
+    }
+
+    /// A call is no cause of what comes: what it was alerted of so far is told to its end.
+    fn in_doubt(&mut self, id: u64, call: &Call) {
+        let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) else {
+            return;
+        };
+        serving.in_doubt(call);
+        let shown = Arc::clone(&serving.shown);
+        for due in self.dedupe.close_call(&shown.id, &call_uid(&shown.id, call)) {
+            self.publish_alert(due);
+        }
     }
 
     fn ended(&mut self, id: u64, ended: &Ended) {

@@ -1,6 +1,6 @@
 //! From evidence to server: weighed when there is new one, told, and what was held let go of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{Allow, ServerSettings};
@@ -110,6 +110,7 @@ impl Pipeline {
             given,
             calls: BTreeMap::new(),
             in_flight: Vec::new(),
+            doubtful: BTreeSet::new(),
             answered: BTreeMap::new(),
             problems: Flood::default(),
             naming: Naming::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::flight::{Flight, Flights};
+use super::flight::{Due, Flight, Flights};
 use super::messages::opposite;
 use super::methods::{self, Revision, Shape};
 use super::sessions::Sessions;
@@ -141,12 +141,15 @@ impl Conversation {
         }
     }
 
-    /// Time has come to `time`: calls end that were cancelled, or whose answer may have been lost, and
-    /// that were not answered in the grace given. Bytes do this too; a channel that has fallen silent
-    /// needs it.
+    /// Time has come to `time`: of the calls that were not answered in the grace given, those that were
+    /// cancelled end, and those whose answer may have been lost are in doubt. Bytes do this too; a
+    /// channel that has fallen silent needs it.
     pub fn tick(&mut self, time: u64, out: &mut Vec<Said>) {
-        while let Some(flight) = self.flights.expired(time) {
-            unanswered(flight, time, out);
+        while let Some(due) = self.flights.due(time) {
+            match due {
+                Due::Over(flight) => unanswered(flight, time, out),
+                Due::InDoubt(call) => out.push(Said::InDoubt(call)),
+            }
         }
     }
 
@@ -169,11 +172,11 @@ impl Conversation {
     }
 
     /// The calls the server is working on, the oldest first: what may be the cause of what it does.
-    /// A standing subscription is none ([`methods::Method::standing`]).
+    /// A standing subscription is none ([`methods::Method::standing`]), nor is a call in doubt.
     pub fn in_flight(&self) -> impl Iterator<Item = &Arc<Call>> {
         self.flights
             .calls(Direction::ClientToServer)
-            .filter(|flight| !flight.standing)
+            .filter(|flight| !flight.standing && !flight.in_doubt)
             .map(|flight| &flight.call)
     }
 

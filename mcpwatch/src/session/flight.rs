@@ -1,6 +1,7 @@
 //! The calls of a channel that wait for a response, by direction and id. There is no time to live: a
-//! call waits until it is answered, given up by its sender, or the channel ends; only where the answer
-//! may have been lost is there a deadline.
+//! call waits until it is answered, given up by its sender, or the channel ends. Where the answer may
+//! have been among bytes that were lost it waits as long, but after a while it is in doubt: no cause of
+//! what the server does from then on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::mem::size_of;
@@ -35,8 +36,10 @@ pub(super) struct Flight {
     pub(super) call: Arc<Call>,
     /// When its sender cancelled it.
     pub(super) cancelled: Option<u64>,
-    /// When it is given up, if it is not answered before.
+    /// When it is given up, once cancelled, or else comes to be in doubt, if it is not answered before.
     deadline: Option<u64>,
+    /// Its answer was probably among bytes that were lost.
+    pub(super) in_doubt: bool,
     /// It asks for nothing to be done ([`Method::standing`](super::methods::Method::standing)).
     pub(super) standing: bool,
     /// The token under which its progress is told.
@@ -49,8 +52,17 @@ pub(super) struct Flight {
 pub(super) enum Gone {
     /// It was answered.
     Answered,
-    /// It was given up: not answered by its deadline, or pushed out of the table.
+    /// It was given up: cancelled and not answered by its deadline, or pushed out of the table.
     GivenUp,
+}
+
+/// What becomes of a call whose deadline has passed.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// It was cancelled, and leaves.
+    Over(Flight),
+    /// It stays, and is in doubt.
+    InDoubt(Arc<Call>),
 }
 
 /// The calls in flight, both directions together.
@@ -65,6 +77,8 @@ pub(super) struct Flights {
     tokens: HashMap<Key, Vec<u64>>,
     /// Deadlines, each with the number of its call.
     deadlines: BTreeSet<(u64, u64)>,
+    /// Numbers of the calls in doubt.
+    in_doubt: BTreeSet<u64>,
     /// Sum of the weights.
     bytes: usize,
     remembered: VecDeque<(Key, Gone)>,
@@ -98,13 +112,26 @@ impl Flights {
         number.and_then(|number| self.calls.get(number)).is_some_and(|flight| flight.standing)
     }
 
-    /// The call whose progress is told under that token. A token has to be unique among the requests in flight
-    /// (specification, Progress): of several calls that use it at once it is none's.
-    pub(super) fn in_progress(&self, direction: Direction, token: &Value) -> Option<&Arc<Call>> {
-        match self.tokens.get(&Key::new(direction, token))?.as_slice() {
-            [number] => self.calls.get(number).map(|flight| &flight.call),
-            _ => None,
+    /// The call whose progress is told under that token: it has not been answered yet, and is not in doubt. A
+    /// token has to be unique among the requests in flight (specification, Progress): of several calls that use
+    /// it at once it is none's.
+    pub(super) fn in_progress(
+        &mut self,
+        direction: Direction,
+        token: &Value,
+    ) -> Option<&Arc<Call>> {
+        let [number] = self.tokens.get(&Key::new(direction, token))?.as_slice() else {
+            return None;
+        };
+        let flight = self.calls.get_mut(number)?;
+        if flight.cancelled.is_none() {
+            if let Some(deadline) = flight.deadline.take() {
+                self.deadlines.remove(&(deadline, *number));
+            }
+            flight.in_doubt = false;
+            self.in_doubt.remove(number);
         }
+        Some(&flight.call)
     }
 
     /// A new call with the token for its progress. `weight` is what its arguments take.
@@ -117,7 +144,15 @@ impl Flights {
         self.bytes += weight;
         let standing = methods::find(&call.method).is_some_and(|method| method.standing);
         let number = call.number;
-        let flight = Flight { call, cancelled: None, deadline: None, standing, token, weight };
+        let flight = Flight {
+            call,
+            cancelled: None,
+            deadline: None,
+            in_doubt: false,
+            standing,
+            token,
+            weight,
+        };
         self.calls.insert(number, flight);
     }
 
@@ -150,25 +185,40 @@ impl Flights {
         true
     }
 
-    /// The answers to the calls of that direction may have been among bytes that were lost: they stay
-    /// until `deadline`.
+    /// The answers to the calls of that direction may have been among bytes that were lost: those that
+    /// are not answered by `deadline` are in doubt from then on.
     pub(super) fn doubt(&mut self, direction: Direction, deadline: u64) {
         for flight in self.calls.values_mut() {
-            if flight.call.direction == direction && flight.deadline.is_none() {
+            let settled = flight.in_doubt || flight.deadline.is_some();
+            if flight.call.direction == direction && !settled {
                 set_deadline(flight, deadline, &mut self.deadlines);
             }
         }
     }
 
-    /// The next call whose deadline is before `time` leaves.
-    pub(super) fn expired(&mut self, time: u64) -> Option<Flight> {
-        let (deadline, number) = *self.deadlines.first()?;
-        if deadline < time { self.remove(number, Gone::GivenUp) } else { None }
+    /// What becomes of the next call whose deadline is before `time`.
+    pub(super) fn due(&mut self, time: u64) -> Option<Due> {
+        let (_, number) = *self.deadlines.first().filter(|(deadline, _)| *deadline < time)?;
+        self.deadlines.pop_first();
+        let flight = self.calls.get_mut(&number)?;
+        flight.deadline = None;
+        if flight.cancelled.is_some() {
+            return self.remove(number, Gone::GivenUp).map(Due::Over);
+        }
+        flight.in_doubt = true;
+        self.in_doubt.insert(number);
+        Some(Due::InDoubt(Arc::clone(&flight.call)))
     }
 
     /// The oldest call leaves.
     pub(super) fn give_up_oldest(&mut self) -> Option<Flight> {
         let number = *self.calls.first_key_value()?.0;
+        self.remove(number, Gone::GivenUp)
+    }
+
+    /// The oldest of the calls in doubt leaves.
+    pub(super) fn give_up_in_doubt(&mut self) -> Option<Flight> {
+        let number = *self.in_doubt.first()?;
         self.remove(number, Gone::GivenUp)
     }
 
@@ -184,6 +234,7 @@ impl Flights {
         if let Some(deadline) = flight.deadline {
             self.deadlines.remove(&(deadline, number));
         }
+        self.in_doubt.remove(&number);
         let key = Key::new(flight.call.direction, &flight.call.id);
         leave(&mut self.numbers, &key, number);
         if let Some(token) = &flight.token {
@@ -207,17 +258,12 @@ fn leave(lists: &mut HashMap<Key, Vec<u64>>, key: &Key, number: u64) {
     }
 }
 
-/// Gives a call a deadline; an earlier one stays.
+/// Gives a call a deadline in place of the one it may have.
 fn set_deadline(flight: &mut Flight, deadline: u64, deadlines: &mut BTreeSet<(u64, u64)>) {
     let number = flight.call.number;
-    match flight.deadline {
-        Some(earlier) if earlier <= deadline => return,
-        Some(later) => {
-            deadlines.remove(&(later, number));
-        }
-        None => {}
+    if let Some(before) = flight.deadline.replace(deadline) {
+        deadlines.remove(&(before, number));
     }
-    flight.deadline = Some(deadline);
     deadlines.insert((deadline, number));
 }
 

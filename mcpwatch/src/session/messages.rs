@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use super::conversation::{Conversation, Origin, unanswered};
-use super::flight::{Gone, weight};
+use super::flight::{Flight, Gone, weight};
 use super::methods::{self, Method, Revision, Shape};
 use super::sessions::Meta;
 use super::{Call, Ended, Said, Session, arguments};
@@ -90,6 +90,13 @@ impl Conversation {
         let beside = token.as_ref().map_or(0, weight);
         let mut cost =
             beside + value.as_ref().map_or(0, weight) + clipped.as_ref().map_or(0, String::len);
+        // A call in doubt gives way before another loses anything.
+        while (self.flights.bytes() + cost > self.limits.in_flight_bytes
+            || self.flights.len() >= self.limits.in_flight)
+            && let Some(doubtful) = self.flights.give_up_in_doubt()
+        {
+            self.evicted(origin, doubtful, "the oldest call in doubt was given up", out);
+        }
         if self.flights.bytes() + cost > self.limits.in_flight_bytes {
             self.counters.without_arguments += 1;
             let text = clipped.or_else(|| value.as_ref().map(Value::to_string)).unwrap_or_default();
@@ -100,9 +107,7 @@ impl Conversation {
         if self.flights.len() >= self.limits.in_flight
             && let Some(oldest) = self.flights.give_up_oldest()
         {
-            self.counters.evicted += 1;
-            origin.problem(Fault::TableFull, "the oldest call in flight was given up", out);
-            unanswered(oldest, origin.time, out);
+            self.evicted(origin, oldest, "the oldest call in flight was given up", out);
         }
         self.calls += 1;
         let call = Arc::new(Call {
@@ -121,6 +126,13 @@ impl Conversation {
         });
         self.flights.insert(Arc::clone(&call), token.as_ref(), cost);
         out.push(Said::Started(call));
+    }
+
+    /// A call leaves for want of room.
+    fn evicted(&mut self, origin: &Origin, flight: Flight, detail: &str, out: &mut Vec<Said>) {
+        self.counters.evicted += 1;
+        origin.problem(Fault::TableFull, detail, out);
+        unanswered(flight, origin.time, out);
     }
 
     /// Finds the session a request belongs to, and judges whether it has a place there.
@@ -203,7 +215,7 @@ impl Conversation {
     /// A side tells how far it is with what the other has asked (specification, Progress): of which call in flight,
     /// and how far.
     fn progress(
-        &self,
+        &mut self,
         origin: &Origin,
         params: Option<&RawValue>,
     ) -> (Option<Arc<Call>>, Option<Progress>) {

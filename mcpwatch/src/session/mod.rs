@@ -76,6 +76,9 @@ pub enum Said {
     Session(Session),
     /// A request is complete: its call is in flight from now on.
     Started(Arc<Call>),
+    /// The answer to a call was probably among bytes that were lost: it is still waited for, but is no
+    /// cause of what the server does, until its progress is told.
+    InDoubt(Arc<Call>),
     /// A call is over.
     Ended(Ended),
     /// A notification.

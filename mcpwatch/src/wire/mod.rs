@@ -49,8 +49,8 @@ pub struct Limits {
     pub catalogue_bytes: usize,
     /// How long a cancelled call may still be answered, in nanoseconds.
     pub cancel_grace: u64,
-    /// How long a call is taken to be in flight after bytes were lost that may have been its answer, in
-    /// nanoseconds. Without a loss there is no such limit.
+    /// How long a call is taken for a cause of what the server does after bytes were lost that may have
+    /// been its answer, in nanoseconds. Without a loss there is no such limit.
     pub loss_grace: u64,
 }
 

@@ -51,6 +51,41 @@ fn a_record_holds_the_call_it_belongs_to() {
 }
 
 #[test]
+fn a_call_whose_answer_was_probably_lost_is_no_cause_and_is_told_when_the_server_ends() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "lost", json!({"path": "/data/asked.txt"}));
+    scene.open(11, "/data/in-call.txt");
+    let watched = scene.watch[&11];
+    scene.instances.get_mut(&watched).unwrap().offsets.1 += 100;
+    scene.writes(11, b"\n");
+    scene.wait(599_000 * MILLISECOND);
+    scene.open(11, "/data/in-grace.txt");
+    scene.wait(2_000 * MILLISECOND);
+    scene.open(11, "/data/asked.txt");
+    scene.call(11, 2, "next", json!({}));
+    scene.open(11, "/data/next.txt");
+    scene.result(11, 2);
+    scene.exit(11, 0);
+    let opens = scene.of_type("file.open");
+    let next = opens.iter().find(|open| open["file"]["path"] == "/data/next.txt").unwrap();
+    assert_eq!(next["call"]["confidence"], 0.9);
+    let told = |line: &String| line.starts_with("open") || line.starts_with("call");
+    let story: Vec<String> = scene.story().into_iter().filter(told).collect();
+    assert_eq!(
+        story,
+        [
+            "open /data/in-call.txt covert 1",
+            "open /data/in-grace.txt covert 1",
+            "open /data/asked.txt background",
+            "open /data/next.txt covert 2",
+            "call 2 next ok",
+            "call 1 lost no_response",
+        ]
+    );
+}
+
+#[test]
 fn progress_is_shown_with_the_call_it_tells_of() {
     let mut scene = Scene::new();
     scene.server(11);

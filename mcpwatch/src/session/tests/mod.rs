@@ -131,6 +131,15 @@ fn ended(said: &[Said]) -> Vec<(Value, CallStatus)> {
         .collect()
 }
 
+fn in_doubt(said: &[Said]) -> Vec<Value> {
+    said.iter()
+        .filter_map(|said| match said {
+            Said::InDoubt(call) => Some(call.id.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
 fn sessions(said: &[Said]) -> Vec<&Session> {
     said.iter()
         .filter_map(|said| match said {
@@ -636,7 +645,7 @@ fn a_hole_between_lines_is_told_and_reading_goes_on() {
 }
 
 #[test]
-fn an_answer_that_may_be_lost_is_not_awaited_for_ever() {
+fn a_call_whose_answer_may_be_lost_is_in_doubt_after_a_while_and_awaited_all_the_same() {
     let mut channel = Channel::opened("2025-11-25");
     channel.call(1, "lost", &json!({}));
     channel.call(2, "slow", &json!({}));
@@ -649,8 +658,72 @@ fn an_answer_that_may_be_lost_is_not_awaited_for_ever() {
     channel.take();
     channel.time += 2_000_000_000;
     channel.request(4, "ping", &json!({}));
-    assert_eq!(ended(&channel.take()), [(json!(1), CallStatus::NoResponse)]);
+    let said = channel.take();
+    assert_eq!(in_doubt(&said), [json!(1)]);
+    assert_eq!(ended(&said), []);
     assert_eq!(channel.in_flight(), [json!(3), json!(4)]);
+    // The answer was not lost, only late.
+    channel.time += 3_600_000_000_000;
+    channel.answer(1, &json!({}));
+    assert_eq!(ended(&channel.take()), [(json!(1), CallStatus::Ok)]);
+    channel.answer(1, &json!({}));
+    assert_eq!(channel.words(), ["second_response"]);
+}
+
+#[test]
+fn a_call_whose_progress_is_told_is_not_in_doubt() {
+    let progress = |token: u64| json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}});
+    let mut channel = Channel::opened("2025-11-25");
+    for id in 1..=2 {
+        let params = json!({"name": "t", "arguments": {}, "_meta": {"progressToken": id}});
+        channel.request(id, "tools/call", &params);
+    }
+    channel.skip(ServerToClient, 100);
+    channel.bytes(ServerToClient, b"\n");
+    channel.server(&progress(1));
+    channel.time += 601_000_000_000;
+    channel.take();
+    channel.server(&json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": ""}}));
+    assert_eq!(in_doubt(&channel.take()), [json!(2)]);
+    assert_eq!(channel.in_flight(), [json!(1)]);
+    channel.server(&progress(2));
+    assert_eq!(channel.in_flight(), [json!(1), json!(2)]);
+    channel.time += 601_000_000_000;
+    let said = channel.end();
+    assert_eq!(in_doubt(&said), [] as [Value; 0]);
+    assert_eq!(
+        ended(&said),
+        [(json!(1), CallStatus::NoResponse), (json!(2), CallStatus::NoResponse)]
+    );
+}
+
+#[test]
+fn a_call_in_doubt_gives_way_first_and_may_be_cancelled() {
+    let limits = Limits { in_flight: 3, ..Limits::DEFAULT };
+    let mut channel = Channel::limited(&limits);
+    channel.open("2025-11-25");
+    channel.take();
+    for id in 1..=3 {
+        channel.call(id, "t", &json!({}));
+        if id == 2 {
+            channel.skip(ServerToClient, 100);
+            channel.bytes(ServerToClient, b"\n");
+        }
+    }
+    channel.client(
+        &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}),
+    );
+    channel.time += 601_000_000_000;
+    channel.request(4, "ping", &json!({}));
+    let said = channel.take();
+    assert_eq!(ended(&said), [(json!(1), CallStatus::Cancelled)]);
+    assert_eq!(in_doubt(&said), [json!(2)]);
+    channel.request(5, "ping", &json!({}));
+    let said = channel.take();
+    assert_eq!(ended(&said), [(json!(2), CallStatus::NoResponse)]);
+    assert_eq!(channel.in_flight(), [json!(3), json!(4), json!(5)]);
+    channel.request(6, "ping", &json!({}));
+    assert_eq!(ended(&channel.take()), [(json!(3), CallStatus::NoResponse)]);
 }
 
 #[test]
