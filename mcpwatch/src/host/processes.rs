@@ -282,6 +282,7 @@ mod tests {
                 argv: Vec::new(),
                 argv_masked: false,
                 argv_cut: false,
+                beyond_launch: false,
                 cwd: None,
                 uid: 0,
                 container: None,

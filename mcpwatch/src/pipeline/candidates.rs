@@ -40,6 +40,10 @@ impl Pipeline {
             return true;
         }
         let owned = self.owner(event.instance).is_some_and(|owner| owner != event.instance);
+        let beyond_launch = match &event.kind {
+            EventKind::Exec(exec) => self.is_beyond_launch(event, exec),
+            _ => false,
+        };
         let Some(instance) = self.instances.get_mut(&event.instance) else { return false };
         let held = match &mut instance.role {
             Role::Candidate(held) => held,
@@ -66,7 +70,7 @@ impl Pipeline {
             // A process of a server with a channel of its own: what it does is the server's doing, at once.
             EventKind::Exec(exec) if owned => {
                 if exec.candidate {
-                    instance.add_program(OwnedProgram::of(exec));
+                    instance.add_program(OwnedProgram::of(exec, beyond_launch));
                 }
                 false
             }
@@ -83,7 +87,7 @@ impl Pipeline {
                     || (instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0));
                 held.push(event.clone());
                 if on_channel {
-                    instance.add_program(OwnedProgram::of(exec));
+                    instance.add_program(OwnedProgram::of(exec, beyond_launch));
                 }
                 self.remember_exec(event, exec, Arc::from([]), false);
                 self.judge(id);

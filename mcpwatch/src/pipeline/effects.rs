@@ -110,8 +110,9 @@ impl Pipeline {
         // The exec that founded the server is its client's doing; the one that enters a container, the runtime's.
         let founds = exec.candidate
             && self.instances.get(&owner).is_some_and(|one| one.founder == event.process);
-        let enters =
-            acting.container.is_none() && shown.container.is_some() && relay::is_runtime(acting);
+        let enters = acting.container.is_none()
+            && shown.container.is_some()
+            && relay::is_runtime(&acting.exe, &acting.argv);
         let own_launch = founds || enters;
         if !own_launch {
             self.detect(event, owner, acting, Action::Exec(exec), &attribution);
@@ -192,18 +193,25 @@ impl Pipeline {
         };
         let launching = match attribution.relation {
             // What a launcher does belongs to the launch; what the launched program itself does, does not.
-            Relation::Startup => launcher::recognise(&process.exe, &process.argv)
-                .is_some_and(|launch| launch.is_wrapper),
+            Relation::Startup => {
+                !process.beyond_launch
+                    && launcher::recognise(&process.exe, &process.argv)
+                        .is_some_and(|launch| launch.is_wrapper)
+            }
             // Clearing away a container is the end of launching it.
             Relation::Background => {
                 instance.voice.is_some()
                     && process.container.is_none()
-                    && relay::is_runtime(process)
+                    && relay::is_runtime(&process.exe, &process.argv)
             }
             Relation::Requested | Relation::Covert => false,
         };
         let installing = attribution.relation == Relation::Startup
-            && instance.programs.last().is_some_and(|program| launcher::is_wrapper(&program.argv));
+            && instance
+                .programs
+                .iter()
+                .rfind(|program| !program.beyond_launch)
+                .is_some_and(|program| launcher::is_wrapper(&program.argv));
         let since_response = attribution.call().and_then(|call| serving.since(call, event.time));
         let reached = self.reached(event, owner, action);
         let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));

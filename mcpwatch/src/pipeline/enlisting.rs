@@ -41,7 +41,7 @@ impl Pipeline {
         let unplaced = Unplaced {
             process: event.process,
             start_time: event.start_time,
-            program: OwnedProgram::of(exec),
+            program: OwnedProgram::of(exec, false),
             client: self.client_of(exec.parent),
             channel: (exec.stdin_inode.unwrap_or(0), exec.stdout_inode.unwrap_or(0)),
         };
@@ -227,6 +227,10 @@ impl Pipeline {
                         exe: member.exe.clone(),
                         argv: member.argv.clone(),
                         cwd: member.cwd.clone(),
+                        beyond_launch: instance
+                            .programs
+                            .last()
+                            .is_some_and(|last| last.beyond_launch || !last.leads_on()),
                     });
                 }
                 let outside = self.instance_of(member.key()).is_none();
@@ -270,6 +274,7 @@ impl Pipeline {
                 argv,
                 argv_masked,
                 argv_cut: snapshot.argv_is_cut(),
+                beyond_launch: false,
                 cwd: (!snapshot.cwd.is_empty()).then(|| snapshot.cwd.clone()),
                 uid: snapshot.uid,
                 container: self.containers.shown(&snapshot.cgroup).cloned(),

@@ -35,7 +35,9 @@ pub fn collect(
     let started_with: BTreeSet<&str> =
         words.chain(configured).take(ENTRIES).map(String::as_str).collect();
     for (index, program) in programs.iter().enumerate() {
-        given.argv.extend(program.argv.iter().take(ENTRIES).cloned());
+        if index == 0 || !program.beyond_launch {
+            given.argv.extend(program.argv.iter().take(ENTRIES).cloned());
+        }
         for word in program.argv.iter().skip(1) {
             if index == 0 || started_with.contains(word.as_str()) {
                 add(&mut given, word, &program.cwd);
@@ -305,6 +307,7 @@ mod tests {
             .map(str::to_owned)
             .to_vec(),
             cwd: "/".into(),
+            beyond_launch: false,
         };
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/a", "/cache", "/home/me/notes", "/notes", "/srv/a"]);
@@ -313,12 +316,18 @@ mod tests {
 
     fn launchers_of(exe: &str, argv: &[&str], config: Option<&[&str]>) -> String {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let program = OwnedProgram { exe: exe.into(), argv: owned(argv), cwd: "/".into() };
+        let program = OwnedProgram {
+            exe: exe.into(),
+            argv: owned(argv),
+            cwd: "/".into(),
+            beyond_launch: false,
+        };
         // Whatever it executes on its channel before the first request.
         let later = OwnedProgram {
             exe: "/usr/bin/docker".into(),
             argv: owned(&["docker", "run", "image"]),
             cwd: "/".into(),
+            beyond_launch: false,
         };
         let config = config.map(|words| ConfiguredServer {
             name: "x".into(),
@@ -372,7 +381,8 @@ mod tests {
         let argv =
             ["x", "--host=unix:///run/a.sock", "H=unix:///run/b.sock", "s=/run/c.sock", "no=/d"];
         let argv = argv.map(str::to_owned).to_vec();
-        let program = OwnedProgram { exe: "/opt/x".into(), argv, cwd: "/".into() };
+        let program =
+            OwnedProgram { exe: "/opt/x".into(), argv, cwd: "/".into(), beyond_launch: false };
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/run/a.sock", "/run/b.sock", "/run/c.sock"]);
     }
@@ -395,6 +405,7 @@ mod tests {
             .map(str::to_owned)
             .to_vec(),
             cwd: "/work".into(),
+            beyond_launch: false,
         };
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/srv/data", "/srv/more", "/work/server.js"]);
@@ -417,7 +428,12 @@ mod tests {
             ("docker run -i -v /host:/data image /data", "/data"),
         ] {
             let argv: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            let program = OwnedProgram { exe: String::new(), argv, cwd: "/work".into() };
+            let program = OwnedProgram {
+                exe: String::new(),
+                argv,
+                cwd: "/work".into(),
+                beyond_launch: false,
+            };
             let given = collect(&[program], None, &Names::default(), Allow::default());
             assert_eq!(given.roots.join(" "), expected, "{line}");
         }

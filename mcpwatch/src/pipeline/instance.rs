@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::attribute::{Mentions, Suspect};
 use crate::detect::Given;
-use crate::discover::launcher::Launch;
+use crate::discover::launcher::{self, Launch};
 use crate::discover::matching::Program;
 use crate::event::{Direction, Event, EventKind, Exec, Payload, Place, Privilege, ProcessKey};
 use crate::record::{ExitDetail, Server};
@@ -15,7 +15,7 @@ use crate::wire::Limits;
 
 use super::folders::Folders;
 use super::naming::Naming;
-use super::relay::{Heard, Position, is_runtime_client};
+use super::relay::{Heard, Position, is_runtime, is_runtime_client};
 
 /// Most calls in flight that an effect is held against, the youngest: work for each effect is bounded, and
 /// more than this in flight is no ordinary use.
@@ -198,13 +198,33 @@ pub struct OwnedProgram {
     pub argv: Vec<String>,
     /// Working directory.
     pub cwd: String,
+    /// A server executed it by itself ([`Process::beyond_launch`](crate::record::Process::beyond_launch)): it
+    /// explains nothing.
+    pub beyond_launch: bool,
 }
 
 impl OwnedProgram {
     /// What an exec executed.
     #[must_use]
-    pub fn of(exec: &Exec) -> Self {
-        Self { exe: exec.path.clone(), argv: exec.argv.clone(), cwd: exec.cwd.clone() }
+    pub fn of(exec: &Exec, beyond_launch: bool) -> Self {
+        Self {
+            exe: exec.path.clone(),
+            argv: exec.argv.clone(),
+            cwd: exec.cwd.clone(),
+            beyond_launch,
+        }
+    }
+
+    /// What it executes may still be on the way to the server.
+    #[must_use]
+    pub fn leads_on(&self) -> bool {
+        leads_on(&self.exe, &self.argv)
+    }
+
+    /// The same program, whoever executed it.
+    #[must_use]
+    pub fn is(&self, exec: &Exec) -> bool {
+        self.exe == exec.path && self.argv == exec.argv && self.cwd == exec.cwd
     }
 
     /// The same, borrowed, as discovery wants it.
@@ -212,6 +232,15 @@ impl OwnedProgram {
     pub fn borrow(&self) -> Program<'_> {
         Program { exe: &self.exe, argv: &self.argv, cwd: &self.cwd }
     }
+}
+
+/// What a program of this command line executes is on the way to the server: it is a launcher, a shell with a
+/// command or a script, or a container runtime.
+#[must_use]
+pub fn leads_on(exe: &str, argv: &[String]) -> bool {
+    launcher::is_shell(exe)
+        || launcher::recognise(exe, argv).is_some_and(|launch| launch.is_wrapper)
+        || is_runtime(exe, argv)
 }
 
 /// What a candidate did, until it is known what it is.
@@ -423,10 +452,20 @@ impl Instance {
 
     /// Remembers what was executed on the channel: the wrappers, then the server itself.
     pub fn add_program(&mut self, program: OwnedProgram) {
-        if self.programs.len() < PROGRAMS && !self.programs.contains(&program) {
+        let same = |known: &OwnedProgram| {
+            known.exe == program.exe && known.argv == program.argv && known.cwd == program.cwd
+        };
+        if self.programs.len() < PROGRAMS && !self.programs.iter().any(same) {
             self.runtime_client |= is_runtime_client(&program);
             self.programs.push(program);
         }
+    }
+
+    /// The programs of its launch: what its client started, and what that led to. A server cannot name itself
+    /// by what it executes.
+    pub fn launched(&self) -> impl Iterator<Item = &OwnedProgram> {
+        let (first, later) = self.programs.split_at(self.programs.len().min(1));
+        first.iter().chain(later.iter().filter(|program| !program.beyond_launch))
     }
 
     /// What its wrappers and its own command line launch.

@@ -10,7 +10,7 @@ use crate::record::{Ancestor, ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
 
 use super::candidates::NESTING;
-use super::instance::{OwnedProgram, Role};
+use super::instance::{OwnedProgram, Role, leads_on};
 use super::{Action, Pipeline};
 
 impl Pipeline {
@@ -76,6 +76,7 @@ impl Pipeline {
             before.as_ref().map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
         // Held and let go of, it may be told after the end.
         let ended = before.as_ref().is_some_and(|entry| entry.ended);
+        let beyond_launch = self.is_beyond_launch(event, exec);
         let shown = self.remember_exec(event, exec, lineage, ended);
         if exec.watch_full {
             self.losses.add("kernel", "watch", "table_full", 1);
@@ -90,13 +91,30 @@ impl Pipeline {
             let on_channel =
                 instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
             if on_channel && instance.conversation.first_request().is_none() && !exec.candidate {
-                instance.add_program(OwnedProgram::of(exec));
+                instance.add_program(OwnedProgram::of(exec, beyond_launch));
                 self.given_grew(event.instance);
             }
         }
         let acting = self.processes.shown_at(event.process, event.time).map_or(&shown, |it| it);
         let acting = Arc::clone(acting);
         self.exec_effect(event, exec, owner, &acting, &shown);
+    }
+
+    /// Whether what is executed is no part of the server's launch: a server executed it by itself. The client
+    /// executes the first program, and each launcher the next.
+    pub(super) fn is_beyond_launch(&self, event: &Event, exec: &Exec) -> bool {
+        let Some(instance) = self.instances.get(&event.instance) else { return false };
+        let is_first = instance.programs.first().is_none_or(|first| {
+            !first.beyond_launch && instance.founder == event.process && first.is(exec)
+        });
+        if is_first && instance.outer == 0 {
+            return false;
+        }
+        let acting = self.processes.shown_at(event.process, event.time);
+        acting.is_some_and(|acting| {
+            let known = !acting.exe.is_empty();
+            acting.beyond_launch || (known && !leads_on(&acting.exe, &acting.argv))
+        })
     }
 
     /// Puts what an exec made of a process into the process tree; gives what records show of it.
@@ -118,6 +136,7 @@ impl Pipeline {
             argv,
             argv_masked,
             argv_cut: event.truncated,
+            beyond_launch: self.is_beyond_launch(event, exec),
             cwd: Some(exec.cwd.clone()),
             uid: exec.uid,
             container: self.containers.shown(&cgroup).cloned(),
@@ -349,6 +368,7 @@ fn unknown(key: ProcessKey) -> Process {
         argv: Vec::new(),
         argv_masked: false,
         argv_cut: false,
+        beyond_launch: false,
         cwd: None,
         uid: 0,
         container: None,

@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::event::{Direction, EventKind, Payload};
-use crate::record::Process;
 use crate::session::Conversation;
 
 use super::Pipeline;
@@ -47,9 +46,9 @@ pub fn is_runtime_client(program: &OwnedProgram) -> bool {
 
 /// The process belongs to a container runtime.
 #[must_use]
-pub fn is_runtime(process: &Process) -> bool {
+pub fn is_runtime(exe: &str, argv: &[String]) -> bool {
     // Some run out of an unnamed copy of themselves, so that a container cannot change them.
-    let names = process.argv.first().into_iter().chain([&process.exe]);
+    let names = argv.first().map(String::as_str).into_iter().chain([exe]);
     names
         .filter_map(|path| path.rsplit('/').next())
         .any(|name| RUNTIMES.contains(&name) || RUNTIME_CLIENTS.contains(&name))
@@ -374,6 +373,7 @@ mod tests {
             exe: exe.into(),
             argv: vec![first.into(), "run".into()],
             cwd: "/".into(),
+            beyond_launch: false,
         };
         assert!(is_runtime_client(&program("/usr/bin/podman", "podman")));
         assert!(is_runtime_client(&program("/usr/libexec/real", "/opt/bin/docker")));

@@ -59,8 +59,7 @@ impl Pipeline {
 
     fn verdict(&self, id: u64) -> Option<Verdict> {
         let instance = self.instances.get(&id)?;
-        let programs: Vec<Program<'_>> =
-            instance.programs.iter().map(OwnedProgram::borrow).collect();
+        let programs: Vec<Program<'_>> = instance.launched().map(OwnedProgram::borrow).collect();
         let first = instance.programs.first();
         let parent = self.processes.get(instance.founder).and_then(|entry| entry.parent);
         let client = parent.and_then(|parent| self.client_of(parent));
@@ -186,8 +185,7 @@ impl Pipeline {
         let Some(instance) = self.instances.get(&id) else {
             return given::empty(&self.names, Allow::default());
         };
-        let programs: Vec<Program<'_>> =
-            instance.programs.iter().map(OwnedProgram::borrow).collect();
+        let programs: Vec<Program<'_>> = instance.launched().map(OwnedProgram::borrow).collect();
         let config = config_of(&programs, &self.configured, None);
         // What a server calls itself gives it no rights: the name must be the user's.
         let of_user = config.is_some_and(|config| config.name == name)
@@ -222,8 +220,7 @@ impl Pipeline {
             || voice.filter(|one| one.voice.is_none()).and_then(|one| self.entry_of_settings(one));
         let cgroup = self.cgroup_of(instance);
         instance
-            .programs
-            .iter()
+            .launched()
             .find_map(|program| {
                 self.explicit.server(Subject {
                     exe: &program.exe,

@@ -35,7 +35,8 @@ pub static INFO: RuleInfo = RuleInfo {
         `#!` line names a shell) or nothing, or an interpreter with code on its command line or stdin \
         (`python -c`, `node -e`, `perl -e`, …).",
     explained_by: &[
-        "a launcher (`npx`, `uvx`, …) that is still on the way to the server",
+        "a launcher (`npx`, `uvx`, …) that the client started and that is still on the way to the server; a start \
+         script that is a shell's counts as one",
         "`allow.exec` of the server's settings",
         "the server's own configured command line",
         "the fixed command lines by which well-known libraries start their own workers or ask for the \

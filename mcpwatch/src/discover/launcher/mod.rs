@@ -57,6 +57,12 @@ pub fn is_wrapper(argv: &[String]) -> bool {
     find(without_interpreter(&words)).is_some_and(|found| found.launcher.wrapper)
 }
 
+/// The program is a shell.
+#[must_use]
+pub fn is_shell(program: &str) -> bool {
+    LAUNCHERS.iter().any(|row| row.name == table::SHELL && row.is(basename(program)))
+}
+
 /// The program may be one whose command line [`unwrap`] can look into.
 #[must_use]
 pub fn hands_on(program: &str) -> bool {

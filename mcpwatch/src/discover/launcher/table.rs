@@ -33,6 +33,9 @@ pub(super) struct Launcher {
     pub(super) wrapper: bool,
 }
 
+/// Name of the row of shells.
+pub(super) const SHELL: &str = "sh";
+
 const BASE: Launcher = Launcher {
     name: "",
     also: &[],
@@ -376,7 +379,7 @@ pub(super) static LAUNCHERS: &[Launcher] = &[
     },
     // What follows here hands its channel on unchanged.
     Launcher {
-        name: "sh",
+        name: SHELL,
         also: &["bash", "dash", "zsh", "ash", "ksh", "fish", "busybox"],
         valued: &["-o", "-O", "--rcfile", "--init-file"],
         script: &["-c", "--command"],

@@ -359,6 +359,77 @@ fn the_helper_of_a_server_that_talks_something_else_stays_the_servers() {
     assert_eq!(scene.instances[&id].inodes, (0, 0), "its channel is not captured any more");
 }
 
+/// Alerts of what the server `node server.js` does first, on its own channel.
+fn alerts_at_start(chain: &[(&str, &[&str])]) -> Vec<String> {
+    let mut scene = Scene::new();
+    scene.candidate(11);
+    for (below, (exe, argv)) in (12..).zip(chain) {
+        scene.spawn(below - 1, below, CHANNEL, exe, argv);
+    }
+    scene.initialize(11);
+    let alert = |line: &String| line.starts_with("ALERT");
+    let mut alerts: Vec<String> = scene.story().into_iter().filter(alert).collect();
+    scene.call(11, 1, "t", json!({}));
+    scene.spawn(11, 30, CHANNEL, "/usr/bin/dash", &["sh", "-c", "evil"]);
+    scene.result(11, 1);
+    alerts.extend(scene.story().into_iter().filter(alert));
+    alerts
+}
+
+#[test]
+fn a_server_does_not_explain_its_own_deeds_by_doing_them_at_start() {
+    let (startup, covert) =
+        ("ALERT shell_spawn critical startup x1", "ALERT shell_spawn high covert 1 x1");
+    let sh: (&str, &[&str]) = ("/usr/bin/dash", &["sh", "-c", "evil"]);
+    assert_eq!(alerts_at_start(&[sh]), [startup, covert]);
+    // Not by a launcher it starts itself either.
+    let env: (&str, &[&str]) = ("/usr/bin/env", &["env", "sh", "-c", "evil"]);
+    assert_eq!(alerts_at_start(&[env, sh]), [startup, covert]);
+    let npx: (&str, &[&str]) = ("/usr/bin/node", &["node", "/usr/bin/npx", "-y", "evil"]);
+    assert_eq!(alerts_at_start(&[npx, sh]), [startup, covert]);
+    assert_eq!(alerts_at_start(&[]), [covert]);
+}
+
+#[test]
+fn launchers_and_scripts_explain_what_they_start() {
+    for chain in [
+        [
+            ("/usr/bin/node", &["node", "/usr/bin/npx", "-y", "weather"][..]),
+            ("/usr/bin/dash", &["sh", "-c", "weather"]),
+            ("/usr/bin/node", &["node", "/home/me/.npm/_npx/1/weather"]),
+        ],
+        [
+            ("/usr/bin/bash", &["bash", "/home/me/.pyenv/shims/python", "server.py"]),
+            ("/usr/bin/bash", &["bash", "/home/me/.pyenv/libexec/pyenv", "exec", "python"]),
+            ("/usr/bin/python3", &["python", "server.py"]),
+        ],
+        [
+            ("/usr/bin/bash", &["bash", "/opt/start.sh"]),
+            ("/usr/bin/dash", &["sh", "-c", "exec /opt/server"]),
+            ("/opt/server", &["/opt/server"]),
+        ],
+    ] {
+        let mut scene = Scene::new();
+        scene.fork(CLIENT, 11);
+        scene.tasks.get_mut(&11).unwrap().stdio = CHANNEL;
+        for (exe, argv) in chain {
+            scene.exec(11, exe, argv);
+        }
+        scene.initialize(11);
+        let story = scene.story();
+        assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
+        let mut scene = Scene::new();
+        for (pid, parent, (exe, argv)) in
+            [(11, CLIENT, chain[0]), (12, 11, chain[1]), (13, 12, chain[2])]
+        {
+            scene.spawn(parent, pid, CHANNEL, exe, argv);
+        }
+        scene.initialize(13);
+        let story = scene.story();
+        assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
+    }
+}
+
 #[test]
 fn what_children_with_pipes_did_before_the_handshake_is_the_servers_startup() {
     // They come and go, talk something else, or are silent: each founds an instance of its own.
