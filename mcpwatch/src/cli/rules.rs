@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Allow, Config};
 use crate::detect::{self, Detector, RULES, RuleInfo};
-use crate::discover::locations::is_client_config;
+use crate::pipeline::configs;
 use crate::redact::Redactor;
 
 /// Arguments of `mcpwatch rules`.
@@ -108,7 +108,7 @@ fn described(info: &RuleInfo) -> Value {
 /// Checks everything that rules and masks are made of. The settings are read like `mcpwatch run` does.
 fn check(file: Option<&std::path::Path>) -> anyhow::Result<String> {
     let config = Config::load(file, &detect::ids())?;
-    Detector::new(&config.rules, Vec::new(), is_client_config)?;
+    Detector::new(&config.rules, Vec::new(), configs::of_table)?;
     Redactor::new(&config.redact)?;
     let off = match config.rules.disable.as_slice() {
         [] => "all on".to_owned(),

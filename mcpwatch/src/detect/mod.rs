@@ -2,6 +2,7 @@
 //! never touches I/O.
 
 pub mod allow;
+pub mod client_configs;
 pub mod dedupe;
 pub mod destination;
 pub mod landmarks;
@@ -11,6 +12,8 @@ pub mod programs;
 pub mod reason;
 pub mod rules;
 
+use std::borrow::Cow;
+
 use crate::attribute::Attribution;
 use crate::config;
 use crate::event::{Access, Change, Direction, Exec, Injection, Net, Open, Privilege};
@@ -18,6 +21,7 @@ use crate::host::answers::Claim;
 use crate::record::{self, AlertEvidence, Process, Relation, Server, Severity, Tags};
 
 pub use allow::Policy;
+pub use client_configs::{ClientConfig, ClientConfigOf, Recognised};
 pub use programs::Programs;
 pub use rules::RULES;
 
@@ -257,9 +261,6 @@ pub struct RuleEntry {
     pub build: fn(&Knowledge) -> Result<Box<dyn Rule>, DetectError>,
 }
 
-/// Tells which client a path is the configuration of.
-pub type ClientConfigOf = fn(&str) -> Option<&'static str>;
-
 /// What the rules share.
 #[derive(Debug)]
 pub struct Knowledge {
@@ -273,6 +274,16 @@ pub struct Knowledge {
     pub client_config_of: ClientConfigOf,
     /// Ids of the rules the settings switch off.
     pub disabled: Vec<String>,
+}
+
+impl Knowledge {
+    /// The configuration of a client that a file is, by the first of its paths that says so.
+    pub(crate) fn client_config<'a>(
+        &self,
+        paths: impl Iterator<Item = Cow<'a, str>>,
+    ) -> Option<Recognised<'a>> {
+        Recognised::among(paths, self.client_config_of, &self.homes)
+    }
 }
 
 /// Why no detector could be made.

@@ -145,8 +145,15 @@ pub(crate) fn detector_without(disable: &[&str]) -> Detector {
     Detector::new(&config, Vec::new(), client_config_of).unwrap()
 }
 
-fn client_config_of(path: &str) -> Option<&'static str> {
-    path.ends_with("/.cursor/mcp.json").then_some("cursor")
+fn client_config_of(path: &str) -> Option<ClientConfig> {
+    let of_project = ["/.cursor/mcp.json", "/.gemini/settings.json"];
+    let project = of_project.iter().find_map(|file| path.strip_suffix(file));
+    let is_home = path.ends_with("/.claude.json");
+    (project.is_some() || is_home).then(|| ClientConfig {
+        client: "cursor".into(),
+        project: project.map(str::to_owned),
+        only_servers: path.ends_with("/mcp.json"),
+    })
 }
 
 pub(crate) fn exec(path: &str, argv: &[&str]) -> Exec {

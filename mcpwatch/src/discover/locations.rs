@@ -58,6 +58,15 @@ pub struct Location {
     pub keys: &'static [&'static str],
 }
 
+impl Location {
+    /// Such a file holds MCP servers and nothing else: clients name it after that. Others (`settings.json`,
+    /// `config.toml`) hold whatever can be set.
+    #[must_use]
+    pub fn holds_only_servers(&self) -> bool {
+        self.path.rsplit('/').next().is_some_and(|name| name.contains("mcp"))
+    }
+}
+
 const SERVERS: &[&str] = &["mcpServers"];
 const SETTINGS: &[&str] = &["mcpServers", "mcp/servers", "mcp.servers"];
 const VSCODE: &[&str] = &["servers", "mcpServers"];
@@ -327,14 +336,17 @@ fn below(root: &Path, base: Base) -> Vec<Place> {
         .collect()
 }
 
-/// The client whose configuration `path` is: a resolved path in any home or project. Whole components
-/// are compared, from the end.
+/// The folder of the project whose file a configuration at `path` is, when the client looks for such a file in
+/// projects. A client may keep its own at the same place of a home: that is not told apart here.
 #[must_use]
-pub fn is_client_config(path: &str) -> Option<&'static str> {
-    location_of(path).map(|location| location.client)
+pub fn project_of<'a>(path: &'a str, location: &Location) -> Option<&'a str> {
+    let of_project = |row: &&Location| row.base == Base::Project && row.path == location.path;
+    LOCATIONS.iter().find(of_project)?;
+    path.strip_suffix(location.path)?.strip_suffix('/')
 }
 
-/// The row of the table that `path` fits; of several the one that says most of it, then the first.
+/// The row of the table that `path`, a resolved path in any home or project, fits: whole components are compared,
+/// from the end. Of several rows the one that says most of it, then the first.
 #[must_use]
 pub fn location_of(path: &str) -> Option<&'static Location> {
     let name = path.rsplit('/').next()?;
@@ -418,6 +430,8 @@ mod reference;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -451,9 +465,9 @@ mod tests {
                 Base::Home => format!("/home/someone/{concrete}"),
                 Base::Project => format!("/srv/work/{concrete}"),
             };
-            assert!(is_client_config(&path).is_some(), "{path}");
+            assert!(location_of(&path).is_some(), "{path}");
             if location.base != Base::System {
-                assert!(is_client_config(&format!("/proc/7/root{path}")).is_some(), "{path}");
+                assert!(location_of(&format!("/proc/7/root{path}")).is_some(), "{path}");
             }
         }
     }
@@ -483,7 +497,51 @@ mod tests {
             ("/", None),
         ];
         for (path, client) in table {
-            assert_eq!(is_client_config(path), *client, "{path}");
+            let found = location_of(path).map(|location| location.client);
+            assert_eq!(found, *client, "{path}");
+        }
+    }
+
+    #[test]
+    fn files_that_hold_more_than_servers_are_named_otherwise() {
+        let general: BTreeSet<&str> = LOCATIONS
+            .iter()
+            .filter(|location| location.base == Base::Project && !location.holds_only_servers())
+            .map(|location| location.path)
+            .collect();
+        assert_eq!(
+            Vec::from_iter(general),
+            [
+                ".codex/config.toml",
+                ".crush.json",
+                ".devcontainer/devcontainer.json",
+                ".gemini/settings.json",
+                ".opencode/opencode.json",
+                ".vscode/settings.json",
+                ".zed/settings.json",
+                "opencode.json",
+                "opencode.jsonc",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_of_a_project_is_told_with_the_projects_folder() {
+        let table = [
+            ("/srv/work/.mcp.json", Some("/srv/work")),
+            ("/srv/work/.vscode/settings.json", Some("/srv/work")),
+            ("/srv/work/config/mcporter.json", Some("/srv/work")),
+            // Whether that is a home is for others to say.
+            ("/home/a/.cursor/mcp.json", Some("/home/a")),
+            ("/.mcp.json", Some("")),
+            ("/home/a/.claude.json", None),
+            ("/home/a/.claude/settings.json", None),
+            ("/home/a/.cursor/plugins/x/.mcp.json", None),
+            ("/home/a/.config/Code/User/settings.json", None),
+            ("/etc/codex/config.toml", None),
+        ];
+        for (path, project) in table {
+            assert_eq!(project_of(path, location_of(path).unwrap()), project, "{path}");
         }
     }
 

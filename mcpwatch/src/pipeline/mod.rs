@@ -6,6 +6,7 @@
 
 mod candidates;
 mod change;
+pub mod configs;
 mod containers;
 mod effects;
 mod enlisting;
@@ -33,7 +34,6 @@ use crate::detect::dedupe::Dedupe;
 use crate::detect::{DetectError, Detector, Finding};
 use crate::discover::ConfiguredServer;
 use crate::discover::explicit::{Clients, Explicit};
-use crate::discover::locations;
 use crate::event::decode;
 use crate::event::{Event, EventKind, ProcessKey};
 use crate::host::clock::Clock;
@@ -168,7 +168,7 @@ impl Pipeline {
             mounts: Mounts::new(origin.mount_namespace),
             unplaced: BTreeMap::new(),
             clients: Clients::new(&config.discovery.clients)?,
-            detector: Detector::new(&config.rules, homes, locations::is_client_config)?,
+            detector: Detector::new(&config.rules, homes, configs::of_table)?,
             dedupe: Dedupe::default(),
             redactor: Redactor::new(&config.redact)?,
             limits: wire::Limits::capturing(config.capture.payload_limit),

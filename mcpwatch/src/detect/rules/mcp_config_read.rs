@@ -4,10 +4,8 @@ use super::ATLAS_VERSION;
 use crate::detect::paths::{normal, spellings};
 use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
 use crate::detect::{
-    Action, ClientConfigOf, DetectError, Effect, Finding, Given, Knowledge, Rule, RuleInfo,
-    Severities,
+    Action, DetectError, Effect, Finding, Given, Knowledge, Recognised, Rule, RuleInfo, Severities,
 };
-use crate::event::Open;
 use crate::record::{Severity, Tags};
 
 /// What it is.
@@ -28,23 +26,22 @@ pub static INFO: RuleInfo = RuleInfo {
         servers (`mcp.json` and its kin, below any home or in a project) for reading, or tries to.",
     explained_by: &[
         "this very file is named by the server's command line or configuration",
+        "a project's own file (`.mcp.json`, `.vscode/settings.json`) in a folder the server was given, when the \
+         call's arguments name it; a home is no project",
         "`allow.read` of the server's settings",
     ],
-    playbook: "Check first: is the file a project's own that the user asked about (relation \
-        `requested`), or the user's? Look at where the content went: the call's result, connections \
+    playbook: "Check first: did the user ask for this file (relation `requested`)? Look at where the content went: the call's result, connections \
         after the read. If the read was not asked for: stop the server and change every key and token \
         that stands in the file. Keep secrets out of client configurations.",
     yields_to: &["mcp_config_write"],
 };
 
 /// The rule.
-struct McpConfigRead {
-    client_config_of: ClientConfigOf,
-}
+struct McpConfigRead;
 
 /// Makes the rule.
-pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
-    Ok(Box::new(McpConfigRead { client_config_of: knowledge.client_config_of }))
+pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
+    Ok(Box::new(McpConfigRead))
 }
 
 impl Rule for McpConfigRead {
@@ -58,29 +55,19 @@ impl Rule for McpConfigRead {
         if !open.reads() || open.writes() {
             return None;
         }
-        let (path, client) = config_of(open, self.client_config_of)?;
-        if is_given(effect.given, &path) || knowledge.policy.allows_read(&effect.given.allow, &path)
+        let (inner, host) = (open.inner_path.as_deref(), open.host_path.as_deref());
+        let config = knowledge.client_config(spellings(&open.path, inner, host, &open.argument))?;
+        if is_given(effect.given, &config.path)
+            || config.is_asked_for(effect, &knowledge.homes)
+            || knowledge.policy.allows_read(&effect.given.allow, &config.path)
         {
             return None;
         }
-        let verb = if open.result.is_ok() { "read" } else { "tried to read" };
-        finding(
-            &INFO,
-            effect,
-            &Config { path: &path, client, did: verb, by: (&open.path, &open.argument) },
-            open.result,
-        )
+        let severity = INFO.severities.of_result(effect.attribution.relation, open.result)?;
+        let did = if open.result.is_ok() { "read" } else { "tried to read" };
+        let by = (open.path.as_str(), open.argument.as_str());
+        Some(finding(&INFO, severity, effect, &Touched { config: &config, did, by }))
     }
-}
-
-/// The path at which a client keeps its configuration, and the client: of the opened file, or of the
-/// argument when that is a link to the file.
-pub(super) fn config_of(
-    open: &Open,
-    client_config_of: ClientConfigOf,
-) -> Option<(String, &'static str)> {
-    spellings(&open.path, open.inner_path.as_deref(), open.host_path.as_deref(), &open.argument)
-        .find_map(|path| client_config_of(&path).map(|client| (path.into_owned(), client)))
 }
 
 /// Whether the launch names this very file.
@@ -89,11 +76,9 @@ pub(super) fn is_given(given: &Given, path: &str) -> bool {
 }
 
 /// A client's configuration, and what was done with it.
-pub(super) struct Config<'a> {
-    /// Where the client keeps it.
-    pub(super) path: &'a str,
-    /// The client.
-    pub(super) client: &'static str,
+pub(super) struct Touched<'a> {
+    /// The configuration.
+    pub(super) config: &'a Recognised<'a>,
     /// What was done, in words.
     pub(super) did: &'a str,
     /// The path and the argument it was done by.
@@ -103,19 +88,19 @@ pub(super) struct Config<'a> {
 /// What both rules about configurations find.
 pub(super) fn finding(
     info: &'static RuleInfo,
+    severity: Severity,
     effect: &Effect<'_>,
-    config: &Config<'_>,
-    result: Result<i32, i32>,
-) -> Option<Finding> {
-    let severity = info.severities.of_result(effect.attribution.relation, result)?;
-    let &Config { path, client, did, by: (resolved, argument) } = config;
+    touched: &Touched<'_>,
+) -> Finding {
+    let &Touched { config: Recognised { path, client, .. }, did, by: (resolved, argument) } =
+        touched;
     let mut found = vec![evidence("path", resolved)];
     if argument != resolved {
         found.push(evidence("open_argument", argument));
     }
     found.push(evidence("client", client));
     circumstances(effect, &mut found);
-    Some(Finding {
+    Finding {
         rule: info.id,
         severity,
         reason: format!(
@@ -126,7 +111,7 @@ pub(super) fn finding(
         ),
         evidence: found,
         object: clip(path, OBJECT).into_owned(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +119,8 @@ mod tests {
     use super::*;
     use crate::detect::tests::{Scene, failed_open, link, open};
     use crate::record::Relation::{Background, Covert, Requested, Startup};
+
+    const HIGH: [(&str, Severity); 1] = [("mcp_config_read", Severity::High)];
 
     #[test]
     fn a_read_is_high_in_every_relation() {
@@ -172,6 +159,37 @@ mod tests {
         let mut scene = Scene::new(Startup);
         scene.given.paths = vec!["/home/a/.cursor".into(), "/home/a".into(), "/".into()];
         assert_eq!(scene.found(Action::Open(&open)).len(), 1);
+    }
+
+    #[test]
+    fn a_projects_file_in_a_given_folder_is_read_on_request() {
+        let found = |relation, given: &str, path: &str| {
+            let mut scene = Scene::new(relation);
+            scene.given.paths = vec![given.into()];
+            scene.found(Action::Open(&open(path, libc::O_RDONLY)))
+        };
+        for file in [".cursor/mcp.json", ".gemini/settings.json", "deep/.cursor/mcp.json"] {
+            let file = format!("/home/a/work/{file}");
+            assert_eq!(found(Requested, "/home/a/work", &file), [], "{file}");
+            for relation in [Covert, Background, Startup] {
+                assert_eq!(found(relation, "/home/a/work", &file), HIGH, "{file} {relation:?}");
+            }
+            assert_eq!(found(Requested, "/home/a/other", &file), HIGH, "{file}");
+            assert_eq!(found(Requested, "/home/a", &file), HIGH, "{file}: a home explains nothing");
+        }
+        // A user's own, whatever folder was given.
+        assert_eq!(found(Requested, "/srv/work", "/srv/work/.claude.json"), HIGH);
+        assert_eq!(found(Requested, "/home/a/.cursor", "/home/a/.cursor/mcp.json"), HIGH);
+        assert_eq!(found(Requested, "/", "/root/.cursor/mcp.json"), HIGH);
+        // A home under the name of a project, by a mount or a link.
+        let mut scene = Scene::new(Requested);
+        scene.given.paths = vec!["/work".into()];
+        let mut mounted = open("/work/.cursor/mcp.json", libc::O_RDONLY);
+        assert_eq!(scene.found(Action::Open(&mounted)), []);
+        mounted.host_path = Some("/home/a/.cursor/mcp.json".into());
+        assert_eq!(scene.found(Action::Open(&mounted)), HIGH);
+        let linked = link("/work/.cursor/mcp.json", "/home/a/.cursor/mcp.json");
+        assert_eq!(scene.found(Action::Open(&linked)), HIGH);
     }
 
     #[test]

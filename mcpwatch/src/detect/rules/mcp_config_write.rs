@@ -1,11 +1,9 @@
 //! `mcp_config_write`: a server wrote the configuration of an MCP client.
 
 use super::ATLAS_VERSION;
-use super::mcp_config_read::{Config, config_of, finding, is_given};
+use super::mcp_config_read::{Touched, finding, is_given};
 use crate::detect::paths::spellings;
-use crate::detect::{
-    Action, ClientConfigOf, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities,
-};
+use crate::detect::{Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities};
 use crate::event::{Change, Open, Operation};
 use crate::record::{Severity, Tags};
 
@@ -24,7 +22,9 @@ pub static INFO: RuleInfo = RuleInfo {
         with the user's rights: it is a way to stay, and to put a server of one's own beside the others.",
     trigger: "A process of the server's tree opens a file at a place where an MCP client keeps its \
         servers for writing, puts another file or a link into that place, moves it away, cuts or removes \
-        it, or tries to.",
+        it, or tries to. A project's own file in a folder the server was given, written because the call's \
+        arguments name it, is at most high: it may be the user's wish, and it may be injected text that adds a \
+        server. Of files that hold more than servers (`settings.json`, `config.toml`) it is low.",
     explained_by: &["this very file is named by the server's command line or configuration"],
     playbook: "Compare the file with a known state: look for new servers, changed commands and arguments, \
         new hooks. Do not start the client before. Stop the server, restore the file, and look for \
@@ -33,13 +33,11 @@ pub static INFO: RuleInfo = RuleInfo {
 };
 
 /// The rule.
-struct McpConfigWrite {
-    client_config_of: ClientConfigOf,
-}
+struct McpConfigWrite;
 
 /// Makes the rule.
-pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
-    Ok(Box::new(McpConfigWrite { client_config_of: knowledge.client_config_of }))
+pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
+    Ok(Box::new(McpConfigWrite))
 }
 
 impl Rule for McpConfigWrite {
@@ -47,40 +45,33 @@ impl Rule for McpConfigWrite {
         &INFO
     }
 
-    fn check(&mut self, effect: &Effect<'_>, _knowledge: &mut Knowledge) -> Option<Finding> {
+    fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
         match effect.action {
-            Action::Open(open) => self.opened(effect, open),
-            Action::Change(change) => self.changed(effect, change),
+            Action::Open(open) => opened(effect, open, knowledge),
+            Action::Change(change) => changed(effect, change, knowledge),
             _ => None,
         }
     }
 }
 
-impl McpConfigWrite {
-    fn opened(&self, effect: &Effect<'_>, open: &Open) -> Option<Finding> {
-        if !open.writes() {
-            return None;
-        }
-        let (path, client) = config_of(open, self.client_config_of)?;
-        if is_given(effect.given, &path) {
-            return None;
-        }
-        let did = if open.result.is_ok() { "opened for writing" } else { "tried to write" };
-        let by = (open.path.as_str(), open.argument.as_str());
-        finding(&INFO, effect, &Config { path: &path, client, did, by }, open.result)
+fn opened(effect: &Effect<'_>, open: &Open, knowledge: &Knowledge) -> Option<Finding> {
+    if !open.writes() {
+        return None;
     }
+    let (inner, host) = (open.inner_path.as_deref(), open.host_path.as_deref());
+    let config = knowledge.client_config(spellings(&open.path, inner, host, &open.argument))?;
+    let did = if open.result.is_ok() { "opened for writing" } else { "tried to write" };
+    let by = (open.path.as_str(), open.argument.as_str());
+    found(effect, &Touched { config: &config, did, by }, open.result, knowledge)
+}
 
-    /// A file put into that place, or the one there cut, moved away or removed.
-    fn changed(&self, effect: &Effect<'_>, change: &Change) -> Option<Finding> {
-        let (place, path, client) = change.changed().find_map(|place| {
-            let (inner, host) = (place.inner_path.as_deref(), place.host_path.as_deref());
-            spellings(&place.path, inner, host, &place.argument).find_map(|path| {
-                (self.client_config_of)(&path).map(|client| (place, path.into_owned(), client))
-            })
-        })?;
-        if is_given(effect.given, &path) {
-            return None;
-        }
+/// A file put into that place, or the one there cut, moved away or removed. Of two places that change the one
+/// that matters more.
+fn changed(effect: &Effect<'_>, change: &Change, knowledge: &Knowledge) -> Option<Finding> {
+    let found = change.changed().filter_map(|place| {
+        let (inner, host) = (place.inner_path.as_deref(), place.host_path.as_deref());
+        let config =
+            knowledge.client_config(spellings(&place.path, inner, host, &place.argument))?;
         let is_target = change.target.as_ref().is_some_and(|target| std::ptr::eq(target, place));
         let deed = match change.operation {
             Operation::Rename if is_target => "put another file in the place of",
@@ -93,8 +84,29 @@ impl McpConfigWrite {
             format!("tried, and failed, with `{}`: it would have {deed}", change.operation.name());
         let did = if change.result.is_ok() { deed } else { &tried };
         let by = (place.path.as_str(), place.argument.as_str());
-        finding(&INFO, effect, &Config { path: &path, client, did, by }, change.result.map(|()| 0))
+        let touched = Touched { config: &config, did, by };
+        found(effect, &touched, change.result.map(|()| 0), knowledge)
+    });
+    found.reduce(|first, other| if other.severity > first.severity { other } else { first })
+}
+
+fn found(
+    effect: &Effect<'_>,
+    touched: &Touched<'_>,
+    result: Result<i32, i32>,
+    knowledge: &Knowledge,
+) -> Option<Finding> {
+    let config = touched.config;
+    if is_given(effect.given, &config.path) {
+        return None;
     }
+    let most = match (config.is_asked_for(effect, &knowledge.homes), config.only_servers) {
+        (false, _) => Severity::Critical,
+        (true, true) => Severity::High,
+        (true, false) => Severity::Low,
+    };
+    let severity = INFO.severities.of_result(effect.attribution.relation, result)?.min(most);
+    Some(finding(&INFO, severity, effect, touched))
 }
 
 #[cfg(test)]
@@ -154,6 +166,48 @@ mod tests {
         let mut inside = change(Operation::Unlink, "/srv/jail/mcp.json");
         inside.file.inner_path = Some(CONFIG.into());
         assert_eq!(Scene::new(Covert).found(Action::Change(&inside)).len(), 1);
+    }
+
+    #[test]
+    fn a_projects_file_that_was_asked_for_in_a_given_folder_matters_less() {
+        const SERVERS: &str = "/home/a/work/.cursor/mcp.json";
+        const SETTINGS: &str = "/home/a/work/.gemini/settings.json";
+        let found = |relation, given: &str, action: Action<'_>| {
+            let mut scene = Scene::new(relation);
+            scene.given.paths = vec![given.into()];
+            let findings = scene.found(action);
+            let [("mcp_config_write", severity)] = findings[..] else { panic!("{findings:?}") };
+            severity
+        };
+        for (path, severity) in [(SERVERS, Severity::High), (SETTINGS, Severity::Low)] {
+            let write = open(path, libc::O_WRONLY);
+            let write = Action::Open(&write);
+            assert_eq!(found(Requested, "/home/a/work", write), severity, "{path}");
+            for relation in [Covert, Background, Startup] {
+                assert_eq!(found(relation, "/home/a/work", write), Severity::Critical, "{path}");
+            }
+            for given in ["/home/a", "/srv", "/"] {
+                assert_eq!(found(Requested, given, write), Severity::Critical, "{path} {given}");
+            }
+        }
+        for path in ["/home/a/.cursor/mcp.json", "/home/a/.claude.json"] {
+            let write = open(path, libc::O_WRONLY);
+            assert_eq!(found(Requested, "/home/a", Action::Open(&write)), Severity::Critical);
+        }
+        // What is less is not made more, and what is more is not hidden behind what is less.
+        let absent = failed_open(SERVERS, libc::O_WRONLY, libc::ENOENT);
+        assert_eq!(found(Requested, "/home/a/work", Action::Open(&absent)), Severity::Medium);
+        let home = "/home/a/.cursor/mcp.json";
+        for (from, to, severity) in [
+            ("/home/a/work/x", SERVERS, Severity::High),
+            ("/home/a/work/x", SETTINGS, Severity::Low),
+            (SETTINGS, SERVERS, Severity::High),
+            (SETTINGS, home, Severity::Critical),
+            (home, SETTINGS, Severity::Critical),
+        ] {
+            let change = change_of_two(Operation::Rename, from, to);
+            assert_eq!(found(Requested, "/home/a/work", Action::Change(&change)), severity, "{to}");
+        }
     }
 
     #[test]
