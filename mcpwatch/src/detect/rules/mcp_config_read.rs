@@ -1,10 +1,11 @@
 //! `mcp_config_read`: a server read the configuration of an MCP client.
 
 use super::ATLAS_VERSION;
-use crate::detect::paths::{normal, spellings};
+use super::sensitive_file_read::Taken;
+use crate::detect::paths::normal;
 use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
 use crate::detect::{
-    Action, DetectError, Effect, Finding, Given, Knowledge, Recognised, Rule, RuleInfo, Severities,
+    DetectError, Effect, Finding, Given, Knowledge, Recognised, Rule, RuleInfo, Severities,
 };
 use crate::record::{Severity, Tags};
 
@@ -23,16 +24,17 @@ pub static INFO: RuleInfo = RuleInfo {
     description: "A client's configuration holds the commands of all its servers, and often their keys \
         and tokens. No server needs it: reading it is how one server takes the others' credentials.",
     trigger: "A process of the server's tree opens a file at a place where an MCP client keeps its \
-        servers (`mcp.json` and its kin, below any home or in a project) for reading, or tries to.",
+        servers (`mcp.json` and its kin, below any home or in a project) for reading, or gives one \
+        another name (rename, hard link), by which it can be read, or tries to.",
     explained_by: &[
         "this very file is named by the server's command line or configuration",
         "a project's own file (`.mcp.json`, `.vscode/settings.json`) in a folder the server was given, when the \
          call's arguments name it; a home is no project",
         "`allow.read` of the server's settings",
     ],
-    playbook: "Check first: did the user ask for this file (relation `requested`)? Look at where the content went: the call's result, connections \
-        after the read. If the read was not asked for: stop the server and change every key and token \
-        that stands in the file. Keep secrets out of client configurations.",
+    playbook: "Check first: did the user ask for this file (relation `requested`)? Look at where the content \
+        went: the call's result, connections after the read, and what another name led to. If the read was \
+        not asked for: stop the server and change every key and token that stands in the file. Keep secrets out of client configurations.",
     yields_to: &["mcp_config_write"],
 };
 
@@ -50,23 +52,20 @@ impl Rule for McpConfigRead {
     }
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
-        let Action::Open(open) = effect.action else { return None };
-        // An open for both is the business of `mcp_config_write`.
-        if !open.reads() || open.writes() {
-            return None;
-        }
-        let (inner, host) = (open.inner_path.as_deref(), open.host_path.as_deref());
-        let config = knowledge.client_config(spellings(&open.path, inner, host, &open.argument))?;
+        let taken = Taken::of(effect.action)?;
+        let config = knowledge.client_config(taken.spellings())?;
+        let allow = &effect.given.allow;
         if is_given(effect.given, &config.path)
             || config.is_asked_for(effect, &knowledge.homes)
-            || knowledge.policy.allows_read(&effect.given.allow, &config.path)
+            || knowledge.policy.allows_read(allow, &config.path)
+            || (config.path != taken.path && knowledge.policy.allows_read(allow, taken.path))
         {
             return None;
         }
-        let severity = INFO.severities.of_result(effect.attribution.relation, open.result)?;
-        let did = if open.result.is_ok() { "read" } else { "tried to read" };
-        let by = (open.path.as_str(), open.argument.as_str());
-        Some(finding(&INFO, severity, effect, &Touched { config: &config, did, by }))
+        let severity = INFO.severities.of_result(effect.attribution.relation, taken.result)?;
+        let by = (taken.path, taken.argument);
+        let touched = Touched { config: &config, did: taken.verb(), by };
+        Some(finding(&INFO, severity, effect, &touched))
     }
 }
 
@@ -117,7 +116,9 @@ pub(super) fn finding(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{Scene, failed_open, link, open};
+    use crate::detect::Action;
+    use crate::detect::tests::{Scene, change_of_two, detector_without, failed_open, link, open};
+    use crate::event::{Change, Operation};
     use crate::record::Relation::{Background, Covert, Requested, Startup};
 
     const HIGH: [(&str, Severity); 1] = [("mcp_config_read", Severity::High)];
@@ -190,6 +191,30 @@ mod tests {
         assert_eq!(scene.found(Action::Open(&mounted)), HIGH);
         let linked = link("/work/.cursor/mcp.json", "/home/a/.cursor/mcp.json");
         assert_eq!(scene.found(Action::Open(&linked)), HIGH);
+    }
+
+    #[test]
+    fn another_name_counts_like_a_read() {
+        let config = "/home/a/.cursor/mcp.json";
+        let linked = change_of_two(Operation::Link, config, "/tmp/x");
+        let found = Scene::new(Covert).findings(Action::Change(&linked));
+        assert_eq!((found[0].rule, found[0].severity), HIGH[0]);
+        assert!(found[0].reason.contains("gave another name to"), "{}", found[0].reason);
+        let table = [(libc::EPERM, Severity::High), (libc::ENOENT, Severity::Low)];
+        for (error, severity) in table {
+            let tried = Change { result: Err(error), ..linked.clone() };
+            let found = Scene::new(Covert).found(Action::Change(&tried));
+            assert_eq!(found, [("mcp_config_read", severity)]);
+        }
+        // A rename takes the file away, too, which matters more.
+        let renamed = change_of_two(Operation::Rename, config, "/tmp/x");
+        let mut alone = detector_without(&["mcp_config_write"]);
+        assert_eq!(Scene::new(Covert).found_by(&mut alone, Action::Change(&renamed)), HIGH);
+        let symbolic = change_of_two(Operation::Symlink, "/tmp/x", config);
+        assert_eq!(Scene::new(Covert).found(Action::Change(&symbolic)), []);
+        let mut scene = Scene::new(Covert);
+        scene.given.allow.read = vec!["~/.cursor/*".into()];
+        assert_eq!(scene.found(Action::Change(&linked)), []);
     }
 
     #[test]

@@ -155,13 +155,15 @@ mod tests {
         let refused = Change { result: Err(libc::EACCES), ..table[0].clone() };
         let found = Scene::new(Covert).found(Action::Change(&refused));
         assert_eq!(found, [("mcp_config_write", Severity::High)]);
-        for change in [
-            change(Operation::Chmod, CONFIG),
-            change_of_two(Operation::Link, CONFIG, "/tmp/x"),
-            change(Operation::Unlink, "/home/a/.cursor/other"),
-        ] {
+        for change in
+            [change(Operation::Chmod, CONFIG), change(Operation::Unlink, "/home/a/.cursor/other")]
+        {
             assert_eq!(Scene::new(Covert).found(Action::Change(&change)), [], "{change:?}");
         }
+        // Nothing is written by giving it another name, which is as good as reading it.
+        let linked = change_of_two(Operation::Link, CONFIG, "/tmp/x");
+        let found = Scene::new(Covert).found(Action::Change(&linked));
+        assert_eq!(found, [("mcp_config_read", Severity::High)]);
         // In a jail of its own making the path is another one.
         let mut inside = change(Operation::Unlink, "/srv/jail/mcp.json");
         inside.file.inner_path = Some(CONFIG.into());

@@ -133,8 +133,7 @@ impl Unexplained<'_> {
 
     /// What was done to which file, to stand after the server's name.
     pub(super) fn did(&self) -> String {
-        let (done, tried) = self.taken.verbs;
-        let verb = if self.taken.result.is_ok() { done } else { tried };
+        let verb = self.taken.verb();
         format!("{verb} {} ({})", self.category.title, quote(&self.path))
     }
 
@@ -208,9 +207,9 @@ impl SensitiveFileRead {
         knowledge: &mut Knowledge,
     ) -> Option<Unexplained<'a>> {
         let taken = Taken::of(effect.action)?;
-        let (path, meaning) =
-            spellings(taken.path, taken.inner_path, taken.host_path, taken.argument)
-                .find_map(|path| self.meaning_of(&taken, &path).map(|meaning| (path, meaning)))?;
+        let (path, meaning) = taken
+            .spellings()
+            .find_map(|path| self.meaning_of(&taken, &path).map(|meaning| (path, meaning)))?;
         let category = self.categories.get(meaning.category)?;
         let explained = self.is_explained(effect, &taken, &path, meaning, category, knowledge);
         (!explained).then_some(Unexplained { taken, path, category })
@@ -238,12 +237,12 @@ impl Rule for SensitiveFileRead {
 }
 
 /// A file whose content the server took, or may take under the name it has now.
-struct Taken<'a> {
-    path: &'a str,
+pub(super) struct Taken<'a> {
+    pub(super) path: &'a str,
     inner_path: Option<&'a str>,
     host_path: Option<&'a str>,
-    argument: &'a str,
-    result: Result<i32, i32>,
+    pub(super) argument: &'a str,
+    pub(super) result: Result<i32, i32>,
     /// It may be a folder, and counts for what lies in it.
     as_whole: bool,
     /// What was done, and what was tried, in words.
@@ -251,7 +250,18 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn of(action: Action<'a>) -> Option<Self> {
+    /// What was done, or tried, in words.
+    pub(super) fn verb(&self) -> &'static str {
+        let (done, tried) = self.verbs;
+        if self.result.is_ok() { done } else { tried }
+    }
+
+    /// Every path by which a program may have meant the file.
+    pub(super) fn spellings(&self) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+        spellings(self.path, self.inner_path, self.host_path, self.argument)
+    }
+
+    pub(super) fn of(action: Action<'a>) -> Option<Self> {
         match action {
             Action::Open(open) if open.reads() && !is_directory(open) => Some(Self {
                 path: &open.path,
