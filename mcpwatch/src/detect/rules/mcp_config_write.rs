@@ -24,11 +24,17 @@ pub static INFO: RuleInfo = RuleInfo {
         servers for writing, puts another file or a link into that place, moves it away, cuts or removes \
         it, or tries to. A project's own file in a folder the server was given, written because the call's \
         arguments name it, is at most high: it may be the user's wish, and it may be injected text that adds a \
-        server. Of files that hold more than servers (`settings.json`, `config.toml`) it is low.",
-    explained_by: &["this very file is named by the server's command line or configuration"],
+        server. Of files that hold more than servers (`settings.json`, `config.toml`) it is low. Nothing is seen of what \
+        a client writes by itself; one that a server starts counts as that server, since any server can run \
+        `claude mcp add`.",
+    explained_by: &[
+        "`allow.write` of the server's settings",
+        "this very file is named by the server's command line or configuration",
+    ],
     playbook: "Compare the file with a known state: look for new servers, changed commands and arguments, \
         new hooks. Do not start the client before. Stop the server, restore the file, and look for \
-        what the new entries would have started, which may already lie on the disk.",
+        what the new entries would have started, which may already lie on the disk. A server that is made for \
+        such files names them in `allow.write`.",
     yields_to: &[],
 };
 
@@ -54,7 +60,7 @@ impl Rule for McpConfigWrite {
     }
 }
 
-fn opened(effect: &Effect<'_>, open: &Open, knowledge: &Knowledge) -> Option<Finding> {
+fn opened(effect: &Effect<'_>, open: &Open, knowledge: &mut Knowledge) -> Option<Finding> {
     if !open.writes() {
         return None;
     }
@@ -67,7 +73,7 @@ fn opened(effect: &Effect<'_>, open: &Open, knowledge: &Knowledge) -> Option<Fin
 
 /// A file put into that place, or the one there cut, moved away or removed. Of two places that change the one
 /// that matters more.
-fn changed(effect: &Effect<'_>, change: &Change, knowledge: &Knowledge) -> Option<Finding> {
+fn changed(effect: &Effect<'_>, change: &Change, knowledge: &mut Knowledge) -> Option<Finding> {
     let found = change.changed().filter_map(|place| {
         let (inner, host) = (place.inner_path.as_deref(), place.host_path.as_deref());
         let config =
@@ -94,10 +100,14 @@ fn found(
     effect: &Effect<'_>,
     touched: &Touched<'_>,
     result: Result<i32, i32>,
-    knowledge: &Knowledge,
+    knowledge: &mut Knowledge,
 ) -> Option<Finding> {
-    let config = touched.config;
-    if is_given(effect.given, &config.path) {
+    let &Touched { config, by: (resolved, _), .. } = touched;
+    let allow = &effect.given.allow;
+    if is_given(effect.given, &config.path)
+        || knowledge.policy.allows_write(allow, &config.path)
+        || (config.path != resolved && knowledge.policy.allows_write(allow, resolved))
+    {
         return None;
     }
     let most = match (config.is_asked_for(effect, &knowledge.homes), config.only_servers) {
@@ -220,5 +230,29 @@ mod tests {
         assert_eq!(scene.found(Action::Open(&open)).len(), 1);
         scene.given.paths = vec!["/home/a/.cursor/mcp.json".into()];
         assert_eq!(scene.found(Action::Open(&open)), []);
+    }
+
+    #[test]
+    fn what_is_allowed_to_be_written_is_silent_and_may_not_be_read_for_that() {
+        const CONFIG: &str = "/home/a/.cursor/mcp.json";
+        let mut scene = Scene::new(Covert);
+        scene.given.allow.write = vec!["~/.cursor/mcp.json".into()];
+        let write = open(CONFIG, libc::O_WRONLY | libc::O_TRUNC);
+        assert_eq!(scene.found(Action::Open(&write)), []);
+        for change in
+            [change_of_two(Operation::Rename, "/tmp/x", CONFIG), change(Operation::Unlink, CONFIG)]
+        {
+            assert_eq!(scene.found(Action::Change(&change)), [], "{change:?}");
+        }
+        let both = open(CONFIG, libc::O_RDWR);
+        assert_eq!(scene.found(Action::Open(&both)), [("mcp_config_read", Severity::High)]);
+        // A link to the file is allowed by either of its paths.
+        let linked = Open { path: "/srv/dotfiles/mcp".into(), ..write };
+        assert_eq!(scene.found(Action::Open(&linked)), []);
+        scene.given.allow.write = vec!["/srv/dotfiles/*".into()];
+        assert_eq!(scene.found(Action::Open(&linked)), []);
+        scene.given.allow.write = vec!["/srv/other/*".into()];
+        let found = scene.found(Action::Open(&linked));
+        assert_eq!(found, [("mcp_config_write", Severity::Critical)]);
     }
 }
