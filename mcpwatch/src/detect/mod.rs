@@ -21,7 +21,7 @@ use crate::host::answers::Claim;
 use crate::record::{self, AlertEvidence, Process, Relation, Server, Severity, Tags};
 
 pub use allow::Policy;
-pub use client_configs::{ClientConfig, ClientConfigOf, Recognised};
+pub use client_configs::{ClientConfig, ClientConfigOf, ClientConfigs, Recognised};
 pub use programs::Programs;
 pub use rules::RULES;
 
@@ -270,8 +270,8 @@ pub struct Knowledge {
     pub policy: Policy,
     /// Home directories beyond the usual places.
     pub homes: Vec<String>,
-    /// Tells which client a path is the configuration of.
-    pub client_config_of: ClientConfigOf,
+    /// Which files are clients' configurations.
+    pub client_configs: ClientConfigs,
     /// Ids of the rules the settings switch off.
     pub disabled: Vec<String>,
 }
@@ -282,7 +282,7 @@ impl Knowledge {
         &self,
         paths: impl Iterator<Item = Cow<'a, str>>,
     ) -> Option<Recognised<'a>> {
-        Recognised::among(paths, self.client_config_of, &self.homes)
+        Recognised::among(paths, &self.client_configs, &self.homes)
     }
 }
 
@@ -335,7 +335,7 @@ impl Detector {
             programs: Programs::new()?,
             policy: Policy::new(homes.clone()),
             homes,
-            client_config_of,
+            client_configs: ClientConfigs::new(client_config_of),
             disabled: config.disable.clone(),
         };
         let rules = RULES
@@ -352,6 +352,11 @@ impl Detector {
     /// Home directories beyond the usual places.
     pub(crate) fn homes(&self) -> &[String] {
         &self.knowledge.homes
+    }
+
+    /// Which files are clients' configurations, to add to.
+    pub(crate) fn client_configs(&mut self) -> &mut ClientConfigs {
+        &mut self.knowledge.client_configs
     }
 
     /// Adds what the rules find in one effect to `out`.

@@ -150,7 +150,7 @@ fn client_config_of(path: &str) -> Option<ClientConfig> {
     let project = of_project.iter().find_map(|file| path.strip_suffix(file));
     let is_home = path.ends_with("/.claude.json");
     (project.is_some() || is_home).then(|| ClientConfig {
-        client: "cursor".into(),
+        client: Some("cursor".into()),
         project: project.map(str::to_owned),
         only_servers: path.ends_with("/mcp.json"),
     })

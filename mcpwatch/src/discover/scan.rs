@@ -42,12 +42,15 @@ const MAX_GLOB_DEPTH: usize = 5;
 /// Most bytes read of a process's environment.
 const MAX_ENVIRONMENT: u64 = 256 << 10;
 
+/// What stands for the client of a file that only the settings name.
+pub const SETTINGS: &str = "settings";
+
 /// A configuration file as it was read: all that is needed to parse it again in a replay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigFile {
     /// Its path.
     pub path: String,
-    /// The client it belongs to; `settings` for one the settings name.
+    /// The client it belongs to; [`SETTINGS`] for one that only the settings name.
     pub client: String,
     /// How it is written.
     pub format: Format,
@@ -226,6 +229,26 @@ impl Places {
             }
         }
         Present { files: found, cut, closed }
+    }
+
+    /// Where clients look for what is their users' own, in homes and moved places that processes brought: as far as a
+    /// path says nothing of that, or says that it may be a project's. Those of the host alone: in a container other
+    /// files have these paths.
+    fn own(&self) -> BTreeMap<String, &'static str> {
+        let unclear = |path: &str| {
+            locations::location_of(path)
+                .is_none_or(|location| locations::project_of(path, location).is_some())
+        };
+        self.brought
+            .iter()
+            .filter(|(home, _)| !home.starts_with("/proc"))
+            .flat_map(|(home, environment)| locations::of_home(home, environment))
+            .filter(|place| place.literal == place.pattern.components().count())
+            .filter_map(|place| {
+                let path = place.pattern.into_os_string().into_string().ok()?;
+                unclear(&path).then_some((path, place.location.client))
+            })
+            .collect()
     }
 }
 
@@ -484,6 +507,14 @@ pub enum Change {
     Unread(ConfigError),
     /// It is gone.
     Removed(String),
+    /// A client looks at this path for what is its user's own, whether anything is there or not: new, and nothing that
+    /// the path alone would say.
+    Own {
+        /// The path.
+        path: String,
+        /// The client.
+        client: &'static str,
+    },
 }
 
 /// What tells one state of a file from the next.
@@ -514,6 +545,7 @@ pub struct Watcher {
     seen: BTreeMap<PathBuf, Stamp>,
     cut: BTreeSet<PathBuf>,
     closed: BTreeSet<PathBuf>,
+    own: BTreeMap<String, &'static str>,
 }
 
 impl Watcher {
@@ -526,6 +558,11 @@ impl Watcher {
     /// What is new, changed or gone since the last time, in the order of paths.
     pub fn poll(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
+        let own = self.places.own();
+        for (path, &client) in own.iter().filter(|(path, _)| !self.own.contains_key(*path)) {
+            changes.push(Change::Own { path: path.clone(), client });
+        }
+        self.own = own;
         let Present { files: present, cut, closed } = self.places.present();
         for pattern in cut.difference(&self.cut) {
             let error = io::Error::other("too many files, some are not looked at");
@@ -573,7 +610,7 @@ fn load(path: &Path, kind: Kind) -> Change {
     };
     let (client, format, keys) = match kind {
         Kind::Known(location) => (location.client, location.format, location.keys),
-        Kind::Named => ("settings", Format::of(path), ANY_KEY),
+        Kind::Named => (SETTINGS, Format::of(path), ANY_KEY),
     };
     Change::Read(ConfigFile {
         path: path.to_string_lossy().into_owned(),
@@ -602,7 +639,7 @@ mod tests {
         Watcher::new(places)
     }
 
-    /// `+` read, `-` removed, `!` unread, with the path below `home`.
+    /// `+` read, `-` removed, `!` unread, `~` a place and its client, with the path below `home`.
     fn shown(changes: &[Change], home: &Path) -> Vec<String> {
         let home = format!("{}/", home.display());
         changes
@@ -611,6 +648,7 @@ mod tests {
                 Change::Read(file) => format!("+{}", file.path.replace(&home, "")),
                 Change::Removed(path) => format!("-{}", path.replace(&home, "")),
                 Change::Unread(error) => format!("!{}", error.path.replace(&home, "")),
+                Change::Own { path, client } => format!("~{} {client}", path.replace(&home, "")),
             })
             .collect()
     }
@@ -817,7 +855,9 @@ mod tests {
         inside.brought.add((home.to_owned(), moved));
         for places in [outside, inside] {
             let mut seen = BTreeMap::new();
-            for change in Watcher::new(places).poll() {
+            let mut changes = Watcher::new(places).poll();
+            changes.retain(|change| !matches!(change, Change::Own { .. }));
+            for change in changes {
                 let Change::Read(file) = change else { panic!("{change:?}") };
                 let parsed = file.parse().unwrap();
                 assert_eq!((parsed.servers.len(), parsed.warnings), (1, vec![]), "{}", file.path);
@@ -829,6 +869,39 @@ mod tests {
             let moved = seen.get(&home.join("moved/config.toml"));
             assert!(moved.is_none_or(|client| client == "codex"), "{moved:?}");
         }
+    }
+
+    #[test]
+    fn what_paths_do_not_say_of_homes_and_moved_places_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        let moved = |name: &str| home.join(name).display().to_string();
+        let environment = BTreeMap::from([
+            ("CODEX_HOME".to_owned(), moved("moved")),
+            ("XDG_CONFIG_HOME".to_owned(), moved("xdg")),
+            ("OPENCODE_CONFIG".to_owned(), moved("mine.json")),
+        ]);
+        let mut watcher = Watcher::default();
+        watcher.places.brought.add((home.to_owned(), environment.clone()));
+        let told = shown(&watcher.poll(), home);
+        for place in [
+            "~moved/config.toml codex",
+            "~xdg/Claude/claude_desktop_config.json claude-desktop",
+            "~xdg/zed/settings.json zed",
+            "~mine.json opencode",
+            "~.cursor/mcp.json cursor",
+        ] {
+            assert!(told.iter().any(|one| one == place), "{place} {told:?}");
+        }
+        for plain in ["~.claude.json claude-code", "~.config/zed/settings.json zed"] {
+            assert!(!told.iter().any(|one| one == plain), "{plain}: the table says so");
+        }
+        assert_eq!(watcher.poll(), []);
+        // Other files have these paths in a container.
+        let mut watcher = Watcher::default();
+        watcher.places.brought.add((PathBuf::from("/proc/1/root/nowhere"), environment));
+        let told = watcher.poll();
+        assert!(!told.iter().any(|change| matches!(change, Change::Own { .. })), "{told:?}");
     }
 
     #[test]

@@ -1,15 +1,65 @@
-//! Clients' configurations: what the rules about them know a file by.
+//! Clients' configurations: the servers in them, and what the rules about such files know one by.
 
-use crate::detect::ClientConfig;
+use super::Pipeline;
+use crate::config::Discovery;
+use crate::detect::{ClientConfig, Detector};
 use crate::discover::locations;
+use crate::discover::scan::{ConfigFile, SETTINGS};
 
 /// What the table of places says of a path.
 #[must_use]
 pub fn of_table(path: &str) -> Option<ClientConfig> {
     let location = locations::location_of(path)?;
     Some(ClientConfig {
-        client: location.client.into(),
+        client: Some(location.client.into()),
         project: locations::project_of(path, location).map(str::to_owned),
         only_servers: location.holds_only_servers(),
     })
+}
+
+/// Tells the rules which files the settings name, whether they are there or not.
+pub(super) fn name(detector: &mut Detector, discovery: &Discovery) -> u64 {
+    let files = discovery.config_files.iter().map(|file| file.to_string_lossy());
+    let refused = files.filter(|file| !detector.client_configs().add_found(file, None));
+    refused.count() as u64
+}
+
+impl Pipeline {
+    /// A client's configuration is new or changed.
+    pub(super) fn config_read(&mut self, file: &ConfigFile) {
+        let client = Some(file.client.clone()).filter(|client| client != SETTINGS);
+        let known = self.detector.client_configs().add_found(&file.path, client.map(Into::into));
+        self.places_refused(u64::from(!known));
+        let servers = match file.parse() {
+            Ok(parsed) => {
+                for warning in &parsed.warnings {
+                    self.warn(&warning.to_string());
+                }
+                parsed.servers
+            }
+            Err(error) => {
+                self.warn(&error.to_string());
+                Vec::new()
+            }
+        };
+        self.configs.insert(file.path.clone(), servers);
+        self.configs_changed();
+    }
+
+    /// A client's configuration is gone. Rules about such files know its place all the same.
+    pub(super) fn config_gone(&mut self, path: &str) {
+        self.configs.remove(path);
+        self.configs_changed();
+    }
+
+    /// A client looks at a place for what is its user's own, whether anything is there or not.
+    pub(super) fn config_place(&mut self, path: &str, client: String) {
+        let known = self.detector.client_configs().add_own(path, Some(client.into()));
+        self.places_refused(u64::from(!known));
+    }
+
+    /// Places of configurations that the rules do not know, as there are too many.
+    pub(super) fn places_refused(&mut self, count: u64) {
+        self.losses.add("pipeline", "configs", "table_full", count);
+    }
 }

@@ -34,6 +34,13 @@ pub enum Input {
         /// Its path.
         path: String,
     },
+    /// A client looks here for a configuration of its user, which the path alone does not say.
+    ConfigPlace {
+        /// The path, whether anything is there or not.
+        path: String,
+        /// The client.
+        client: String,
+    },
     /// The configurations around a process have been read, as [`Action::LookForConfigs`] asked.
     Looked {
         /// When.

@@ -151,8 +151,11 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that has seen nothing.
     pub fn new(config: Config, origin: &Origin) -> Result<Self, PipelineError> {
-        let homes = origin.homes.iter().map(|home| home.to_string_lossy().into_owned()).collect();
-        Ok(Self {
+        let homes = origin.homes.iter().chain(&config.discovery.homes);
+        let homes = homes.map(|home| home.to_string_lossy().into_owned()).collect();
+        let mut detector = Detector::new(&config.rules, homes, configs::of_table)?;
+        let refused = configs::name(&mut detector, &config.discovery);
+        let mut pipeline = Self {
             host: Arc::new(Host { name: origin.host.clone(), boot_id: origin.boot_id.clone() }),
             clock: Clock::default(),
             names: Names::new(&origin.hosts_file, &origin.resolv_conf),
@@ -168,7 +171,7 @@ impl Pipeline {
             mounts: Mounts::new(origin.mount_namespace),
             unplaced: BTreeMap::new(),
             clients: Clients::new(&config.discovery.clients)?,
-            detector: Detector::new(&config.rules, homes, configs::of_table)?,
+            detector,
             dedupe: Dedupe::default(),
             redactor: Redactor::new(&config.redact)?,
             limits: wire::Limits::capturing(config.capture.payload_limit),
@@ -184,7 +187,9 @@ impl Pipeline {
             actions: Vec::new(),
             findings: Vec::new(),
             config,
-        })
+        };
+        pipeline.places_refused(refused);
+        Ok(pipeline)
     }
 
     /// Takes the records made so far.
@@ -242,27 +247,9 @@ impl Pipeline {
                 self.now = self.now.max(time);
                 self.survey(&processes);
             }
-            Input::Config(file) => {
-                let path = file.path.clone();
-                let servers = match file.parse() {
-                    Ok(parsed) => {
-                        for warning in &parsed.warnings {
-                            self.warn(&warning.to_string());
-                        }
-                        parsed.servers
-                    }
-                    Err(error) => {
-                        self.warn(&error.to_string());
-                        Vec::new()
-                    }
-                };
-                self.configs.insert(path, servers);
-                self.configs_changed();
-            }
-            Input::ConfigGone { path } => {
-                self.configs.remove(&path);
-                self.configs_changed();
-            }
+            Input::Config(file) => self.config_read(&file),
+            Input::ConfigGone { path } => self.config_gone(&path),
+            Input::ConfigPlace { path, client } => self.config_place(&path, client),
             Input::Looked { time, pid, cgroup, container } => {
                 self.now = self.now.max(time);
                 self.looked(pid, &cgroup, container.map(|container| *container));

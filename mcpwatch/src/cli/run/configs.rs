@@ -57,6 +57,9 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
             let input = match change {
                 Change::Read(file) => Input::Config(file),
                 Change::Removed(path) => Input::ConfigGone { path },
+                Change::Own { path, client } => {
+                    Input::ConfigPlace { path, client: client.to_owned() }
+                }
                 Change::Unread(error) => {
                     Input::Warning { time: boot_time(), message: error.to_string() }
                 }

@@ -24,7 +24,8 @@ pub static INFO: RuleInfo = RuleInfo {
     description: "A client's configuration holds the commands of all its servers, and often their keys \
         and tokens. No server needs it: reading it is how one server takes the others' credentials.",
     trigger: "A process of the server's tree opens a file at a place where an MCP client keeps its \
-        servers (`mcp.json` and its kin, below any home or in a project) for reading, or gives one \
+        servers (`mcp.json` and its kin, below any home or in a project, where a \
+        user's variables have moved it, or named in `discovery.config_files`) for reading, or gives one \
         another name (rename, hard link), by which it can be read, or tries to.",
     explained_by: &[
         "this very file is named by the server's command line or configuration",
@@ -97,13 +98,19 @@ pub(super) fn finding(
     if argument != resolved {
         found.push(evidence("open_argument", argument));
     }
-    found.push(evidence("client", client));
+    let whose = match client {
+        Some(client) => {
+            found.push(evidence("client", client));
+            format!("the configuration of the MCP client {client}")
+        }
+        None => "a configuration of MCP clients that the settings name".to_owned(),
+    };
     circumstances(effect, &mut found);
     Finding {
         rule: info.id,
         severity,
         reason: format!(
-            "Server {} {did} {}, the configuration of the MCP client {client}, {}.",
+            "Server {} {did} {}, {whose}, {}.",
             server(effect),
             quote(path),
             cause(effect)

@@ -50,6 +50,42 @@ fn the_alert_in_the_documentation_is_one_that_is_raised() {
 }
 
 #[test]
+fn a_configuration_is_one_wherever_discovery_or_the_settings_found_it() {
+    let mut scene = Scene::with("[discovery]\nconfig_files = ['/srv/team/servers.json']\n");
+    scene.config("filesystem", "node", &["server.js"]);
+    scene.server(11);
+    let read = |scene: &mut Scene, id: u64, path: &str| {
+        scene.call(11, id, "read_text_file", json!({"path": "/nothing"}));
+        scene.open(11, path);
+        let found = alerts(scene);
+        scene.result(11, id);
+        found
+    };
+    assert_eq!(read(&mut scene, 2, "/opt/codex/config.toml"), [""; 0]);
+    scene.input(Input::ConfigPlace {
+        path: "/opt/codex/config.toml".into(),
+        client: "codex".into(),
+    });
+    scene.input(Input::Config(ConfigFile {
+        path: "/opt/codex/work.config.toml".into(),
+        client: "codex".into(),
+        format: Format::Toml,
+        keys: vec!["mcp_servers".into()],
+        text: Vec::new(),
+    }));
+    let paths = ["/srv/team/servers.json", "/opt/codex/config.toml", "/opt/codex/work.config.toml"];
+    for (id, path) in (3..).zip(paths) {
+        let expected = format!("ALERT mcp_config_read high covert {id} x1");
+        assert_eq!(read(&mut scene, id, path), [expected], "{path}");
+    }
+    // The client looks there again.
+    scene.input(Input::ConfigGone { path: "/opt/codex/work.config.toml".into() });
+    scene.call(11, 9, "read_text_file", json!({"path": "/nothing"}));
+    scene.open_for(11, "/opt/codex/work.config.toml", WRITE);
+    assert_eq!(alerts(&mut scene), ["ALERT mcp_config_write critical covert 9 x1"]);
+}
+
+#[test]
 fn who_has_given_up_root_is_not_root_any_more() {
     const KEPT: u32 = u32::MAX;
     let back = "ALERT privilege_change critical covert 1 x1";
