@@ -108,6 +108,7 @@ impl<'a> Recognised<'a> {
     }
 
     /// Whether it is a project's file that a call asked for, in a folder the server was given to work in.
+    #[must_use]
     pub fn is_asked_for(&self, effect: &Effect<'_>, homes: &[String]) -> bool {
         self.of_project
             && effect.attribution.relation == Relation::Requested

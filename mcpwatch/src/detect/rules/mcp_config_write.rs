@@ -21,12 +21,12 @@ pub static INFO: RuleInfo = RuleInfo {
     description: "Whoever writes a client's configuration decides which programs the client starts next, \
         with the user's rights: it is a way to stay, and to put a server of one's own beside the others.",
     trigger: "A process of the server's tree opens a file at a place where an MCP client keeps its \
-        servers (see `mcp_config_read`) for writing, puts another file or a link into that place, moves it away, cuts or removes \
-        it, or tries to. A project's own file in a folder the server was given, written because the call's \
-        arguments name it, is at most high: it may be the user's wish, and it may be injected text that adds a \
-        server. Of files that hold more than servers (`settings.json`, `config.toml`) it is low. Nothing is seen of what \
-        a client writes by itself; one that a server starts counts as that server, since any server can run \
-        `claude mcp add`.",
+        servers (see `mcp_config_read`) for writing, puts another file or a link into that place, moves it \
+        away, cuts or removes it, or tries to. A project's own file in a folder the server was given, written \
+        because the call's arguments name it, is at most high: it may be the user's wish, and it may be \
+        injected text that adds a server. Of files that hold more than servers (`settings.json`, \
+        `config.toml`) it is low. Nothing is seen of what a client writes by itself; one that a server starts \
+        counts as that server, since any server can run `claude mcp add`.",
     explained_by: &[
         "`allow.write` of the server's settings",
         "this very file is named by the server's command line or configuration",
