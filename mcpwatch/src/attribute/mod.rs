@@ -99,6 +99,8 @@ pub struct Circumstances<'a> {
 const LONE: f64 = 0.9;
 /// What all calls that mention the object have together, when there are others too.
 const MENTION_SHARE: f64 = 0.95;
+/// What the call a process was forked in has, when the object is none of it and another call asks for it.
+const LINEAGE_SHARE: f64 = 0.6;
 /// What a call of another method weighs against a tool call.
 const OTHER_METHOD_WEIGHT: f64 = 0.2;
 /// What each older call weighs against the next younger one.
@@ -115,12 +117,17 @@ pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attrib
     let by_lineage = !lineage.is_empty();
     let answered =
         by_lineage && !lineage.iter().any(|born| in_flight.iter().any(|one| one.is(born)));
-    // A worker that was started in one call may work for the next: one that asks for this very object.
-    let asks = |one: &&Suspect| answered && one.mentions.of(object).is_some();
-    let suspects: Vec<&Suspect> = if by_lineage {
-        lineage.iter().chain(in_flight.iter().filter(asks)).collect()
+    // A worker that was started in one call may work for another: one that asks for this very object.
+    let asks = |one: &&Suspect| {
+        let born = lineage.iter().any(|born| one.is(born));
+        !born && one.mentions.of(object).is_some()
+    };
+    let (suspects, asking): (Vec<&Suspect>, Vec<&Suspect>) = if !by_lineage {
+        (in_flight.iter().collect(), Vec::new())
+    } else if answered {
+        (lineage.iter().chain(in_flight.iter().filter(asks)).collect(), Vec::new())
     } else {
-        in_flight.iter().collect()
+        (lineage.iter().collect(), in_flight.iter().filter(asks).collect())
     };
     if suspects.is_empty() {
         return Attribution::without_call(if asked {
@@ -129,30 +136,29 @@ pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attrib
             Relation::Startup
         });
     }
-    let mut weighed: Vec<Weighed<'_>> = suspects
-        .iter()
-        .map(|suspect| Weighed {
-            call: &suspect.call,
-            mention: suspect.mentions.of(object),
-            weight: if WORKING_METHODS.contains(&suspect.call.method.as_str()) {
-                1.0
-            } else {
-                OTHER_METHOD_WEIGHT
-            },
-        })
-        .collect();
+    let mut weighed: Vec<Weighed<'_>> =
+        suspects.iter().map(|suspect| Weighed::of(suspect, object)).collect();
+    let mut asking: Vec<Weighed<'_>> =
+        asking.iter().rev().map(|suspect| Weighed::of(suspect, object)).collect();
     // Those that mention the object before the others, the younger before the older.
     weighed.sort_by_key(|one| std::cmp::Reverse((one.mention.is_some(), one.call.number)));
     let mentions = weighed.partition_point(|one| one.mention.is_some());
     let (mentioning, others) = weighed.split_at_mut(mentions);
+    let all = match (asking.is_empty(), mentioning.is_empty()) {
+        (true, _) => 1.0,
+        (false, false) => MENTION_SHARE,
+        (false, true) => LINEAGE_SHARE,
+    };
     let mention_share = if others.is_empty() { 1.0 } else { MENTION_SHARE };
     if mentioning.is_empty() {
         let sure = if by_lineage && !answered && others.len() == 1 { 1.0 } else { LONE };
-        share_out(others, sure);
+        share_out(others, all * sure);
     } else {
-        share_out(mentioning, mention_share);
-        share_out(others, 1.0 - mention_share);
+        share_out(mentioning, all * mention_share);
+        share_out(others, all * (1.0 - mention_share));
     }
+    share_out(&mut asking, 1.0 - all);
+    weighed.append(&mut asking);
     weighed.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     let matched = weighed.first().and_then(|one| one.mention).map(str::to_owned);
     let likeliest = weighed.first().map(|one| one.call);
@@ -171,6 +177,17 @@ struct Weighed<'a> {
     call: &'a Arc<Call>,
     mention: Option<&'a str>,
     weight: f64,
+}
+
+impl<'a> Weighed<'a> {
+    fn of(suspect: &'a Suspect, object: Object<'_>) -> Self {
+        let works = WORKING_METHODS.contains(&suspect.call.method.as_str());
+        Self {
+            call: &suspect.call,
+            mention: suspect.mentions.of(object),
+            weight: if works { 1.0 } else { OTHER_METHOD_WEIGHT },
+        }
+    }
 }
 
 /// Gives calls, the youngest first, their parts of `share`: by method and recency.
@@ -295,6 +312,31 @@ mod tests {
         assert_eq!(after.call().map(|call| call.number), Some(1));
         assert_eq!((after.relation, after.outlived), (Relation::Covert, true));
         assert!(after.candidates[0].1 < 1.0);
+    }
+
+    #[test]
+    fn a_child_may_work_for_another_call_that_asks_while_its_own_is_in_flight() {
+        let [first, second] = [
+            call(1, "tools/call", json!({"path": "/x"})),
+            call(2, "tools/call", json!({"path": "/y"})),
+        ];
+        let born = [first.clone()];
+        let both = [first.clone(), second.clone()];
+        let ranked = |found: &Attribution| -> Vec<(u64, f64)> {
+            found.candidates.iter().map(|(call, share)| (call.number, *share)).collect()
+        };
+        // Lineage goes before arguments.
+        let found = cause("/y", &both, &born, true);
+        assert_eq!(found.relation, Relation::Covert);
+        assert_eq!(ranked(&found), [(1, 0.6), (2, 0.4)]);
+        let found = cause("/x", &both, &born, true);
+        assert_eq!((found.relation, ranked(&found)), (Relation::Requested, vec![(1, 1.0)]));
+        // Forked in several, its lineage says little.
+        let third = call(3, "tools/call", json!({"path": "/z"}));
+        let found = cause("/z", &[first.clone(), second.clone(), third], &both, true);
+        assert_eq!(found.relation, Relation::Requested);
+        assert_eq!(found.call().map(|call| call.number), Some(3));
+        assert_eq!(found.candidates.len(), 3);
     }
 
     #[test]
