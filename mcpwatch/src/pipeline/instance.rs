@@ -306,6 +306,18 @@ impl Held {
         }
     }
 
+    /// How many events are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// Holds an event; a full candidate leaves it out, counted.
     pub fn push(&mut self, event: Event) {
         let size = size_of(&event);

@@ -26,6 +26,7 @@ mod speech;
 mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -461,13 +462,41 @@ impl Pipeline {
         let mut record = self.record(RecordType::Status, self.now);
         record.status = Some(Box::new(Status {
             state: "stopped",
-            message: format!("mcpwatch stopped: {reason}"),
+            message: format!("mcpwatch stopped: {reason}{}", self.unfinished()),
             hooks: Vec::new(),
             counters: self.counters.clone(),
         }));
         // Losses stand before the last record.
         self.settle();
         self.records.push(record);
+    }
+
+    /// What the end of the watch leaves without a record, in words: calls that were not answered yet, and what
+    /// was held of candidates until it is known what they are.
+    fn unfinished(&self) -> String {
+        let (mut calls, mut candidates, mut held) = (0, 0, 0);
+        for instance in self.instances.values() {
+            match &instance.role {
+                Role::Server(serving) => calls += serving.calls.len(),
+                Role::Candidate(events) if !events.is_empty() => {
+                    candidates += 1;
+                    held += events.len();
+                }
+                Role::Candidate(_) | Role::Helper => {}
+            }
+        }
+        let mut text = String::new();
+        if calls > 0 {
+            let _ = write!(text, "; calls that still wait for a response: {calls}");
+        }
+        if candidates > 0 {
+            let _ = write!(
+                text,
+                "; processes of which it is not known yet whether they are servers: {candidates} \
+                 ({held} events dropped)"
+            );
+        }
+        text
     }
 
     /// Candidates are found, and kept for a time only.
