@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
+use crate::wire::Fault;
+
 /// Name and version of the event stream's schema.
 pub const SCHEMA: &str = "mcpwatch/1";
 
@@ -182,7 +184,7 @@ names! {
         McpSession => "mcp.session",
         /// A request and its response, or what became of it.
         McpCall => "mcp.call",
-        /// A notification, or bytes on the channel that are no valid message.
+        /// A notification, or something wrong on the channel.
         McpMessage => "mcp.message",
         /// A program was executed.
         ProcessExec => "process.exec",
@@ -845,9 +847,9 @@ pub struct McpDetail {
     /// Method of a notification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Why the bytes are no valid message: a word of the fixed list in `docs/events.md`.
+    /// What is wrong with the bytes, the message or its place, as a word of the fixed list in `docs/events.md`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<&'static str>,
+    pub problem: Option<Fault>,
     /// A sentence on the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -13,6 +13,7 @@ use crate::record::{
     Progress, Record, RecordType, Relation, SCHEMA, Server, Severity, Status, Tags, Time,
     TlsDetail, Vsock,
 };
+use crate::wire::Fault;
 
 /// 2026-03-04T05:06:07.089010011Z.
 pub const TIME: Time = Time(1_772_600_767_089_010_011);
@@ -279,7 +280,7 @@ fn mcp(kind: RecordType) -> Record {
             server_info: party("secure-filesystem-server"),
             direction: Some("server_to_client"),
             method: Some("notifications/message".to_owned()),
-            problem: Some("not_json"),
+            problem: Some(Fault::NotJson),
             detail: Some("a line on stdout is no JSON: `listening…`".to_owned()),
             progress: Some(Progress { value: 3.into(), total: Some(12.into()) }),
             bytes: Some(64),

@@ -110,7 +110,7 @@ impl Pipeline {
         );
         let problem = Problem {
             direction: injection.direction,
-            word: Fault::Injected.word(),
+            fault: Fault::Injected,
             detail,
             bytes: injection.bytes,
         };
@@ -204,7 +204,7 @@ impl Pipeline {
         };
         let mut detail = empty();
         detail.direction = Some(problem.direction.name());
-        detail.problem = Some(problem.word);
+        detail.problem = Some(problem.fault);
         detail.bytes = Some(problem.bytes);
         let text = self.redactor.text(&problem.detail).0.into_owned();
         detail.detail = Some(match held_back {

@@ -81,7 +81,7 @@ impl Origin {
     pub(super) fn problem(&self, fault: Fault, detail: impl Into<String>, out: &mut Vec<Said>) {
         out.push(Said::Problem(Problem {
             direction: self.direction,
-            word: fault.word(),
+            fault,
             detail: detail.into(),
             bytes: self.bytes,
         }));

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::event::Direction;
 use crate::record::{CallError, CallStatus, Party, Progress};
+use crate::wire::Fault;
 
 pub use crate::wire::PROBLEMS;
 pub use catalogue::Catalogue;
@@ -140,8 +141,8 @@ pub struct Ended {
 pub struct Problem {
     /// Which way.
     pub direction: Direction,
-    /// A word of the fixed list in `docs/events.md`.
-    pub word: &'static str,
+    /// What is wrong.
+    pub fault: Fault,
     /// A sentence on it; holds text of the channel only in escaped form.
     pub detail: String,
     /// Bytes concerned.

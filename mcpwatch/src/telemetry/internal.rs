@@ -4,6 +4,7 @@
 use super::Metrics;
 use crate::kernel::hooks::Tier;
 use crate::record::{Hook, Loss, Status};
+use crate::wire::{Class, Fault};
 
 /// A happening that is logged and counted.
 pub trait InternalEvent {
@@ -56,19 +57,28 @@ impl InternalEvent for StatusChanged<'_> {
     }
 }
 
-/// The channel of a server carried bytes that are no valid message.
+/// Something is wrong with the bytes on a server's channel, a message or its place in the conversation.
 #[derive(Clone, Copy, Debug)]
-pub struct ParseFailed<'a> {
+pub struct ChannelFault<'a> {
     /// The server's id.
     pub server: &'a str,
-    /// A word of the fixed list in `docs/events.md`.
-    pub problem: &'static str,
+    /// What is wrong.
+    pub fault: Fault,
 }
 
-impl InternalEvent for ParseFailed<'_> {
+impl InternalEvent for ChannelFault<'_> {
     fn emit(self, metrics: &Metrics) {
-        metrics.parse_errors.with_label_values(&[self.problem]).inc();
+        let counter = match self.fault.class() {
+            Class::ParseError => &metrics.parse_errors,
+            Class::Violation => &metrics.protocol_violations,
+            Class::Notice => &metrics.channel_notices,
+        };
+        counter.with_label_values(&[self.fault.word()]).inc();
         // A server can do this as often as it likes: the record tells, the log only when asked to.
-        tracing::debug!(server = self.server, problem = self.problem, "no valid message");
+        tracing::debug!(
+            server = self.server,
+            problem = self.fault.word(),
+            "a problem on a channel"
+        );
     }
 }

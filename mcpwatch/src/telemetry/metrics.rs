@@ -14,7 +14,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::internal::{EventsLost, InternalEvent, ParseFailed, StatusChanged};
+use super::internal::{ChannelFault, EventsLost, InternalEvent, StatusChanged};
 use super::registrar::{Description, Registrar, children};
 use super::sampled::Sampled;
 use crate::record::{
@@ -91,6 +91,8 @@ pub struct Metrics {
     pub(super) events_lost: IntCounterVec,
     pub(super) probe_attached: IntGaugeVec,
     pub(super) parse_errors: IntCounterVec,
+    pub(super) protocol_violations: IntCounterVec,
+    pub(super) channel_notices: IntCounterVec,
     messages: IntCounterVec,
     alerts: IntCounterVec,
 
@@ -164,6 +166,16 @@ impl Metrics {
             parse_errors: all.counters(
                 "mcpwatch_mcp_parse_errors_total",
                 "Times a channel carried bytes that are no valid message.",
+                &["reason"],
+            )?,
+            protocol_violations: all.counters(
+                "mcpwatch_protocol_violations_total",
+                "Valid messages that the protocol does not allow where they stand.",
+                &["check"],
+            )?,
+            channel_notices: all.counters(
+                "mcpwatch_mcp_notices_total",
+                "Times a channel was not seen whole, was written to by others, or its other end could not read a message.",
                 &["reason"],
             )?,
             messages: all.counters(
@@ -262,8 +274,8 @@ impl Metrics {
     }
 
     fn observe_message(&self, server: &Server, mcp: &McpDetail) {
-        if let Some(problem) = mcp.problem {
-            return ParseFailed { server: &server.id, problem }.emit(self);
+        if let Some(fault) = mcp.problem {
+            return ChannelFault { server: &server.id, fault }.emit(self);
         }
         let Some(direction) = mcp.direction else { return };
         let era = mcp.era.unwrap_or_else(|| self.era(server, mcp.session.as_deref()));

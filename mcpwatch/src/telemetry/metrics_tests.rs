@@ -3,6 +3,7 @@
 use super::*;
 use crate::output::{OutputState, samples};
 use crate::record::Loss;
+use crate::wire::{Class, Fault};
 
 fn scrape(metrics: &Metrics) -> String {
     String::from_utf8(metrics.encode().unwrap()).unwrap()
@@ -89,6 +90,47 @@ fn messages_are_counted_both_ways_with_era_and_known_methods_only() {
     ];
     assert_lines(&metrics, &expected.each_ref().map(String::as_str));
     assert_eq!(scrape(&metrics).matches("\nmcpwatch_mcp_messages_total{").count(), 4);
+}
+
+/// Each class of faults, with the metric and the label it is counted by.
+const CLASSES: [(Class, &str, &str); 3] = [
+    (Class::ParseError, "mcpwatch_mcp_parse_errors_total", "reason"),
+    (Class::Violation, "mcpwatch_protocol_violations_total", "check"),
+    (Class::Notice, "mcpwatch_mcp_notices_total", "reason"),
+];
+
+#[test]
+fn every_fault_is_counted_once_in_the_metric_of_its_class() {
+    let metrics = Metrics::new().unwrap();
+    for fault in Fault::ALL {
+        let mut record = samples::of_type(RecordType::McpMessage);
+        record.mcp.as_mut().unwrap().problem = Some(*fault);
+        metrics.observe(&record);
+    }
+    let text = scrape(&metrics);
+    for fault in Fault::ALL {
+        let counted: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains(&format!("=\"{}\"}}", fault.word())))
+            .collect();
+        let (_, name, label) = CLASSES.iter().find(|(class, ..)| *class == fault.class()).unwrap();
+        assert_eq!(counted, [format!("{name}{{{label}=\"{}\"}} 1", fault.word())]);
+    }
+}
+
+#[test]
+fn the_documentation_says_which_metric_counts_which_fault() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    for (class, name, label) in CLASSES {
+        let words: Vec<_> = Fault::ALL
+            .iter()
+            .filter(|fault| fault.class() == class)
+            .map(|fault| format!("`{}`", fault.word()))
+            .collect();
+        let line = format!("| `{name}{{{label}}}` | {} |", words.join(" "));
+        assert!(document.lines().any(|found| found == line), "the line should be:\n{line}");
+    }
 }
 
 #[test]

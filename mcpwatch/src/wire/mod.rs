@@ -10,7 +10,7 @@ pub mod salvage;
 
 use std::borrow::Cow;
 
-pub use fault::{Fault, PROBLEMS};
+pub use fault::{Class, Fault, PROBLEMS};
 
 /// Deepest nesting of arrays and objects in a message. The parser behind [`serde_json::Value`] gives
 /// up at 128; one less here means that no part of an accepted message can run into that.

@@ -169,7 +169,7 @@ impl Line<'_> {
     fn mcp(&self, mcp: &McpDetail, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(problem) = mcp.problem {
             let (on, off) = (self.colour.paint(Style::Warning), self.colour.paint(Style::Plain));
-            write!(f, "{on}{problem}{off}{}", from(mcp.direction))?;
+            write!(f, "{on}{}{off}{}", problem.word(), from(mcp.direction))?;
             if let Some(detail) = &mcp.detail {
                 write!(f, ": {}", Escaped::new(detail, SENTENCE))?;
             }

@@ -107,7 +107,7 @@ impl Channel {
 fn words(said: &[Said]) -> Vec<&'static str> {
     said.iter()
         .filter_map(|said| match said {
-            Said::Problem(problem) => Some(problem.word),
+            Said::Problem(problem) => Some(problem.fault.word()),
             _ => None,
         })
         .collect()
