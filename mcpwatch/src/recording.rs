@@ -47,12 +47,14 @@ pub enum Frame {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
     /// The file.
-    #[error("{path}: {source}")]
+    #[error(
+        "{path} cannot be read: {reason}; name a recording made with `mcpwatch run --record FILE`"
+    )]
     File {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. It stands in the message, and would again as its source.
+        reason: io::Error,
     },
     /// Not a recording.
     #[error(
@@ -63,7 +65,7 @@ pub enum RecordingError {
         path: PathBuf,
     },
     /// A frame that is none.
-    #[error("{path}, byte {at}: {message}")]
+    #[error("{path}, byte {at}: {message}; make a new one with `mcpwatch run --record FILE`")]
     Frame {
         /// Its path.
         path: PathBuf,
@@ -131,7 +133,7 @@ pub struct Reader<R = BufReader<File>> {
 impl Reader {
     /// Opens a recording and reads how it begins.
     pub fn open(path: &Path) -> Result<(Self, Beginning), RecordingError> {
-        let fail = |source| RecordingError::File { path: path.to_owned(), source };
+        let fail = |reason| RecordingError::File { path: path.to_owned(), reason };
         Self::of(path, BufReader::new(File::open(path).map_err(fail)?))
     }
 }

@@ -50,17 +50,19 @@ pub enum RedactError {
     #[error("rules/secrets.toml: {0}")]
     Data(String),
     /// A pattern of the settings is no regular expression, or too big.
-    #[error("redact.patterns: {pattern:?} (number {number}) is no regular expression: {source}")]
+    #[error("redact.patterns: {pattern:?} (number {number}) is no regular expression: {reason}")]
     Pattern {
         /// Its place in the list, from 1.
         number: usize,
         /// The pattern.
         pattern: String,
-        /// What is wrong.
-        source: Box<regex::Error>,
+        /// What is wrong. It stands in the message, and would again as its source.
+        reason: Box<regex::Error>,
     },
     /// A key of the settings has nothing that could be a name.
-    #[error("redact.keys: {key:?} (number {number}) is no name")]
+    #[error(
+        "redact.keys: {key:?} (number {number}) is no name: expected one with a letter or a digit"
+    )]
     Key {
         /// Its place in the list, from 1.
         number: usize,
@@ -138,7 +140,7 @@ impl Redactor {
             let regex =
                 RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build().map_err(|source| {
                     let pattern = pattern.clone();
-                    RedactError::Pattern { number: at + 1, pattern, source: Box::new(source) }
+                    RedactError::Pattern { number: at + 1, pattern, reason: Box::new(source) }
                 })?;
             shapes.push(Shape { name: BY_SETTINGS.into(), regex, keyed: false });
         }

@@ -17,6 +17,10 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What is said to those who may not load BPF programs.
+const RUN_AS_ROOT: &str =
+    "Run it as root (`sudo mcpwatch run`), as the systemd service, or in a privileged container";
+
 #[track_caller]
 fn check(outcome: &Outcome, code: i32, parts: &[&str]) {
     assert_eq!(outcome.code, Some(code), "exit code; it said:\n{}", outcome.output);
@@ -28,6 +32,10 @@ fn check(outcome: &Outcome, code: i32, parts: &[&str]) {
         );
     }
     assert!(!outcome.output.contains("panicked"), "{}", outcome.output);
+    // The system's word stands once, and what to do comes after it.
+    for line in outcome.output.lines().filter(|line| line.starts_with("mcpwatch: ")) {
+        assert!(line.matches("(os error").count() <= 1, "said twice: {line}");
+    }
 }
 
 /// A shell script run as root in a mount namespace of its own before the agent is started in it.
@@ -41,7 +49,7 @@ fn not_root() {
     let agent = scene.agent().for_everybody().events("-");
     let outcome =
         agent.by(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]).run(PATIENCE);
-    check(&outcome, 3, &["root"]);
+    check(&outcome, 3, &["mcpwatch may not load BPF programs", "it lacks CAP_BPF", RUN_AS_ROOT]);
 }
 
 #[test]
@@ -49,7 +57,7 @@ fn a_capability_is_missing() {
     let scene = Scene::new();
     let bounding = "--bounding-set=-bpf,-perfmon,-sys_admin";
     let outcome = scene.agent().by(&["setpriv", bounding]).run(PATIENCE);
-    check(&outcome, 3, &["CAP_BPF"]);
+    check(&outcome, 3, &["mcpwatch may not load BPF programs", "it lacks CAP_BPF", RUN_AS_ROOT]);
 }
 
 #[test]
@@ -57,7 +65,16 @@ fn no_btf() {
     let scene = Scene::new();
     let hide = "mount -t tmpfs none /sys/kernel/btf";
     let outcome = in_mounts_of_its_own(scene.agent(), hide).run(PATIENCE);
-    check(&outcome, 3, &["BTF", "/sys/kernel/btf/vmlinux"]);
+    check(
+        &outcome,
+        3,
+        &[
+            "BTF",
+            "/sys/kernel/btf/vmlinux",
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+            "mount sysfs at /sys",
+        ],
+    );
 }
 
 #[test]
@@ -67,7 +84,11 @@ fn a_kernel_that_is_too_old() {
     fs::write(&release, "5.9.16-old\n").expect("a file can be written");
     let older = format!("mount --bind {} /proc/sys/kernel/osrelease", release.display());
     let outcome = in_mounts_of_its_own(scene.agent(), &older).run(PATIENCE);
-    check(&outcome, 3, &["this kernel is 5.9.16-old", "5.10 or newer", "update the kernel"]);
+    check(
+        &outcome,
+        3,
+        &["this kernel is 5.9.16-old", "5.10 or newer", "update the kernel of this host"],
+    );
     // The oldest that is supported is not the obstacle.
     fs::write(&release, "5.10.0-1-oldest\n").expect("a file can be written");
     let agent = in_mounts_of_its_own(scene.agent(), &older).start();
@@ -88,7 +109,11 @@ fn a_kernel_that_is_locked_down() {
     check(
         &outcome,
         3,
-        &["confidentiality", "/sys/kernel/security/lockdown", "boot with lockdown=integrity"],
+        &[
+            "confidentiality",
+            "/sys/kernel/security/lockdown",
+            "boot with lockdown=integrity or none",
+        ],
     );
     // What `integrity` forbids is nothing the agent does.
     let agent = in_mounts_of_its_own(scene.agent(), &locked("none [integrity] confidentiality"));
@@ -157,9 +182,10 @@ fn a_tier_that_does_not_work_here() {
         return;
     };
     let forced = scene.agent().arguments(&["--tier", "fexit"]).run(PATIENCE);
-    check(&forced, 3, &["tier `fexit` was asked for", &reason, "mcpwatch doctor"]);
+    let remedy = "leave the choice to mcpwatch (`tier = \"auto\"` in [kernel], or no --tier), or ask for `tracepoint`";
+    check(&forced, 3, &["tier `fexit` was asked for", &reason, remedy, "mcpwatch doctor"]);
     let forced = scene.agent().settings("[kernel]\ntier = \"fexit\"\n").run(PATIENCE);
-    check(&forced, 3, &["tier `fexit` was asked for", &reason]);
+    check(&forced, 3, &["tier `fexit` was asked for", &reason, remedy]);
     // Left to itself it takes the other, and says why.
     let agent = scene.agent().start();
     agent.find("the hook in the tier that works, with the reason", |record| {
@@ -178,11 +204,35 @@ fn a_tier_that_does_not_work_here() {
 #[test]
 fn mistakes_in_the_settings() {
     for (settings, parts) in [
-        ("[capture]\nring_byts = 65536\n", &["mcpwatch.toml:2", "ring_byts"][..]),
-        ("[capture]\nring_bytes = \"much\"\n", &["mcpwatch.toml:2", "ring_bytes"]),
-        ("[capture]\nring_bytes = 1000\n", &["mcpwatch.toml:2", "ring_bytes", "power of two"]),
-        ("[rules]\ndisable = [\"shell_spwan\"]\n", &["mcpwatch.toml:2", "shell_spwan"]),
-        ("[capture\n", &["mcpwatch.toml:1"]),
+        (
+            "[capture]\nring_byts = 65536\n",
+            &[
+                "mcpwatch.toml:2:1: ",
+                "capture.ring_byts: unknown key",
+                "did you mean `ring_bytes`?",
+            ][..],
+        ),
+        (
+            "[capture]\nring_bytes = \"much\"\n",
+            &[
+                "mcpwatch.toml:2:14: ",
+                "capture.ring_bytes: expected a whole number",
+                "found a string",
+            ],
+        ),
+        (
+            "[capture]\nring_bytes = 1000\n",
+            &[
+                "mcpwatch.toml:2:14: ",
+                "capture.ring_bytes: expected a power of two from 65536 to 1073741824",
+                "found 1000",
+            ],
+        ),
+        (
+            "[rules]\ndisable = [\"shell_spwan\"]\n",
+            &["mcpwatch.toml:2:12: ", "unknown rule `shell_spwan`", "did you mean `shell_spawn`?"],
+        ),
+        ("[capture\n", &["mcpwatch.toml:1:9: ", "expected `]`"]),
     ] {
         let scene = Scene::new();
         check(&scene.agent().settings(settings).run(PATIENCE), 2, parts);
@@ -192,12 +242,30 @@ fn mistakes_in_the_settings() {
 #[test]
 fn mistakes_on_the_command_line() {
     for (arguments, parts) in [
-        (&["--sniff", "sometimes"][..], &["sometimes", "auto"][..]),
-        (&["--tier", "best"], &["best", "fexit"]),
-        (&["--config", "/nonexistent/mcpwatch.toml"], &["/nonexistent/mcpwatch.toml"]),
-        (&["--frobnicate"], &["--frobnicate"]),
-        (&["--metrics", "here"], &["here"]),
-        (&["--format", "xml"], &["xml", "json"]),
+        (
+            &["--sniff", "sometimes"][..],
+            &["'sometimes'", "--sniff", "expected one of auto, always, off"][..],
+        ),
+        (&["--tier", "best"], &["'best'", "--tier", "expected one of auto, fexit, tracepoint"]),
+        (
+            &["--config", "/nonexistent/mcpwatch.toml"],
+            &[
+                "/nonexistent/mcpwatch.toml: cannot be read",
+                "name one that is there with `--config FILE`",
+            ],
+        ),
+        (
+            &["--frobnicate"],
+            &["unexpected argument '--frobnicate'", "Usage: mcpwatch run", "try '--help'"],
+        ),
+        (
+            &["--metrics", "here"],
+            &["'here'", "--metrics", "expected ADDRESS:PORT, as in 127.0.0.1:9464, or `off`"],
+        ),
+        (
+            &["--format", "xml"],
+            &["`xml` is no output format", "--format", "use one of json, pretty, ocsf"],
+        ),
     ] {
         let scene = Scene::new();
         check(&scene.agent().arguments(arguments).run(PATIENCE), 2, parts);
@@ -210,14 +278,32 @@ fn the_metrics_address_is_taken() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = taken.local_addr().expect("an address").to_string();
     let outcome = scene.agent().arguments(&["--metrics", &address]).run(PATIENCE);
-    check(&outcome, 1, &[&address, "--metrics"]);
+    check(
+        &outcome,
+        1,
+        &[
+            &format!("cannot serve metrics on {address}"),
+            "another program, perhaps another mcpwatch, has it",
+            "choose another address with `--metrics ADDR`",
+            "switch metrics off with `--metrics off`",
+        ],
+    );
 }
 
 #[test]
 fn the_event_file_cannot_be_made() {
     let scene = Scene::new();
     let path = scene.path("missing/events.jsonl");
-    check(&scene.agent().events(&path).run(PATIENCE), 1, &[&path, "mkdir"]);
+    let folder = scene.path("missing");
+    check(
+        &scene.agent().events(&path).run(PATIENCE),
+        1,
+        &[
+            &format!("cannot write events to {path}"),
+            "its folder does not exist",
+            &format!("create it: mkdir -p -m 0700 {folder}"),
+        ],
+    );
 }
 
 #[test]
@@ -264,7 +350,15 @@ fn a_full_disk_loses_records_and_says_so_until_there_is_room() {
     let mut held_open = fs::File::open(inside(&events)).expect("the event file");
     agent.signal(libc::SIGTERM);
     let outcome = agent.wait(PATIENCE);
-    check(&outcome, 0, &[&events.to_string_lossy(), "space"]);
+    check(
+        &outcome,
+        0,
+        &[
+            &format!("cannot write events to {}: ", events.display()),
+            "they are lost and counted",
+            "free space on its file system, writing goes on by itself",
+        ],
+    );
     written.clear();
     held_open.read_to_string(&mut written).expect("the event file can be read");
     let stopped = written.lines().last().expect("there are records");
@@ -284,7 +378,14 @@ fn nobody_reads_the_events_any_more() {
         client.call("loads", "echo", json!({"text": "hello"}));
         thread::sleep(Duration::from_millis(100));
     }
-    check(&agent.wait(PATIENCE), 1, &["nobody reads", "stdout"]);
+    check(
+        &agent.wait(PATIENCE),
+        1,
+        &[
+            "nobody reads the events on stdout any more",
+            "keep its reader running, or write the events to a file with `--events FILE`",
+        ],
+    );
 }
 
 #[test]
@@ -303,7 +404,8 @@ fn a_broken_client_configuration_is_a_warning_with_its_place() {
             && text(record, "status.message").contains(&broken)
     });
     let message = text(&warning, "status.message");
-    assert!(message.contains(":3") || message.contains("line 3"), "{message}");
+    assert!(message.contains(&format!("{broken}:3:5: expected ")), "{message}");
+    assert!(message.contains("mend it, its servers are unknown until then"), "{message}");
     agent.find("the call", |record| text(record, "call.tool") == "echo");
     agent.stop();
 }
@@ -386,7 +488,8 @@ fn a_pipe_in_the_place_of_a_client_configuration_is_a_warning() {
 #[track_caller]
 fn check_unread(message: &str) {
     assert!(message.contains("cannot be read: permission denied"), "{message}");
-    assert!(message.contains("root"), "{message}");
+    let remedy = "root, and who has CAP_DAC_READ_SEARCH, sees every user's files";
+    assert!(message.contains(remedy), "{message}");
 }
 
 /// `mcpwatch servers --json` in a scene and its home, started by a wrapper.

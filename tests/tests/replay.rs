@@ -92,7 +92,7 @@ fn what_is_no_recording_is_refused() {
     let scene = Scene::new();
     let path = scene.write("not-a-recording", "Nothing to see here.\n");
     let missing = scene.path("missing");
-    for (path, part) in [(&path, "recording"), (&missing, "missing")] {
+    for (path, part) in [(&path, "is no recording of this version"), (&missing, "cannot be read")] {
         let replayed = Command::new(agent_program())
             .args(["replay", path])
             .output()
@@ -100,6 +100,7 @@ fn what_is_no_recording_is_refused() {
         let problem = String::from_utf8_lossy(&replayed.stderr);
         assert_ne!(replayed.status.code(), Some(0), "{problem}");
         assert!(problem.contains(part) && problem.contains(path.as_str()), "{problem}");
+        assert!(problem.contains("with `mcpwatch run --record FILE`"), "{problem}");
         assert!(!problem.contains("panicked"), "{problem}");
     }
 }

@@ -55,9 +55,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             serde_json::to_string_pretty(&rules).context("the rules as JSON")? + "\n"
         }
         Command::Check { file } => check(file.as_deref())?,
-        Command::Explain { id: Some(id) } => {
-            explained(detect::find(id).with_context(|| format!("there is no rule {id:?}"))?)
-        }
+        Command::Explain { id: Some(id) } => explained(detect::find(id).with_context(|| {
+            format!("there is no rule {id:?}; `mcpwatch rules list` shows them all")
+        })?),
         Command::Explain { id: None } => all_explained(),
     };
     let mut out = std::io::stdout().lock();

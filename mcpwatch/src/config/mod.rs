@@ -3,7 +3,7 @@
 mod check;
 mod error;
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -49,10 +49,8 @@ impl Config {
         let read = std::fs::File::open(file)
             .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_string(&mut text));
         match read {
-            Err(error) if !named && error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self::default())
-            }
-            Err(error) => Err(SettingsError::file(file, format!("cannot be read: {error}"))),
+            Err(error) if !named && error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(SettingsError::file(file, unread(&error))),
             Ok(_) if text.len() as u64 > MAX_BYTES => {
                 Err(SettingsError::file(file, format!("expected at most {MAX_BYTES} bytes")))
             }
@@ -68,6 +66,17 @@ impl Config {
             .map_err(|wrong| SettingsError::value(path, text, &wrong.key, wrong.message))?;
         Ok(config)
     }
+}
+
+/// Why a settings file could not be read, and what to do.
+fn unread(error: &std::io::Error) -> String {
+    let advice = match error.kind() {
+        ErrorKind::NotFound => "name one that is there with `--config FILE`, or leave that out",
+        ErrorKind::PermissionDenied => "let the user mcpwatch runs as read it",
+        ErrorKind::InvalidData => "save it as UTF-8",
+        _ => "name a regular file with `--config FILE`",
+    };
+    format!("cannot be read: {error}; {advice}")
 }
 
 fn address_or_off<'de, D: Deserializer<'de>>(

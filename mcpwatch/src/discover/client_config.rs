@@ -89,8 +89,10 @@ pub fn parse<K: AsRef<str>>(
     source: Source<'_>,
     keys: &[K],
 ) -> Result<Parsed, ConfigError> {
-    let root = document::parse(text, source.format)
-        .map_err(|fault| error(source, fault.position, fault.message))?;
+    let root = document::parse(text, source.format).map_err(|fault| {
+        let message = format!("{}; mend it, its servers are unknown until then", fault.message);
+        error(source, fault.position, message)
+    })?;
     let mut parsed = Parsed::default();
     let mut found = false;
     let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();

@@ -73,7 +73,10 @@ pub enum KernelError {
         mode: String,
     },
     /// The object did not load.
-    #[error("the kernel refused mcpwatch's programs: {reason}")]
+    #[error(
+        "the kernel refused mcpwatch's programs: {reason}. Update mcpwatch, or report it with the output of \
+         `mcpwatch doctor --json`"
+    )]
     Load {
         /// The error with all its causes.
         reason: String,
@@ -91,7 +94,10 @@ pub enum KernelError {
         reason: String,
     },
     /// A hook nothing works without could not be attached.
-    #[error("the hook {hook} cannot be attached: {reason}. Without it these go unseen: {lost}")]
+    #[error(
+        "the hook {hook} cannot be attached: {reason}. Without it these go unseen: {lost}. `mcpwatch doctor` shows \
+         what this kernel allows; update it, or report it with the output of `mcpwatch doctor --json`"
+    )]
     Attach {
         /// The hook.
         hook: &'static str,
@@ -101,7 +107,10 @@ pub enum KernelError {
         lost: &'static str,
     },
     /// A map could not be used.
-    #[error("the map {map} of the kernel programs cannot be used: {reason}")]
+    #[error(
+        "the map {map} of the kernel programs cannot be used: {reason}. Update mcpwatch, or report it with the \
+         output of `mcpwatch doctor --json`"
+    )]
     Map {
         /// The map.
         map: &'static str,

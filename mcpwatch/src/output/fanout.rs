@@ -63,9 +63,9 @@ impl Fanout {
         let destination = stream.destination.clone();
         match Sink::start(stream, renderer, queue_bytes, begin) {
             Ok(sink) => self.sinks.push(sink),
-            Err(source) => {
+            Err(reason) => {
                 let advice = "raise the limit on threads of this user or cgroup".to_owned();
-                return Err(OpenError { destination, source, advice });
+                return Err(OpenError { destination, reason, advice });
             }
         }
         Ok(())

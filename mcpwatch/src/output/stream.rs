@@ -28,24 +28,24 @@ impl std::fmt::Display for Destination {
 
 /// An output cannot be opened: says what, where and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write events to {destination}: {source}; {advice}")]
+#[error("cannot write events to {destination}: {reason}; {advice}")]
 pub struct OpenError {
     /// Where.
     pub destination: Destination,
-    /// What the system said.
-    pub source: io::Error,
+    /// What the system said. It stands in the message, and would again as its source.
+    pub reason: io::Error,
     /// What to do.
     pub advice: String,
 }
 
 impl OpenError {
-    fn new(destination: &Destination, source: io::Error) -> Self {
+    fn new(destination: &Destination, reason: io::Error) -> Self {
         let folder = match destination {
             Destination::File(path) => parent(path),
             Destination::Stdout => Path::new("/"),
         };
         let folder = Escaped::path(&folder.to_string_lossy(), 512).to_string();
-        let advice = match source.kind() {
+        let advice = match reason.kind() {
             ErrorKind::NotFound => {
                 format!("its folder does not exist, create it: mkdir -p -m 0700 {folder}")
             }
@@ -58,12 +58,12 @@ impl OpenError {
             }
             ErrorKind::ReadOnlyFilesystem => "name a file on a writable file system".to_owned(),
             ErrorKind::ResourceBusy => "end the other one, or name another file".to_owned(),
-            _ if source.raw_os_error() == Some(libc::ENXIO) => {
+            _ if reason.raw_os_error() == Some(libc::ENXIO) => {
                 "it is a pipe that nobody reads, start its reader first".to_owned()
             }
             _ => "name another file".to_owned(),
         };
-        Self { destination: destination.clone(), source, advice }
+        Self { destination: destination.clone(), reason, advice }
     }
 }
 

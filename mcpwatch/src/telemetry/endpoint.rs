@@ -33,12 +33,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The metrics address cannot be listened on: says what, where and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve metrics on {address}: {source}; {advice}")]
+#[error("cannot serve metrics on {address}: {reason}; {advice}")]
 pub struct BindError {
     /// Where.
     pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
+    /// What the system said. It stands in the message, and would again as its source.
+    pub reason: io::Error,
     /// What to do.
     pub advice: &'static str,
 }
@@ -50,8 +50,8 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    listen().map_err(|source: io::Error| {
-        let advice = match source.kind() {
+    listen().map_err(|reason: io::Error| {
+        let advice = match reason.kind() {
             ErrorKind::AddrInUse => {
                 "another program, perhaps another mcpwatch, has it: choose another address with \
                  `--metrics ADDR`, or switch metrics off with `--metrics off`"
@@ -66,7 +66,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
             }
             _ => "choose another address with `--metrics ADDR`, or `--metrics off`",
         };
-        BindError { address, source, advice }
+        BindError { address, reason, advice }
     })
 }
 

@@ -132,8 +132,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 settings: settings_text(args)?,
                 sniff: args.sniff.map(|sniff| sniff.name().to_owned()),
             };
-            let writer = Writer::create(path, &beginning)
-                .with_context(|| format!("cannot record to {}", path.display()))?;
+            let writer = Writer::create(path, &beginning).with_context(|| {
+                format!("cannot record to {}, name another file with --record", path.display())
+            })?;
             Some(writer)
         }
         None => None,
