@@ -97,6 +97,9 @@ fn settings(path: Option<&std::path::Path>) -> anyhow::Result<Config> {
 }
 
 #[cfg(test)]
+mod deploy_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
