@@ -15,13 +15,13 @@ const CONTAINERFILE: &str = include_str!("../../../deploy/Containerfile");
 const SETTINGS: &str = include_str!("../../../deploy/mcpwatch.toml");
 
 /// The arguments of a command line that has to be one of `mcpwatch run`.
-fn run_args(argv: &[String]) -> run::Args {
+fn run_args(words: &[String]) -> run::Args {
     let arguments =
-        Arguments::try_parse_from(argv).unwrap_or_else(|error| panic!("{argv:?}: {error}"));
-    assert!(argv[0].ends_with("/mcpwatch"), "{argv:?}");
+        Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    assert!(words[0].ends_with("/mcpwatch"), "{words:?}");
     match arguments.command {
         Command::Run(args) => args,
-        other => panic!("{argv:?} does not watch: {other:?}"),
+        other => panic!("{words:?} does not watch: {other:?}"),
     }
 }
 
