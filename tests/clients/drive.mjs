@@ -20,6 +20,21 @@ const TIMEOUT = { timeout: 300_000 };
 
 const me = { name: 'mcpwatch-drive', version: '1.0.0' };
 const servers = new Map();
+// Every request to a server so far, method and id, by its name and by its command line.
+const sent = new Map();
+const commandLine = ({ command, args = [] }) => JSON.stringify([command, args]);
+
+// v2 asks a process of its own which revision the server speaks, over a transport that it makes itself: only the
+// class is there to be overheard. Servers with one command line are not told apart.
+for (const Transport of [TransportV1, TransportV2]) {
+  const { send } = Transport.prototype;
+  Transport.prototype.send = function (message, ...rest) {
+    if (message.method !== undefined && message.id !== undefined) {
+      sent.get(commandLine(this._serverParams))?.push([message.method, message.id]);
+    }
+    return send.call(this, message, ...rest);
+  };
+}
 
 function makeClient(era, answers) {
   if (era !== '2026-07-28') return answers ? makeAnsweringClient() : new ClientV1(me);
@@ -59,6 +74,8 @@ const operations = {
       // v1 tells the revision to the transport alone, if that wants to know: over stdio it does not.
       let protocol;
       transport.setProtocolVersion ??= (agreed) => { protocol = agreed; };
+      const requests = [];
+      sent.set(name, requests).set(commandLine(entries[name]), requests);
       await client.connect(transport);
       servers.set(name, client);
       const { name: own, version } = client.getServerVersion() ?? {};
@@ -98,10 +115,15 @@ const operations = {
     return brief(await methods[method]());
   },
 
+  async sent({ server }) {
+    return sent.get(server);
+  },
+
   async stop({ servers: names }) {
     for (const name of names ?? [...servers.keys()]) {
       await servers.get(name).close();
       servers.delete(name);
+      sent.delete(name);
     }
     return {};
   },

@@ -5,17 +5,20 @@ It connects to the unix socket given as its argument and takes one JSON command 
     {"n": 1, "op": "start", "config": "…/mcp.json", "servers": ["a"], "era": "auto"}
     {"n": 2, "op": "call", "server": "a", "tool": "echo", "arguments": {"text": "hi"}}
     {"n": 3, "op": "request", "server": "a", "method": "resources/read", "params": {"uri": "x://y"}}
-    {"n": 4, "op": "stop", "servers": ["a"]}
+    {"n": 4, "op": "sent", "server": "a"}
+    {"n": 5, "op": "stop", "servers": ["a"]}
 
 Commands run side by side; each is answered with {"n": …, "ok": true, "result": …} or
 {"n": …, "ok": false, "error": "…"}. `cancel_after` (seconds) on a call gives it up; with `answers` on a start, the
 client answers what its servers ask: without, it says that it cannot, as servers do other things for one that can.
+`sent` gives every request to a server so far, those that the SDK makes by itself among them: method and id.
 The client itself keeps stdin and stdout as they were: only its servers have private channels.
 """
 
 import asyncio
 import json
 import sys
+from contextlib import asynccontextmanager
 
 import anyio
 from mcp import Client
@@ -46,6 +49,22 @@ ANSWERS = {
 }
 
 
+@asynccontextmanager
+async def overheard(transport, sent):
+    """A transport that notes each request it is given to send."""
+    async with transport as (read, write):
+        send = write.send
+
+        async def note_and_send(message):
+            request = message.message
+            if hasattr(request, "method") and hasattr(request, "id"):
+                sent.append([request.method, request.id])
+            await send(message)
+
+        write.send = note_and_send
+        yield read, write
+
+
 class Server:
     """One running server: a task owns its connection, as anyio's cancel scopes demand."""
 
@@ -54,6 +73,7 @@ class Server:
         self.era = era
         self.answers = answers
         self.client = None
+        self.sent = []
         self.ready = asyncio.get_running_loop().create_future()
         self.stopping = asyncio.Event()
         self.task = asyncio.create_task(self.live())
@@ -67,7 +87,10 @@ class Server:
                 cwd=self.entry.get("cwd"),
             )
             async with Client(
-                stdio_client(parameters), mode=self.era, cache=None, **self.answers
+                overheard(stdio_client(parameters), self.sent),
+                mode=self.era,
+                cache=None,
+                **self.answers,
             ) as client:
                 self.client = client
                 info = client.server_info
@@ -142,13 +165,17 @@ async def request(command):
             raise ValueError(f"this client has no request {other}")
 
 
+async def sent(command):
+    return servers[command["server"]].sent
+
+
 async def stop(command):
     for name in command.get("servers") or list(servers):
         await servers.pop(name).stop()
     return {}
 
 
-OPERATIONS = {"start": start, "call": call, "request": request, "stop": stop}
+OPERATIONS = {"start": start, "call": call, "request": request, "sent": sent, "stop": stop}
 
 
 async def serve(command, writer):

@@ -151,6 +151,13 @@ impl Client {
             .wait()
     }
 
+    /// Every request made of a server so far, in order, with those the SDK makes by itself: method and id.
+    #[track_caller]
+    pub fn sent(&self, server: &str) -> Vec<(String, Value)> {
+        let sent = self.send(json!({"op": "sent", "server": server})).wait();
+        serde_json::from_value(sent).expect("a list of methods with their ids")
+    }
+
     /// Ends servers, all when none is named.
     #[track_caller]
     pub fn close(&self, servers: &[&str]) {

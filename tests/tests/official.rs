@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
-use mcpwatch_tests::{Client, Era, Records, Scene, Sdk, Visitor, address, deps, digest, text};
+use jiff::{SignedDuration, Timestamp};
+use mcpwatch_tests::{Client, Era, Records, Scene, Sdk, Visitor, address, deps, digest, int, text};
 use serde_json::{Value, json};
 
 /// A server as it stands in the `mcp.json`, and what it is asked to do.
@@ -17,6 +18,8 @@ struct Work {
     era: Era,
     /// Era, revision and version that must be found out, where they do not depend on the client.
     spoken: Option<(&'static str, &'static str, &'static str)>,
+    /// The kinds of evidence there are before it has said a word.
+    found_by: &'static [&'static str],
     calls: &'static [Ask],
 }
 
@@ -49,6 +52,7 @@ const WORK: &[Work] = &[
         entry: |scene| json!({"command": "node", "args": [deps().npm_server("filesystem"), scene.path("workspace")]}),
         era: Era::Default,
         spoken: None,
+        found_by: &["command_line", "config"],
         calls: &[
             other("tools/list", |_| json!({}), "ok"),
             tool(
@@ -84,6 +88,7 @@ const WORK: &[Work] = &[
         },
         era: Era::Default,
         spoken: None,
+        found_by: &["command_line", "config"],
         calls: &[tool(
             "read_text_file",
             |scene| json!({"path": scene.path("workspace/other.txt")}),
@@ -95,6 +100,7 @@ const WORK: &[Work] = &[
         entry: |_| json!({"command": "node", "args": [deps().npm_server("everything")]}),
         era: Era::Default,
         spoken: None,
+        found_by: &["command_line", "config"],
         calls: &[
             tool("echo", |_| json!({"message": "Grüezi \u{1f98a}"}), None),
             tool("get-sum", |_| json!({"a": 1, "b": 2}), None),
@@ -122,6 +128,7 @@ const WORK: &[Work] = &[
         },
         era: Era::Default,
         spoken: None,
+        found_by: &["command_line", "config"],
         calls: &[
             tool(
                 "create_entities",
@@ -143,6 +150,7 @@ const WORK: &[Work] = &[
         },
         era: Era::Default,
         spoken: None,
+        found_by: &["command_line", "config"],
         calls: &[tool(
             "fetch",
             |_| json!({"url": format!("http://{}:8000/notes", address::WEB)}),
@@ -159,6 +167,7 @@ const WORK: &[Work] = &[
         },
         era: Era::Default,
         spoken: None,
+        found_by: &["command_line", "config"],
         calls: &[
             tool(
                 "git_status",
@@ -178,6 +187,7 @@ const WORK: &[Work] = &[
         entry: |_| json!({"command": deps().python(), "args": ["-m", "mcp_server_time"]}),
         era: Era::Default,
         spoken: None,
+        found_by: &["command_line", "config"],
         calls: &[
             tool(
                 "get_current_time",
@@ -203,6 +213,7 @@ const WORK: &[Work] = &[
         entry: |scene| json!({"command": "node", "args": [scene.script("servers/modern.mjs")]}),
         era: Era::Stateless,
         spoken: Some(("stateless", "2026-07-28", "2.0.1")),
+        found_by: &["config"],
         calls: &[
             tool("echo", |_| json!({"text": "hello"}), None),
             tool(
@@ -333,11 +344,9 @@ fn wrong_server(records: &Records, work: &Work, identity: &Value) -> Vec<String>
     {
         wrong.push(format!("{key}: {}", last["server"]));
     }
-    let evidence = last["server"]["evidence"].as_array().cloned().unwrap_or_default();
-    for kind in ["config", "handshake"] {
-        if !evidence.iter().any(|evidence| evidence["kind"] == kind) {
-            wrong.push(format!("{key}: no evidence `{kind}` in {evidence:?}"));
-        }
+    let known: BTreeSet<&str> = work.found_by.iter().copied().chain(["handshake"]).collect();
+    if evidence(last) != known {
+        wrong.push(format!("{key}: evidence {} instead of {known:?}", last["server"]["evidence"]));
     }
     let sessions: Vec<(&str, &str)> = records
         .of_server("mcp.session", key)
@@ -363,6 +372,88 @@ fn wrong_server(records: &Records, work: &Work, identity: &Value) -> Vec<String>
         }
     }
     wrong
+}
+
+/// What is wrong with the record that first names a server. It may come before the server has said a word, or after.
+fn wrong_discovery(discovered: &Value, work: &Work, identity: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let server = &discovered["server"];
+    let mut found_by: BTreeSet<&str> = work.found_by.iter().copied().collect();
+    let has_spoken = evidence(discovered).contains("handshake");
+    if has_spoken {
+        found_by.insert("handshake");
+    }
+    if evidence(discovered) != found_by {
+        wrong.push(format!("evidence {} instead of {found_by:?}", server["evidence"]));
+    }
+    // Only the server tells its version, and whether its client learns it depends on the client.
+    let version = if has_spoken { &identity["version"] } else { &Value::Null };
+    if server["version"] != *version && !(has_spoken && version.is_null()) {
+        wrong.push(format!("version {} instead of {version}", server["version"]));
+    }
+    let config = text(discovered, "server.config_path");
+    if !config.ends_with("/mcp.json") || text(discovered, "server.transport") != "stdio" {
+        wrong.push(server.to_string());
+    }
+    let entry = json!({"kind": "config", "detail": format!("{} in {config}", work.key)});
+    if !server["evidence"].as_array().is_some_and(|evidence| evidence.contains(&entry)) {
+        wrong.push(format!("evidence {} without {entry}", server["evidence"]));
+    }
+    wrong.into_iter().map(|what| format!("{}: discovered with {what}", work.key)).collect()
+}
+
+/// The kinds of evidence a record has for its server.
+fn evidence(record: &Value) -> BTreeSet<&str> {
+    let evidence = record["server"]["evidence"].as_array();
+    evidence.into_iter().flatten().map(|evidence| text(evidence, "kind")).collect()
+}
+
+fn time(record: &Value, path: &str) -> Option<Timestamp> {
+    text(record, path).parse().ok()
+}
+
+/// Effects of a server that happened while a call was in flight and belong to none.
+fn left_over(records: &Records, key: &str) -> Vec<String> {
+    let calls: Vec<(&str, Timestamp, Timestamp)> = records
+        .of_server("mcp.call", key)
+        .filter(|record| text(record, "call.to") == "server")
+        .filter_map(|record| {
+            let ended = time(record, "time")?;
+            let duration = SignedDuration::from_nanos(int(record, "call.duration_ns")?);
+            Some((text(record, "server.id"), ended - duration, ended))
+        })
+        .collect();
+    ["process.exec", "file.open", "net.connect"]
+        .into_iter()
+        .flat_map(|kind| records.of(kind))
+        .filter(|effect| effect.get("call").is_none())
+        .filter(|effect| {
+            let happened = time(effect, "time").expect("a record has a time");
+            calls.iter().any(|(server, started, ended)| {
+                text(effect, "server.id") == *server && *started <= happened && happened <= *ended
+            })
+        })
+        .map(|effect| format!("{key}: belongs to no call: {}", digest(effect)))
+        .collect()
+}
+
+/// The requests that were recorded and not made, or made and not recorded, or not as often.
+fn miscounted(records: &Records, key: &str, sent: &[(String, Value)]) -> Option<String> {
+    let sorted = |mut requests: Vec<(String, String)>| {
+        requests.sort();
+        requests
+    };
+    let sent = sorted(sent.iter().map(|(method, id)| (method.clone(), id.to_string())).collect());
+    let recorded = sorted(
+        records
+            .of_server("mcp.call", key)
+            .filter(|record| text(record, "call.to") == "server")
+            .map(|record| {
+                (text(record, "call.method").to_owned(), record["call"]["id"].to_string())
+            })
+            .collect(),
+    );
+    (sent != recorded).then(|| format!("{key}: recorded {recorded:?}, sent {sent:?}"))
 }
 
 fn work_with(sdk: Sdk) {
@@ -391,6 +482,7 @@ fn work_with(sdk: Sdk) {
         if took.as_secs_f64() > 1.0 {
             wrong.push(format!("{}: discovered {took:#} after its start", work.key));
         }
+        wrong.extend(wrong_discovery(&discovered, work, identity));
         for call in work.calls {
             ask(&scene, &client, work.key, call);
         }
@@ -407,14 +499,20 @@ fn work_with(sdk: Sdk) {
             work.calls.iter().filter_map(|call| wrong_record(&scene, &records, work.key, call)),
         );
     }
+    let sent: Vec<_> = WORK.iter().map(|work| (work.key, client.sent(work.key))).collect();
     client.close(&[]);
     for work in WORK {
         agent.find(&format!("the end of {}", work.key), |record| {
             text(record, "type") == "server.exited" && text(record, "server.name") == work.key
         });
     }
-    // A server may be known by its package before its configuration is read: the last name counts.
     let records = agent.records();
+    // Some requests are the SDK's own, and answered after what was asked.
+    for (key, sent) in &sent {
+        wrong.extend(miscounted(&records, key, sent));
+        wrong.extend(left_over(&records, key));
+    }
+    // A server may be known by its package before its configuration is read: the last name counts.
     let names: BTreeMap<&str, &str> = records
         .of("server.discovered")
         .map(|record| (text(record, "server.id"), text(record, "server.name")))

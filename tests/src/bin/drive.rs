@@ -1,5 +1,5 @@
 //! A client for the end-to-end tests that needs nothing installed: the commands of
-//! `tests/clients/drive.py`, which describes them, one at a time and in the era of the handshake alone.
+//! `tests/clients/drive.py`, which describes them (but `sent`), one at a time and in the era of the handshake alone.
 //!
 //! `drive SOCKET`.
 
