@@ -346,9 +346,6 @@ pub struct Process {
     /// Whether the kernel gave only a part of it: each record says so in `truncated`.
     #[serde(skip)]
     pub argv_cut: bool,
-    /// It runs what a server executed by itself: no launcher is on the way from the client to here any more.
-    #[serde(skip)]
-    pub beyond_launch: bool,
     /// Working directory at exec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,

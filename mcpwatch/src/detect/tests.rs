@@ -56,7 +56,6 @@ impl Scene {
                 argv: vec!["node".into(), "server.js".into()],
                 argv_masked: false,
                 argv_cut: false,
-                beyond_launch: false,
                 cwd: None,
                 uid: 1000,
                 container: None,

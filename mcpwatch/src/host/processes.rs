@@ -37,6 +37,9 @@ pub struct Entry {
     pub instance: u64,
     /// The calls that were in flight when it, or the nearest ancestor that was, was forked in one.
     pub lineage: Arc<[Suspect]>,
+    /// It runs what a server executed by itself: what it executes is no part of a launch. `None` while that has
+    /// not been told.
+    pub beyond_launch: Option<bool>,
     /// It has ended.
     pub ended: bool,
 }
@@ -282,7 +285,6 @@ mod tests {
                 argv: Vec::new(),
                 argv_masked: false,
                 argv_cut: false,
-                beyond_launch: false,
                 cwd: None,
                 uid: 0,
                 container: None,
@@ -291,6 +293,7 @@ mod tests {
             mount_namespace: 0,
             instance,
             lineage: Arc::from([]),
+            beyond_launch: None,
             ended: false,
         }
     }

@@ -50,7 +50,6 @@ pub fn process() -> Arc<Process> {
         argv: vec!["node".to_owned(), "server.js".to_owned(), "/home/ada/notes".to_owned()],
         argv_masked: false,
         argv_cut: false,
-        beyond_launch: false,
         cwd: Some("/home/ada".to_owned()),
         uid: 1000,
         container: Some(Arc::new(Container {

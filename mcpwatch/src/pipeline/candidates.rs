@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::Sniff;
-use crate::event::{Direction, Event, EventKind, NetOperation};
+use crate::event::{Direction, Event, EventKind, Exec, NetOperation};
 
-use super::instance::{Instance, OwnedProgram, Role};
+use super::instance::{Instance, OwnedProgram, Role, leads_to};
 use super::naming::PATIENCE;
 use super::verdict::LOOKING;
 use super::{Action, Pipeline};
@@ -41,7 +41,7 @@ impl Pipeline {
         }
         let owned = self.owner(event.instance).is_some_and(|owner| owner != event.instance);
         let beyond_launch = match &event.kind {
-            EventKind::Exec(exec) => self.is_beyond_launch(event, exec),
+            EventKind::Exec(exec) => self.leads_elsewhere(event, exec),
             _ => false,
         };
         let Some(instance) = self.instances.get_mut(&event.instance) else { return false };
@@ -185,6 +185,22 @@ impl Pipeline {
         if self.forgotten.len() > FORGOTTEN {
             self.forgotten.pop_front();
         }
+    }
+
+    /// Whether what is executed was not executed by a program of the launch that leads on. What it is part of is
+    /// not known yet: it goes by what is on its own channel.
+    fn leads_elsewhere(&self, event: &Event, exec: &Exec) -> bool {
+        let Some(instance) = self.instances.get(&event.instance) else { return false };
+        if instance.was_founded_by(event) {
+            return false;
+        }
+        let Some(acting) = self.processes.shown_at(event.process, event.time) else { return true };
+        let of_launch = |program: &&OwnedProgram| {
+            program.exe == acting.exe && self.masked(&program.argv).0 == acting.argv
+        };
+        instance.programs.iter().rfind(of_launch).is_none_or(|program| {
+            program.beyond_launch || !leads_to(&program.exe, &program.argv, &exec.argv)
+        })
     }
 
     /// An instance the kernel has founded.

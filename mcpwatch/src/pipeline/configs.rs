@@ -28,8 +28,12 @@ impl Pipeline {
     /// A client's configuration is new or changed.
     pub(super) fn config_read(&mut self, file: &ConfigFile) {
         let client = Some(file.client.clone()).filter(|client| client != SETTINGS);
-        let known = self.detector.client_configs().add_found(&file.path, client.map(Into::into));
-        self.places_refused(u64::from(!known));
+        // What is read by way of a process is in a container, where it has another path.
+        if !file.path.starts_with("/proc/") {
+            let known =
+                self.detector.client_configs().add_found(&file.path, client.map(Into::into));
+            self.places_refused(u64::from(!known));
+        }
         let servers = match file.parse() {
             Ok(parsed) => {
                 for warning in &parsed.warnings {

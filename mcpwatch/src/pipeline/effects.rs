@@ -194,7 +194,7 @@ impl Pipeline {
         let launching = match attribution.relation {
             // What a launcher does belongs to the launch; what the launched program itself does, does not.
             Relation::Startup => {
-                !process.beyond_launch
+                !self.acts_beyond_launch(event.process, event.process)
                     && launcher::recognise(&process.exe, &process.argv)
                         .is_some_and(|launch| launch.is_wrapper)
             }

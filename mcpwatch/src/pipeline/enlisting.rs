@@ -14,7 +14,7 @@ use crate::host::processes::{Above, Entry, entity_id};
 use crate::host::snapshot::ProcessSnapshot;
 use crate::record::Process;
 
-use super::instance::{Instance, OwnedProgram, Role};
+use super::instance::{Instance, OwnedProgram, Role, leads_to};
 use super::{Action, Pipeline};
 
 /// Nanoseconds of one clock tick of `/proc`.
@@ -227,10 +227,9 @@ impl Pipeline {
                         exe: member.exe.clone(),
                         argv: member.argv.clone(),
                         cwd: member.cwd.clone(),
-                        beyond_launch: instance
-                            .programs
-                            .last()
-                            .is_some_and(|last| last.beyond_launch || !last.leads_on()),
+                        beyond_launch: instance.programs.last().is_some_and(|last| {
+                            last.beyond_launch || !leads_to(&last.exe, &last.argv, &member.argv)
+                        }),
                     });
                 }
                 let outside = self.instance_of(member.key()).is_none();
@@ -274,7 +273,6 @@ impl Pipeline {
                 argv,
                 argv_masked,
                 argv_cut: snapshot.argv_is_cut(),
-                beyond_launch: false,
                 cwd: (!snapshot.cwd.is_empty()).then(|| snapshot.cwd.clone()),
                 uid: snapshot.uid,
                 container: self.containers.shown(&snapshot.cgroup).cloned(),
@@ -283,6 +281,7 @@ impl Pipeline {
             mount_namespace: snapshot.mount_namespace,
             instance: 0,
             lineage: Arc::from([]),
+            beyond_launch: None,
             ended: false,
         }
     }

@@ -198,8 +198,7 @@ pub struct OwnedProgram {
     pub argv: Vec<String>,
     /// Working directory.
     pub cwd: String,
-    /// A server executed it by itself ([`Process::beyond_launch`](crate::record::Process::beyond_launch)): it
-    /// explains nothing.
+    /// A server executed it by itself: it explains nothing.
     pub beyond_launch: bool,
 }
 
@@ -215,18 +214,6 @@ impl OwnedProgram {
         }
     }
 
-    /// What it executes may still be on the way to the server.
-    #[must_use]
-    pub fn leads_on(&self) -> bool {
-        leads_on(&self.exe, &self.argv)
-    }
-
-    /// The same program, whoever executed it.
-    #[must_use]
-    pub fn is(&self, exec: &Exec) -> bool {
-        self.exe == exec.path && self.argv == exec.argv && self.cwd == exec.cwd
-    }
-
     /// The same, borrowed, as discovery wants it.
     #[must_use]
     pub fn borrow(&self) -> Program<'_> {
@@ -234,13 +221,14 @@ impl OwnedProgram {
     }
 }
 
-/// What a program of this command line executes is on the way to the server: it is a launcher, a shell with a
-/// command or a script, or a container runtime.
+/// Whether what a program executes is on the way to the server: it is a launcher, a shell with a command or a
+/// script, or a container runtime, or its own command line ends with what it executes.
 #[must_use]
-pub fn leads_on(exe: &str, argv: &[String]) -> bool {
+pub fn leads_to(exe: &str, argv: &[String], next: &[String]) -> bool {
     launcher::is_shell(exe)
         || launcher::recognise(exe, argv).is_some_and(|launch| launch.is_wrapper)
         || is_runtime(exe, argv)
+        || launcher::ends_with(argv, next)
 }
 
 /// What a candidate did, until it is known what it is.
@@ -473,6 +461,13 @@ impl Instance {
         }
     }
 
+    /// The event is the exec that founded it.
+    #[must_use]
+    pub fn was_founded_by(&self, event: &Event) -> bool {
+        matches!(event.kind, EventKind::Exec(_))
+            && (event.process, event.time) == (self.founder, self.born)
+    }
+
     /// The programs of its launch: what its client started, and what that led to. A server cannot name itself
     /// by what it executes.
     pub fn launched(&self) -> impl Iterator<Item = &OwnedProgram> {
@@ -483,7 +478,7 @@ impl Instance {
     /// What its wrappers and its own command line launch.
     #[must_use]
     pub fn launch(&self) -> Option<Launch> {
-        let programs: Vec<Program<'_>> = self.programs.iter().map(OwnedProgram::borrow).collect();
+        let programs: Vec<Program<'_>> = self.launched().map(OwnedProgram::borrow).collect();
         crate::discover::survey::launch_of(&programs)
     }
 

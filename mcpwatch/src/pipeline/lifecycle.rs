@@ -10,7 +10,7 @@ use crate::record::{Ancestor, ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
 
 use super::candidates::NESTING;
-use super::instance::{OwnedProgram, Role, leads_on};
+use super::instance::{OwnedProgram, Role, leads_to};
 use super::{Action, Pipeline};
 
 impl Pipeline {
@@ -18,6 +18,7 @@ impl Pipeline {
         let parent = self.processes.get(event.process);
         // A process that is forked in a call belongs to it; one whose parent was is the parent's heir.
         let inherited = parent.as_ref().map(|entry| Arc::clone(&entry.lineage));
+        let beyond_launch = parent.and_then(|entry| entry.beyond_launch);
         let lineage = match inherited {
             Some(lineage) if !lineage.is_empty() => lineage,
             _ => match self.owner(event.instance).and_then(|id| self.serving(id)) {
@@ -34,6 +35,9 @@ impl Pipeline {
             known.lineage = lineage;
         } else {
             self.remember_fork(event, fork, lineage);
+        }
+        if let Some(known) = self.processes.get_mut(fork.child) {
+            known.beyond_launch = beyond_launch;
         }
         if let Some(instance) = self.instances.get_mut(&event.instance) {
             instance.members.insert(fork.child);
@@ -65,6 +69,7 @@ impl Pipeline {
                 mount_namespace,
                 instance: event.instance,
                 lineage,
+                beyond_launch: None,
                 ended: false,
             },
         );
@@ -76,7 +81,6 @@ impl Pipeline {
             before.as_ref().map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry.lineage));
         // Held and let go of, it may be told after the end.
         let ended = before.as_ref().is_some_and(|entry| entry.ended);
-        let beyond_launch = self.is_beyond_launch(event, exec);
         let shown = self.remember_exec(event, exec, lineage, ended);
         if exec.watch_full {
             self.losses.add("kernel", "watch", "table_full", 1);
@@ -86,6 +90,7 @@ impl Pipeline {
             return;
         }
         let Some(owner) = self.owner(event.instance) else { return };
+        let beyond_launch = self.is_beyond_launch(event, exec, owner);
         if let Some(instance) = self.instances.get_mut(&event.instance) {
             instance.members.insert(event.process);
             let on_channel =
@@ -98,23 +103,35 @@ impl Pipeline {
         let acting = self.processes.shown_at(event.process, event.time).map_or(&shown, |it| it);
         let acting = Arc::clone(acting);
         self.exec_effect(event, exec, owner, &acting, &shown);
+        if let Some(entry) = self.processes.get_mut(event.process) {
+            entry.beyond_launch = Some(beyond_launch);
+        }
     }
 
     /// Whether what is executed is no part of the server's launch: a server executed it by itself. The client
-    /// executes the first program, and each launcher the next.
-    pub(super) fn is_beyond_launch(&self, event: &Event, exec: &Exec) -> bool {
-        let Some(instance) = self.instances.get(&event.instance) else { return false };
-        let is_first = instance.programs.first().is_none_or(|first| {
-            !first.beyond_launch && instance.founder == event.process && first.is(exec)
-        });
-        if is_first && instance.outer == 0 {
+    /// executes the first program, and each launcher the next. To be asked in the order of events.
+    fn is_beyond_launch(&self, event: &Event, exec: &Exec, owner: u64) -> bool {
+        let instance = self.instances.get(&event.instance);
+        if owner == event.instance && instance.is_some_and(|one| one.was_founded_by(event)) {
             return false;
+        }
+        if self.acts_beyond_launch(event.process, exec.parent) {
+            return true;
         }
         let acting = self.processes.shown_at(event.process, event.time);
         acting.is_some_and(|acting| {
             let known = !acting.exe.is_empty();
-            acting.beyond_launch || (known && !leads_on(&acting.exe, &acting.argv))
+            known && !leads_to(&acting.exe, &acting.argv, &self.masked(&exec.argv).0)
         })
+    }
+
+    /// Whether a process runs what a server executed by itself; of one that has not executed anything since it was
+    /// forked, its parent tells.
+    pub(super) fn acts_beyond_launch(&self, process: ProcessKey, parent: ProcessKey) -> bool {
+        [process, parent]
+            .into_iter()
+            .find_map(|process| self.processes.get(process)?.beyond_launch)
+            .unwrap_or(false)
     }
 
     /// Puts what an exec made of a process into the process tree; gives what records show of it.
@@ -136,13 +153,14 @@ impl Pipeline {
             argv,
             argv_masked,
             argv_cut: event.truncated,
-            beyond_launch: self.is_beyond_launch(event, exec),
             cwd: Some(exec.cwd.clone()),
             uid: exec.uid,
             container: self.containers.shown(&cgroup).cloned(),
         });
         // One that has outlived who started it is another's child by now.
-        let started_by = self.processes.get(event.process).and_then(|entry| entry.parent);
+        let before = self.processes.get(event.process);
+        let started_by = before.and_then(|entry| entry.parent);
+        let beyond_launch = before.and_then(|entry| entry.beyond_launch);
         if event.instance != 0 {
             let held = self.instances.get(&event.instance);
             let held = held.is_some_and(|one| matches!(one.role, Role::Candidate(_)));
@@ -158,6 +176,7 @@ impl Pipeline {
                 mount_namespace: exec.mount_namespace,
                 instance: event.instance,
                 lineage,
+                beyond_launch,
                 ended,
             },
         );
@@ -368,7 +387,6 @@ fn unknown(key: ProcessKey) -> Process {
         argv: Vec::new(),
         argv_masked: false,
         argv_cut: false,
-        beyond_launch: false,
         cwd: None,
         uid: 0,
         container: None,

@@ -119,6 +119,7 @@ impl Pipeline {
         for member in &instance.members {
             if let Some(entry) = self.processes.get_mut(*member) {
                 entry.lineage = Arc::from([]);
+                entry.beyond_launch = None;
             }
         }
         let joined = instance.conversation.first_request() == Some(0);

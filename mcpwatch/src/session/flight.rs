@@ -222,6 +222,16 @@ impl Flights {
         self.remove(number, Gone::GivenUp)
     }
 
+    /// The last call with that id leaves if it is in doubt: its sender uses the id again.
+    pub(super) fn give_up_in_doubt_of(
+        &mut self,
+        direction: Direction,
+        id: &Value,
+    ) -> Option<Flight> {
+        let number = *self.numbers.get(&Key::new(direction, id))?.last()?;
+        if self.in_doubt.contains(&number) { self.remove(number, Gone::GivenUp) } else { None }
+    }
+
     /// What became of a call that is over, if it was among the last.
     pub(super) fn remember(&self, direction: Direction, id: &Value) -> Option<Gone> {
         let key = Key::new(direction, id);

@@ -68,6 +68,9 @@ impl Conversation {
         if origin.direction == Direction::ClientToServer {
             self.first_request.get_or_insert(origin.time);
         }
+        if let Some(doubtful) = self.flights.give_up_in_doubt_of(origin.direction, &id) {
+            unanswered(doubtful, origin.time, out);
+        }
         if self.flights.contains(origin.direction, &id) {
             let detail = format!("the id {} is in flight already", excerpt(&id.to_string()));
             origin.problem(Fault::DuplicateId, detail, out);
@@ -91,7 +94,8 @@ impl Conversation {
         let mut cost =
             beside + value.as_ref().map_or(0, weight) + clipped.as_ref().map_or(0, String::len);
         // A call in doubt gives way before another loses anything.
-        while (self.flights.bytes() + cost > self.limits.in_flight_bytes
+        let fits = cost <= self.limits.in_flight_bytes;
+        while (fits && self.flights.bytes() + cost > self.limits.in_flight_bytes
             || self.flights.len() >= self.limits.in_flight)
             && let Some(doubtful) = self.flights.give_up_in_doubt()
         {

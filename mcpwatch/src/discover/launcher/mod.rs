@@ -63,6 +63,22 @@ pub fn is_shell(program: &str) -> bool {
     LAUNCHERS.iter().any(|row| row.name == table::SHELL && row.is(basename(program)))
 }
 
+/// Whether a command line ends with another: `timeout 60 npx -y x` with `node /usr/bin/npx -y x`, as the kernel has
+/// that.
+#[must_use]
+pub fn ends_with(words: &[String], next: &[String]) -> bool {
+    let borrowed: Vec<&str> = next.iter().take(MAX_WORDS).map(String::as_str).collect();
+    let [program, rest @ ..] = without_interpreter(&borrowed) else { return false };
+    let Some((before, end)) = words.len().checked_sub(rest.len()).map(|at| words.split_at(at))
+    else {
+        return false;
+    };
+    // The first word is the program that executes.
+    before.len() > 1
+        && before.last().is_some_and(|word| basename(word) == basename(program))
+        && end == rest
+}
+
 /// The program may be one whose command line [`unwrap`] can look into.
 #[must_use]
 pub fn hands_on(program: &str) -> bool {

@@ -393,7 +393,11 @@ pub(super) static LAUNCHERS: &[Launcher] = &[
     Launcher { name: "nohup", ..BASE },
     Launcher { name: "setsid", ..BASE },
     Launcher { name: "exec", valued: &["-a"], ..BASE },
-    Launcher { name: "tini", also: &["dumb-init", "catatonit"], ..BASE },
+    Launcher {
+        name: "tini",
+        also: &["dumb-init", "catatonit", "docker-init", "podman-init"],
+        ..BASE
+    },
     Launcher { name: "unbuffer", ..BASE },
     Launcher {
         name: "dotenv",

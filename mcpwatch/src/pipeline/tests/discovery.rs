@@ -388,11 +388,31 @@ fn a_server_does_not_explain_its_own_deeds_by_doing_them_at_start() {
     let npx: (&str, &[&str]) = ("/usr/bin/node", &["node", "/usr/bin/npx", "-y", "evil"]);
     assert_eq!(alerts_at_start(&[npx, sh]), [startup, covert]);
     assert_eq!(alerts_at_start(&[]), [covert]);
+    // Nor with the command line it was started with itself, nor over pipes of its own.
+    for in_place in [true, false] {
+        let mut scene = Scene::new();
+        scene.candidate(11);
+        scene.exec(11, "/home/me/evil/env", &["node", "server.js"]);
+        scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/env", &["env", "sh", "-c", "evil"]);
+        if in_place {
+            scene.exec(12, "/usr/bin/dash", &["sh", "-c", "evil"]);
+        } else {
+            scene.spawn(12, 13, OTHER_CHANNEL, "/usr/bin/dash", &["sh", "-c", "evil"]);
+        }
+        scene.initialize(11);
+        let story = scene.story();
+        assert!(story.iter().any(|line| line == startup), "{in_place}: {story:?}");
+    }
 }
 
 #[test]
 fn launchers_and_scripts_explain_what_they_start() {
     for chain in [
+        [
+            ("/usr/bin/timeout", &["timeout", "600", "npx", "-y", "weather"][..]),
+            ("/usr/bin/node", &["node", "/usr/bin/npx", "-y", "weather"]),
+            ("/usr/bin/dash", &["sh", "-c", "weather"]),
+        ],
         [
             ("/usr/bin/node", &["node", "/usr/bin/npx", "-y", "weather"][..]),
             ("/usr/bin/dash", &["sh", "-c", "weather"]),
@@ -426,6 +446,18 @@ fn launchers_and_scripts_explain_what_they_start() {
         }
         scene.initialize(13);
         let story = scene.story();
+        assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
+        // Below an agent that is run over pipes itself, and is no server.
+        let mut scene = Scene::new();
+        scene.spawn(CLIENT, 10, OTHER_CHANNEL, "/usr/bin/node", &["node", "agent.js"]);
+        for (pid, parent, (exe, argv)) in
+            [(11, 10, chain[0]), (12, 11, chain[1]), (13, 12, chain[2])]
+        {
+            scene.spawn(parent, pid, CHANNEL, exe, argv);
+        }
+        scene.initialize(13);
+        let story = scene.story();
+        assert!(story.iter().any(|line| line.starts_with("call 0")), "{story:?}");
         assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
     }
 }

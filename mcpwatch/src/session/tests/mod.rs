@@ -671,6 +671,21 @@ fn a_call_whose_answer_may_be_lost_is_in_doubt_after_a_while_and_awaited_all_the
 }
 
 #[test]
+fn the_id_of_a_call_in_doubt_may_be_used_again() {
+    let mut channel = Channel::opened("2025-11-25");
+    channel.call(1, "lost", &json!({}));
+    channel.skip(ServerToClient, 100);
+    channel.bytes(ServerToClient, b"\n");
+    channel.time += 601_000_000_000;
+    channel.take();
+    channel.call(1, "next", &json!({}));
+    let said = channel.take();
+    assert_eq!(words(&said), [""; 0]);
+    assert_eq!(ended(&said), [(json!(1), CallStatus::NoResponse)]);
+    assert_eq!(channel.in_flight(), [json!(1)]);
+}
+
+#[test]
 fn a_call_whose_progress_is_told_is_not_in_doubt() {
     let progress = |token: u64| json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}});
     let mut channel = Channel::opened("2025-11-25");
