@@ -427,6 +427,9 @@ fn keep(records: &Records, number: usize) {
     }
 }
 
+/// Most bytes read before what they say is handed on: a file that grows as fast as it is read has no end.
+const PIECE: u64 = 1 << 20;
+
 /// Reads the event file as it grows, until the agent has ended and the rest is read.
 fn follow(path: &Path, stream: &Stream, done: &AtomicBool) {
     let mut file = None;
@@ -440,7 +443,7 @@ fn follow(path: &Path, stream: &Stream, done: &AtomicBool) {
         }
         let mut read = 0;
         if let Some(file) = &mut file {
-            read = file.read_to_end(&mut buffer).unwrap_or(0);
+            read = file.by_ref().take(PIECE).read_to_end(&mut buffer).unwrap_or(0);
         }
         if read > 0 {
             let end =
@@ -448,10 +451,10 @@ fn follow(path: &Path, stream: &Stream, done: &AtomicBool) {
             take_lines(&buffer[..end], stream);
             buffer.drain(..end);
         }
-        if last {
-            return;
-        }
         if read == 0 {
+            if last {
+                return;
+            }
             thread::sleep(Duration::from_millis(5));
         }
     }
