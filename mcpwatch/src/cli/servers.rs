@@ -123,7 +123,7 @@ fn read(places: Places, warnings: &mut Vec<ConfigError>) -> Vec<ConfiguredServer
                 warnings.push(error);
                 continue;
             }
-            Change::Removed(_) | Change::Own { .. } => continue,
+            Change::Removed(_) => continue,
         };
         match file.parse() {
             Ok(parsed) => {

@@ -230,26 +230,30 @@ impl Places {
         }
         Present { files: found, cut, closed }
     }
+}
 
-    /// Where clients look for what is their users' own, in homes and moved places that processes brought: as far as a
-    /// path says nothing of that, or says that it may be a project's. Those of the host alone: in a container other
-    /// files have these paths.
-    fn own(&self) -> BTreeMap<String, &'static str> {
-        let unclear = |path: &str| {
-            locations::location_of(path)
-                .is_none_or(|location| locations::project_of(path, location).is_some())
-        };
-        self.brought
-            .iter()
-            .filter(|(home, _)| !home.starts_with("/proc"))
-            .flat_map(|(home, environment)| locations::of_home(home, environment))
-            .filter(|place| place.literal == place.pattern.components().count())
-            .filter_map(|place| {
-                let path = place.pattern.into_os_string().into_string().ok()?;
-                unclear(&path).then_some((path, place.location.client))
-            })
-            .collect()
+/// Where clients look for what is their users' own in a home, with the variables that move parts of it: as far as a path
+/// says nothing of that, or says that it may be a project's. Those of the host alone: in a container other files have
+/// these paths.
+fn own_places_of(
+    home: &Path,
+    environment: &BTreeMap<String, String>,
+) -> Vec<(String, &'static str)> {
+    if home.starts_with("/proc") {
+        return Vec::new();
     }
+    let unclear = |path: &str| {
+        locations::location_of(path)
+            .is_none_or(|location| locations::project_of(path, location).is_some())
+    };
+    locations::of_home(home, environment)
+        .into_iter()
+        .filter(|place| place.literal == place.pattern.components().count())
+        .filter_map(|place| {
+            let path = place.pattern.into_os_string().into_string().ok()?;
+            unclear(&path).then_some((path, place.location.client))
+        })
+        .collect()
 }
 
 /// What is at all places.
@@ -507,14 +511,6 @@ pub enum Change {
     Unread(ConfigError),
     /// It is gone.
     Removed(String),
-    /// A client looks at this path for what is its user's own, whether anything is there or not: new, and nothing that
-    /// the path alone would say.
-    Own {
-        /// The path.
-        path: String,
-        /// The client.
-        client: &'static str,
-    },
 }
 
 /// What tells one state of a file from the next.
@@ -545,7 +541,8 @@ pub struct Watcher {
     seen: BTreeMap<PathBuf, Stamp>,
     cut: BTreeSet<PathBuf>,
     closed: BTreeSet<PathBuf>,
-    own: BTreeMap<String, &'static str>,
+    /// Homes that processes brought whose places have been told.
+    told: Vec<(PathBuf, BTreeMap<String, String>)>,
 }
 
 impl Watcher {
@@ -555,14 +552,24 @@ impl Watcher {
         Self { places, ..Self::default() }
     }
 
+    /// Where clients look for what is their users' own in homes that processes brought since the last time, each with
+    /// the client, whether anything is there or not: what the path alone would not say. It takes longer than
+    /// [`Self::poll`], and nobody waits for it.
+    pub fn own_places(&mut self) -> Vec<(String, &'static str)> {
+        let brought = &self.places.brought.entries;
+        if self.told == *brought {
+            return Vec::new();
+        }
+        let fresh = brought.iter().filter(|entry| !self.told.contains(entry));
+        let places = fresh.flat_map(|(home, environment)| own_places_of(home, environment));
+        let places = places.collect();
+        self.told.clone_from(brought);
+        places
+    }
+
     /// What is new, changed or gone since the last time, in the order of paths.
     pub fn poll(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
-        let own = self.places.own();
-        for (path, &client) in own.iter().filter(|(path, _)| !self.own.contains_key(*path)) {
-            changes.push(Change::Own { path: path.clone(), client });
-        }
-        self.own = own;
         let Present { files: present, cut, closed } = self.places.present();
         for pattern in cut.difference(&self.cut) {
             let error = io::Error::other("too many files, some are not looked at");
@@ -639,7 +646,7 @@ mod tests {
         Watcher::new(places)
     }
 
-    /// `+` read, `-` removed, `!` unread, `~` a place and its client, with the path below `home`.
+    /// `+` read, `-` removed, `!` unread, with the path below `home`.
     fn shown(changes: &[Change], home: &Path) -> Vec<String> {
         let home = format!("{}/", home.display());
         changes
@@ -648,7 +655,6 @@ mod tests {
                 Change::Read(file) => format!("+{}", file.path.replace(&home, "")),
                 Change::Removed(path) => format!("-{}", path.replace(&home, "")),
                 Change::Unread(error) => format!("!{}", error.path.replace(&home, "")),
-                Change::Own { path, client } => format!("~{} {client}", path.replace(&home, "")),
             })
             .collect()
     }
@@ -855,9 +861,7 @@ mod tests {
         inside.brought.add((home.to_owned(), moved));
         for places in [outside, inside] {
             let mut seen = BTreeMap::new();
-            let mut changes = Watcher::new(places).poll();
-            changes.retain(|change| !matches!(change, Change::Own { .. }));
-            for change in changes {
+            for change in Watcher::new(places).poll() {
                 let Change::Read(file) = change else { panic!("{change:?}") };
                 let parsed = file.parse().unwrap();
                 assert_eq!((parsed.servers.len(), parsed.warnings), (1, vec![]), "{}", file.path);
@@ -883,25 +887,30 @@ mod tests {
         ]);
         let mut watcher = Watcher::default();
         watcher.places.brought.add((home.to_owned(), environment.clone()));
-        let told = shown(&watcher.poll(), home);
-        for place in [
-            "~moved/config.toml codex",
-            "~xdg/Claude/claude_desktop_config.json claude-desktop",
-            "~xdg/zed/settings.json zed",
-            "~mine.json opencode",
-            "~.cursor/mcp.json cursor",
+        let told = watcher.own_places();
+        let is_told = |path: &str, client: &str| told.contains(&(moved(path), client));
+        for (path, client) in [
+            ("moved/config.toml", "codex"),
+            ("xdg/Claude/claude_desktop_config.json", "claude-desktop"),
+            ("xdg/zed/settings.json", "zed"),
+            ("mine.json", "opencode"),
+            (".cursor/mcp.json", "cursor"),
         ] {
-            assert!(told.iter().any(|one| one == place), "{place} {told:?}");
+            assert!(is_told(path, client), "{path} {told:?}");
         }
-        for plain in ["~.claude.json claude-code", "~.config/zed/settings.json zed"] {
-            assert!(!told.iter().any(|one| one == plain), "{plain}: the table says so");
+        for (plain, client) in
+            [(".claude.json", "claude-code"), (".config/zed/settings.json", "zed")]
+        {
+            assert!(!is_told(plain, client), "{plain}: the table says so");
         }
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(watcher.own_places(), []);
+        let moved_more = BTreeMap::from([("CODEX_HOME".to_owned(), moved("again"))]);
+        watcher.places.brought.add((home.to_owned(), moved_more));
+        assert!(watcher.own_places().contains(&(moved("again/config.toml"), "codex")));
         // Other files have these paths in a container.
         let mut watcher = Watcher::default();
         watcher.places.brought.add((PathBuf::from("/proc/1/root/nowhere"), environment));
-        let told = watcher.poll();
-        assert!(!told.iter().any(|change| matches!(change, Change::Own { .. })), "{told:?}");
+        assert_eq!(watcher.own_places(), []);
     }
 
     #[test]

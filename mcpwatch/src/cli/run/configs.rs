@@ -57,9 +57,6 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
             let input = match change {
                 Change::Read(file) => Input::Config(file),
                 Change::Removed(path) => Input::ConfigGone { path },
-                Change::Own { path, client } => {
-                    Input::ConfigPlace { path, client: client.to_owned() }
-                }
                 Change::Unread(error) => {
                     Input::Warning { time: boot_time(), message: error.to_string() }
                 }
@@ -93,6 +90,12 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                 .or_insert_with_key(|cgroup| host.container(cgroup).map(Box::new))
                 .clone();
             let input = Input::Looked { time: boot_time(), pid, cgroup, container };
+            if messages.send(Message::Input(Box::new(input))).is_err() {
+                return;
+            }
+        }
+        for (path, client) in watcher.own_places() {
+            let input = Input::ConfigPlace { path, client: client.to_owned() };
             if messages.send(Message::Input(Box::new(input))).is_err() {
                 return;
             }
