@@ -41,7 +41,9 @@ impl Pipeline {
         }
         let owned = self.owner(event.instance).is_some_and(|owner| owner != event.instance);
         let beyond_launch = match &event.kind {
-            EventKind::Exec(exec) => self.leads_elsewhere(event, exec),
+            EventKind::Exec(exec) if self.is_candidate(event.instance) => {
+                self.leads_elsewhere(event, exec)
+            }
             _ => false,
         };
         let Some(instance) = self.instances.get_mut(&event.instance) else { return false };
@@ -185,6 +187,10 @@ impl Pipeline {
         if self.forgotten.len() > FORGOTTEN {
             self.forgotten.pop_front();
         }
+    }
+
+    fn is_candidate(&self, id: u64) -> bool {
+        self.instances.get(&id).is_some_and(|one| matches!(one.role, Role::Candidate(_)))
     }
 
     /// Whether what is executed was not executed by a program of the launch that leads on. What it is part of is

@@ -90,7 +90,7 @@ impl Pipeline {
             return;
         }
         let Some(owner) = self.owner(event.instance) else { return };
-        let beyond_launch = self.is_beyond_launch(event, exec, owner);
+        let beyond_launch = self.is_beyond_launch(event, exec, owner, &shown);
         if let Some(instance) = self.instances.get_mut(&event.instance) {
             instance.members.insert(event.process);
             let on_channel =
@@ -110,7 +110,7 @@ impl Pipeline {
 
     /// Whether what is executed is no part of the server's launch: a server executed it by itself. The client
     /// executes the first program, and each launcher the next. To be asked in the order of events.
-    fn is_beyond_launch(&self, event: &Event, exec: &Exec, owner: u64) -> bool {
+    fn is_beyond_launch(&self, event: &Event, exec: &Exec, owner: u64, shown: &Process) -> bool {
         let instance = self.instances.get(&event.instance);
         if owner == event.instance && instance.is_some_and(|one| one.was_founded_by(event)) {
             return false;
@@ -121,7 +121,7 @@ impl Pipeline {
         let acting = self.processes.shown_at(event.process, event.time);
         acting.is_some_and(|acting| {
             let known = !acting.exe.is_empty();
-            known && !leads_to(&acting.exe, &acting.argv, &self.masked(&exec.argv).0)
+            known && !leads_to(&acting.exe, &acting.argv, &shown.argv)
         })
     }
 
