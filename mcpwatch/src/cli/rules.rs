@@ -108,7 +108,7 @@ fn described(info: &RuleInfo) -> Value {
 /// Checks everything that rules and masks are made of. The settings are read like `mcpwatch run` does.
 fn check(file: Option<&std::path::Path>) -> anyhow::Result<String> {
     let config = Config::load(file, &detect::ids())?;
-    Detector::new(&config.rules, Vec::new(), configs::of_table)?;
+    Detector::new(&config.rules, Vec::new(), configs::TABLE)?;
     Redactor::new(&config.redact)?;
     let off = match config.rules.disable.as_slice() {
         [] => "all on".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::Effect;
 use super::paths::{is_broad, is_within, normal};
@@ -18,8 +19,14 @@ pub struct ClientConfig {
     pub only_servers: bool,
 }
 
-/// Tells which client a path is the configuration of.
-pub type ClientConfigOf = fn(&str) -> Option<ClientConfig>;
+/// The places where clients are known to keep their servers, wherever homes and projects are.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigTable {
+    /// The configuration that a path is.
+    pub file: fn(&str) -> Option<ClientConfig>,
+    /// The configurations that may lie in a folder, as one.
+    pub folder: fn(&str) -> Option<ClientConfig>,
+}
 
 /// Most places that are known beside the table's.
 const OWN: usize = 4_096;
@@ -27,7 +34,7 @@ const OWN: usize = 4_096;
 /// Where clients keep their servers: the table of places, and what else is known on this host.
 #[derive(Debug)]
 pub struct ClientConfigs {
-    of_table: ClientConfigOf,
+    table: ConfigTable,
     /// Files that are a user's own though the table does not say so, each with its client.
     own: BTreeMap<String, Option<Cow<'static, str>>>,
 }
@@ -35,8 +42,8 @@ pub struct ClientConfigs {
 impl ClientConfigs {
     /// The table alone.
     #[must_use]
-    pub fn new(of_table: ClientConfigOf) -> Self {
-        Self { of_table, own: BTreeMap::new() }
+    pub fn new(table: ConfigTable) -> Self {
+        Self { table, own: BTreeMap::new() }
     }
 
     /// The configuration that a path is.
@@ -46,7 +53,22 @@ impl ClientConfigs {
             Some(client) => {
                 Some(ClientConfig { client: client.clone(), project: None, only_servers: true })
             }
-            None => (self.of_table)(path),
+            None => (self.table.file)(path),
+        }
+    }
+
+    /// The configurations that may lie in a folder, as one; whether there are any is not known.
+    fn within(&self, folder: &str) -> Option<ClientConfig> {
+        let inside = |path: &str| path.len() > folder.len() && is_within(path, folder);
+        let own = self.own.range::<str, _>((Bound::Excluded(folder), Bound::Unbounded));
+        // What begins with the same letters stands together, what lies inside first but for names with
+        // characters below the slash.
+        let mut own = own.take_while(|(path, _)| path.starts_with(folder));
+        match own.find(|(path, _)| inside(path)) {
+            Some((_, client)) => {
+                Some(ClientConfig { client: client.clone(), project: None, only_servers: true })
+            }
+            None => (self.table.folder)(folder),
         }
     }
 
@@ -67,7 +89,7 @@ impl ClientConfigs {
     /// The same of a file that discovery found or the settings name, wherever it lies: the table knows better.
     #[must_use]
     pub fn add_found(&mut self, path: &str, client: Option<Cow<'static, str>>) -> bool {
-        (self.of_table)(&normal(path)).is_some() || self.add_own(path, client)
+        (self.table.file)(&normal(path)).is_some() || self.add_own(path, client)
     }
 }
 
@@ -82,25 +104,33 @@ pub struct Recognised<'a> {
     pub of_project: bool,
     /// Such files hold MCP servers and nothing else.
     pub only_servers: bool,
+    /// It is a folder in which such files may lie.
+    pub is_folder: bool,
 }
 
 impl<'a> Recognised<'a> {
-    /// The configuration that a file is, by the first of its paths that says so.
+    /// The configuration that a file is, by the first of its paths that says so; one that may be a folder
+    /// (`as_whole`) counts for what may lie in it.
     pub fn among(
         paths: impl Iterator<Item = Cow<'a, str>>,
+        as_whole: bool,
         configs: &ClientConfigs,
         homes: &[String],
     ) -> Option<Self> {
         let is_project = |config: &ClientConfig| {
             config.project.as_ref().is_some_and(|project| !is_broad(project, homes))
         };
-        let mut found = paths.filter_map(|path| configs.of(&path).map(|config| (path, config)));
-        let (path, config) = found.next()?;
+        let recognise = |path: &str| {
+            let file = configs.of(path).map(|config| (config, false));
+            file.or_else(|| Some((configs.within(path).filter(|_| as_whole)?, true)))
+        };
+        let mut found = paths.filter_map(|path| recognise(&path).map(|found| (path, found)));
+        let (path, (config, is_folder)) = found.next()?;
         let of_project = is_project(&config);
         let ClientConfig { client, only_servers, .. } = config;
-        let first = Self { path, client, of_project, only_servers };
+        let first = Self { path, client, of_project, only_servers, is_folder };
         // What is a project's file in a container may be a user's own on the host.
-        Some(found.fold(first, |first, (_, other)| Self {
+        Some(found.fold(first, |first, (_, (other, _))| Self {
             of_project: first.of_project && is_project(&other),
             only_servers: first.only_servers || other.only_servers,
             ..first
@@ -123,12 +153,32 @@ impl<'a> Recognised<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn own_places_are_bounded_and_those_of_the_table_take_no_room() {
-        let mut configs = ClientConfigs::new(|path| {
+    const TABLE: ConfigTable = ConfigTable {
+        file: |path| {
             let project = path.strip_suffix("/.mcp.json")?.to_owned();
             Some(ClientConfig { client: None, project: Some(project), only_servers: true })
-        });
+        },
+        folder: |_| None,
+    };
+
+    #[test]
+    fn folders_hold_what_is_known_to_lie_in_them() {
+        let mut configs = ClientConfigs::new(TABLE);
+        for path in ["/home/a/.moved-too/x", "/home/a/.moved/deep/config.toml", "/home/a/.movedx"] {
+            assert!(configs.add_own(path, Some("codex".into())));
+        }
+        for folder in ["/home/a/.moved", "/home/a/.moved/deep", "/home/a", "/home"] {
+            let found = configs.within(folder).unwrap();
+            assert_eq!(found.client.as_deref(), Some("codex"), "{folder}");
+        }
+        for folder in ["/home/a/.move", "/home/a/.moved/de", "/home/a/.moved/deep/config.toml"] {
+            assert_eq!(configs.within(folder), None, "{folder}");
+        }
+    }
+
+    #[test]
+    fn own_places_are_bounded_and_those_of_the_table_take_no_room() {
+        let mut configs = ClientConfigs::new(TABLE);
         assert!(configs.add_own("/home/a/x/../.mcp.json", Some("mine".into())));
         assert_eq!(configs.of("/home/a/.mcp.json").unwrap().project, None);
         assert_eq!(configs.of("/srv/.mcp.json").unwrap().project.as_deref(), Some("/srv"));

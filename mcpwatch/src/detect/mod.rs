@@ -21,7 +21,7 @@ use crate::host::answers::Claim;
 use crate::record::{self, AlertEvidence, Process, Relation, Server, Severity, Tags};
 
 pub use allow::Policy;
-pub use client_configs::{ClientConfig, ClientConfigOf, ClientConfigs, Recognised};
+pub use client_configs::{ClientConfig, ClientConfigs, ConfigTable, Recognised};
 pub use programs::Programs;
 pub use rules::RULES;
 
@@ -277,12 +277,14 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
-    /// The configuration of a client that a file is, by the first of its paths that says so.
+    /// The configuration of a client that a file is, by the first of its paths that says so; one that may be a
+    /// folder (`as_whole`) counts for what may lie in it.
     pub(crate) fn client_config<'a>(
         &self,
         paths: impl Iterator<Item = Cow<'a, str>>,
+        as_whole: bool,
     ) -> Option<Recognised<'a>> {
-        Recognised::among(paths, &self.client_configs, &self.homes)
+        Recognised::among(paths, as_whole, &self.client_configs, &self.homes)
     }
 }
 
@@ -324,18 +326,18 @@ impl std::fmt::Debug for Detector {
 
 impl Detector {
     /// All rules that `config` leaves on. `homes` are home directories beyond the usual places (those
-    /// of the user database); `client_config_of` tells which client a path is the configuration of.
+    /// of the user database); `configs` are the places of clients' configurations.
     pub fn new(
         config: &config::Rules,
         homes: Vec<String>,
-        client_config_of: ClientConfigOf,
+        configs: ConfigTable,
     ) -> Result<Self, DetectError> {
         check_disabled(config)?;
         let knowledge = Knowledge {
             programs: Programs::new()?,
             policy: Policy::new(homes.clone()),
             homes,
-            client_configs: ClientConfigs::new(client_config_of),
+            client_configs: ClientConfigs::new(configs),
             disabled: config.disable.clone(),
         };
         let rules = RULES

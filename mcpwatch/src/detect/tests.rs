@@ -141,10 +141,12 @@ pub(crate) fn detector() -> Detector {
 /// A detector with some rules switched off.
 pub(crate) fn detector_without(disable: &[&str]) -> Detector {
     let config = config::Rules { disable: disable.iter().map(|id| (*id).into()).collect() };
-    Detector::new(&config, Vec::new(), client_config_of).unwrap()
+    Detector::new(&config, Vec::new(), CONFIGS).unwrap()
 }
 
-fn client_config_of(path: &str) -> Option<ClientConfig> {
+const CONFIGS: ConfigTable = ConfigTable { file: config_at, folder: configs_in };
+
+fn config_at(path: &str) -> Option<ClientConfig> {
     let of_project = ["/.cursor/mcp.json", "/.gemini/settings.json"];
     let project = of_project.iter().find_map(|file| path.strip_suffix(file));
     let is_home = path.ends_with("/.claude.json");
@@ -153,6 +155,10 @@ fn client_config_of(path: &str) -> Option<ClientConfig> {
         project: project.map(str::to_owned),
         only_servers: path.ends_with("/mcp.json"),
     })
+}
+
+fn configs_in(path: &str) -> Option<ClientConfig> {
+    path.ends_with("/.cursor").then(|| config_at(&format!("{path}/mcp.json")))?
 }
 
 pub(crate) fn exec(path: &str, argv: &[&str]) -> Exec {
@@ -371,15 +377,14 @@ fn ids_and_tags_are_a_contract() {
 #[test]
 fn an_unknown_id_in_the_settings_is_an_error_that_names_the_known() {
     let config = config::Rules { disable: vec!["shell_spwan".into()] };
-    let error = Detector::new(&config, Vec::new(), client_config_of).unwrap_err().to_string();
+    let error = Detector::new(&config, Vec::new(), CONFIGS).unwrap_err().to_string();
     assert!(error.contains("shell_spwan") && error.contains("shell_spawn"), "{error}");
 }
 
 #[test]
 fn an_empty_rule_set_is_an_error() {
     let disable = RULES.iter().map(|entry| entry.info.id.to_owned()).collect();
-    let error =
-        Detector::new(&config::Rules { disable }, Vec::new(), client_config_of).unwrap_err();
+    let error = Detector::new(&config::Rules { disable }, Vec::new(), CONFIGS).unwrap_err();
     assert!(matches!(error, DetectError::NoRules));
 }
 

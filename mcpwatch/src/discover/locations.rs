@@ -340,9 +340,15 @@ fn below(root: &Path, base: Base) -> Vec<Place> {
 /// projects. A client may keep its own at the same place of a home: that is not told apart here.
 #[must_use]
 pub fn project_of<'a>(path: &'a str, location: &Location) -> Option<&'a str> {
-    let of_project = |row: &&Location| row.base == Base::Project && row.path == location.path;
-    LOCATIONS.iter().find(of_project)?;
-    path.strip_suffix(location.path)?.strip_suffix('/')
+    let folder = path.strip_suffix(location.path)?.strip_suffix('/')?;
+    is_of_projects(location).then_some(folder)
+}
+
+/// Whether the client looks for such a file in projects.
+#[must_use]
+pub fn is_of_projects(location: &Location) -> bool {
+    let of_project = |row: &Location| row.base == Base::Project && row.path == location.path;
+    LOCATIONS.iter().any(of_project)
 }
 
 /// The row of the table that `path`, a resolved path in any home or project, fits: whole components are compared,
@@ -352,6 +358,24 @@ pub fn location_of(path: &str) -> Option<&'static Location> {
     let name = path.rsplit('/').next()?;
     let exact = INDEX.by_name.get(name).into_iter().flatten();
     exact.chain(&INDEX.by_pattern).copied().find(|location| fits(path, location))
+}
+
+/// Folders that many programs share: one of this name says nothing of a client.
+const SHARED: &[&str] = &[".cache", "config", "etc"];
+
+/// The rows of the table whose files lie in a folder, of any home or project: whole components are compared, from
+/// the end. What lies any number of folders deeper (`**`) is told by the folders that the row names alone.
+pub fn locations_in(folder: &str) -> impl Iterator<Item = &'static Location> {
+    LOCATIONS.iter().filter(move |location| {
+        let parts: Vec<&'static str> = location.path.split('/').collect();
+        let named = parts.iter().take_while(|part| **part != "**").count();
+        let deepest = named.min(parts.len().saturating_sub(1));
+        (1..=deepest).any(|depth| {
+            let way =
+                parts.get(..depth).filter(|way| !matches!(way, [one] if SHARED.contains(one)));
+            way.is_some_and(|way| tail_fits(way.iter().copied().rev(), folder, location.base))
+        })
+    })
 }
 
 /// Rows by their last component: asked for every file a server opens, almost always in vain.
@@ -377,12 +401,17 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
 });
 
 fn fits(path: &str, location: &Location) -> bool {
+    tail_fits(location.path.split('/').rev(), path, location.base)
+}
+
+/// Whether a path ends with a pattern, given from its last component; one of the system is the whole path.
+fn tail_fits(
+    mut pattern: impl Iterator<Item = &'static str> + Clone,
+    path: &str,
+    base: Base,
+) -> bool {
     let mut path = path.split('/').filter(|component| !component.is_empty()).rev();
-    let mut pattern = location.path.split('/').rev();
-    match location.base {
-        Base::System => matches_from(&mut pattern, &mut path, true),
-        Base::Home | Base::Project => matches_from(&mut pattern, &mut path, false),
-    }
+    matches_from(&mut pattern, &mut path, base == Base::System)
 }
 
 /// Compares components from the last to the first; `whole` asks that nothing is left over.
@@ -500,6 +529,38 @@ mod tests {
             let found = location_of(path).map(|location| location.client);
             assert_eq!(found, *client, "{path}");
         }
+    }
+
+    #[test]
+    fn folders_that_hold_configurations_are_recognised() {
+        let clients = |folder: &str| {
+            let found: BTreeSet<&str> = locations_in(folder).map(|row| row.client).collect();
+            Vec::from_iter(found)
+        };
+        let table: &[(&str, &[&str])] = &[
+            ("/home/a/.cursor", &["cursor"]),
+            ("/srv/work/.cursor/", &["cursor"]),
+            ("/home/a/.config/Claude", &["claude-desktop"]),
+            ("/home/a/.config/Code/User/profiles", &["vscode"]),
+            ("/home/a/.config/Code/User/profiles/x", &["vscode"]),
+            ("/home/a/.claude/plugins/cache", &["claude-code"]),
+            ("/home/a/.claude/plugins/cache/some", &[]),
+            ("/etc/codex", &["codex"]),
+            ("/srv/etc/codex", &[]),
+            ("/home/a/.cache/lm-studio", &["lm-studio"]),
+            ("/home/a/.cache", &[]),
+            ("/srv/config", &[]),
+            ("/etc", &[]),
+            ("/home/a/x.cursor", &[]),
+            ("/home/a/.cursor/mcp.json", &[]),
+            ("/home/a", &[]),
+            ("/", &[]),
+            ("", &[]),
+        ];
+        for (folder, expected) in table {
+            assert_eq!(clients(folder), *expected, "{folder}");
+        }
+        assert!(clients("/home/a/.config").len() > 5);
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Pipeline {
         let (outer, channel) = match &event.kind {
             EventKind::Exec(exec) if exec.candidate => {
                 let channel = (exec.stdin_inode.unwrap_or(0), exec.stdout_inode.unwrap_or(0));
-                self.actions.push(Action::LookForConfigs { pid: event.process.pid });
+                self.look_around(event.process.pid, exec.parent_instance);
                 (exec.parent_instance, channel)
             }
             EventKind::Net(net) if net.operation == NetOperation::Listen => (0, (0, 0)),

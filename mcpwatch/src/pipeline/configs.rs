@@ -2,13 +2,12 @@
 
 use super::Pipeline;
 use crate::config::Discovery;
-use crate::detect::{ClientConfig, Detector};
+use crate::detect::{ClientConfig, ConfigTable, Detector};
 use crate::discover::locations;
 use crate::discover::scan::{ConfigFile, SETTINGS};
 
 /// What the table of places says of a path.
-#[must_use]
-pub fn of_table(path: &str) -> Option<ClientConfig> {
+fn of_file(path: &str) -> Option<ClientConfig> {
     let location = locations::location_of(path)?;
     Some(ClientConfig {
         client: Some(location.client.into()),
@@ -16,6 +15,29 @@ pub fn of_table(path: &str) -> Option<ClientConfig> {
         only_servers: location.holds_only_servers(),
     })
 }
+
+/// What the table of places says of a folder in which clients' configurations lie.
+fn of_folder(path: &str) -> Option<ClientConfig> {
+    let path = path.trim_end_matches('/');
+    let found: Vec<_> = locations::locations_in(path).collect();
+    // Of a folder that projects have, too, the project's is the first: whether it is a home is asked later.
+    let project = found.iter().find_map(|location| {
+        let depth = location.path.split('/').count();
+        (1..depth).find_map(|depth| {
+            let way: Vec<&str> = location.path.split('/').take(depth).collect();
+            let project = path.strip_suffix(&way.join("/"))?.strip_suffix('/')?;
+            locations::is_of_projects(location).then(|| project.to_owned())
+        })
+    });
+    Some(ClientConfig {
+        client: Some(found.first()?.client.into()),
+        project,
+        only_servers: found.iter().any(|location| location.holds_only_servers()),
+    })
+}
+
+/// The table of places, as the rules ask it.
+pub const TABLE: ConfigTable = ConfigTable { file: of_file, folder: of_folder };
 
 /// Tells the rules which files the settings name, whether they are there or not.
 pub(super) fn name(detector: &mut Detector, discovery: &Discovery) -> u64 {
@@ -65,5 +87,24 @@ impl Pipeline {
     /// Places of configurations that the rules do not know, as there are too many.
     pub(super) fn places_refused(&mut self, count: u64) {
         self.losses.add("pipeline", "configs", "table_full", count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_its_projects_only_where_projects_have_one() {
+        let of = |path: &str| {
+            let found = of_folder(path)?;
+            Some((found.client?.into_owned(), found.project, found.only_servers))
+        };
+        let project = Some("/srv/work".to_owned());
+        assert_eq!(of("/srv/work/.cursor/"), Some(("cursor".into(), project.clone(), true)));
+        assert_eq!(of("/srv/work/.zed"), Some(("zed".into(), project, false)));
+        assert_eq!(of("/home/a/.config/Claude"), Some(("claude-desktop".into(), None, false)));
+        assert_eq!(of("/home/a/.cursor/plugins"), Some(("cursor".into(), None, true)));
+        assert_eq!(of("/srv/work"), None);
     }
 }

@@ -36,7 +36,7 @@ impl Pipeline {
     /// A process outside every instance: the settings or a configuration may name it all the same.
     pub(super) fn consider_unwatched(&mut self, event: &Event, exec: &Exec) {
         if self.clients.name_of(&exec.path, &exec.argv).is_some() {
-            self.actions.push(Action::LookForConfigs { pid: event.process.pid });
+            self.look_around(event.process.pid, 0);
         }
         let unplaced = Unplaced {
             process: event.process,
@@ -49,7 +49,7 @@ impl Pipeline {
             && self.explicit.asks_for_place()
             && self.unplaced.len() < UNPLACED
         {
-            self.actions.push(Action::LookForConfigs { pid: unplaced.process.pid });
+            self.look_around(unplaced.process.pid, 0);
             self.unplaced.insert(unplaced.process.pid, unplaced);
         }
     }
@@ -247,7 +247,8 @@ impl Pipeline {
                 self.actions.push(Action::LookAgain);
             }
             if fresh {
-                self.actions.push(Action::LookForConfigs { pid: root.pid });
+                let outer = self.instances.get(&id).map_or(0, |instance| instance.outer);
+                self.look_around(root.pid, outer);
                 self.judge(id);
             }
         }
@@ -284,6 +285,12 @@ impl Pipeline {
             beyond_launch: None,
             ended: false,
         }
+    }
+
+    /// Has the configurations around a process read; `outer` is the instance that started it, if any did.
+    pub(super) fn look_around(&mut self, pid: u32, outer: u64) {
+        let of_server = self.owner(outer).is_some();
+        self.actions.push(Action::LookForConfigs { pid, of_server });
     }
 
     /// The configurations around a process have been read; what is in them has come in before this.

@@ -201,10 +201,13 @@ pub enum Action {
     SetWatching(bool),
     /// Processes were added that may have forked since they were looked at: look again.
     LookAgain,
-    /// Look for client configurations in the homes and the directory of this process.
+    /// Look for client configurations in the homes and the directory of this process, and for its cgroup.
     LookForConfigs {
         /// The process.
         pid: u32,
+        /// A server has started it, and may have made up where it says its home and directory are: those are left
+        /// alone.
+        of_server: bool,
     },
     /// Read what the host shows of a container.
     LookForContainer {

@@ -97,7 +97,7 @@ impl Pipeline {
                 instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
             if on_channel && instance.conversation.first_request().is_none() && !exec.candidate {
                 instance.add_program(OwnedProgram::of(exec, beyond_launch));
-                self.given_grew(event.instance);
+                self.given_changed(event.instance);
             }
         }
         let acting = self.processes.shown_at(event.process, event.time).map_or(&shown, |it| it);

@@ -154,7 +154,7 @@ impl Pipeline {
     pub fn new(config: Config, origin: &Origin) -> Result<Self, PipelineError> {
         let homes = origin.homes.iter().chain(&config.discovery.homes);
         let homes = homes.map(|home| home.to_string_lossy().into_owned()).collect();
-        let mut detector = Detector::new(&config.rules, homes, configs::of_table)?;
+        let mut detector = Detector::new(&config.rules, homes, configs::TABLE)?;
         let refused = configs::name(&mut detector, &config.discovery);
         let mut pipeline = Self {
             host: Arc::new(Host { name: origin.host.clone(), boot_id: origin.boot_id.clone() }),

@@ -264,7 +264,7 @@ impl Pipeline {
                 for event in events {
                     self.admit(&event);
                 }
-                self.given_grew(relay);
+                self.given_changed(relay);
             }
             Role::Helper => {}
         }

@@ -147,6 +147,16 @@ impl Pipeline {
         }
         // The channel was read again in letting go: the handshake may add a name and a version.
         self.judge(id);
+        // Servers it had started before seemed to be their client's own.
+        let within: Vec<u64> = self
+            .instances
+            .values()
+            .filter(|one| self.owner(one.outer) == Some(id))
+            .map(|one| one.id)
+            .collect();
+        for inner in within {
+            self.given_changed(inner);
+        }
     }
 
     /// What an instance did while it was a candidate is told now that it is none any more.
@@ -187,8 +197,10 @@ impl Pipeline {
             return given::empty(&self.names, Allow::default());
         };
         let programs: Vec<Program<'_>> = instance.launched().map(OwnedProgram::borrow).collect();
-        let config = config_of(&programs, &self.configured, None);
-        // What a server calls itself gives it no rights: the name must be the user's.
+        // What a server calls itself gives it no rights: the name must be the user's. A server that another
+        // one started was started by no client, whatever its command line and configurations say.
+        let by_client = self.owner(instance.outer).is_none();
+        let config = config_of(&programs, &self.configured, None).filter(|_| by_client);
         let of_user = config.is_some_and(|config| config.name == name)
             || self.explicit_of(instance).is_some();
         let allow = if of_user { self.explicit.allow(name) } else { Allow::default() };
@@ -234,8 +246,9 @@ impl Pipeline {
             .or_else(inside)
     }
 
-    /// Another program was executed on a server's channel: what it was given has grown.
-    pub(super) fn given_grew(&mut self, id: u64) {
+    /// What a server was given is another now: a program was executed on its channel, or its launch is known to be
+    /// another server's doing.
+    pub(super) fn given_changed(&mut self, id: u64) {
         let Some(name) = self.serving(id).map(|serving| serving.shown.name.clone()) else { return };
         let given = Arc::new(self.given(id, &name));
         if let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) {

@@ -108,9 +108,9 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                 looks.dedup();
                 for look in looks {
                     match look {
-                        Look::Around(pid) => {
+                        Look::Around { pid, of_server } => {
                             let process = snapshot::read(pid);
-                            if let Some(process) = &process {
+                            if let Some(process) = process.as_ref().filter(|_| !of_server) {
                                 watcher.places.add_process(process, true);
                             }
                             let cgroup = process.map(|process| process.cgroup);

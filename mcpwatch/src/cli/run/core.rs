@@ -101,7 +101,7 @@ impl Core {
         self.clock()?;
         for process in &processes {
             // Homes and directories of what runs already; the follower reads them in its own time.
-            let _ = self.look_for.send(Look::Around(process.pid));
+            let _ = self.look_for.send(Look::Around { pid: process.pid, of_server: false });
         }
         self.input(Input::Processes { time: boot_time(), processes })?;
         // Between the snapshot and the attaching of the fork hook, processes may have forked.
@@ -182,8 +182,8 @@ impl Core {
             },
             Action::LookAgain => return Ok(true),
             // The follower lives as long as this thread.
-            Action::LookForConfigs { pid } => {
-                let _ = self.look_for.send(Look::Around(pid));
+            Action::LookForConfigs { pid, of_server } => {
+                let _ = self.look_for.send(Look::Around { pid, of_server });
             }
             Action::LookForContainer { cgroup } => {
                 let _ = self.look_for.send(Look::Container(cgroup));

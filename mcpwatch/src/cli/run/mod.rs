@@ -291,8 +291,8 @@ const FINISH: Duration = Duration::from_secs(1);
 /// What the follower of configurations is asked to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Look {
-    /// Configurations and cgroup of this process.
-    Around(u32),
+    /// Configurations and cgroup of this process; where it looks for them says nothing when a server started it.
+    Around { pid: u32, of_server: bool },
     /// What the host shows of the container with this cgroup.
     Container(String),
     /// Where folders of an instance lie, as one of its processes sees them.

@@ -26,7 +26,7 @@ pub static INFO: RuleInfo = RuleInfo {
     trigger: "A process of the server's tree opens a file at a place where an MCP client keeps its \
         servers (`mcp.json` and its kin, below any home or in a project, where a \
         user's variables have moved it, or named in `discovery.config_files`) for reading, or gives one \
-        another name (rename, hard link), by which it can be read, or tries to.",
+        another name (rename, also of the client's folder, or hard link), by which it can be read, or tries to.",
     explained_by: &[
         "this very file is named by the server's command line or configuration",
         "a project's own file (`.mcp.json`, `.vscode/settings.json`) in a folder the server was given, when the \
@@ -54,7 +54,7 @@ impl Rule for McpConfigRead {
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
         let taken = Taken::of(effect.action)?;
-        let config = knowledge.client_config(taken.spellings())?;
+        let config = knowledge.client_config(taken.spellings(), taken.as_whole)?;
         let allow = &effect.given.allow;
         if is_given(effect.given, &config.path)
             || config.is_asked_for(effect, &knowledge.homes)
@@ -92,8 +92,8 @@ pub(super) fn finding(
     effect: &Effect<'_>,
     touched: &Touched<'_>,
 ) -> Finding {
-    let &Touched { config: Recognised { path, client, .. }, did, by: (resolved, argument) } =
-        touched;
+    let &Touched { config: Recognised { path, client, is_folder, .. }, did, by } = touched;
+    let (resolved, argument) = by;
     let mut found = vec![evidence("path", resolved)];
     if argument != resolved {
         found.push(evidence("open_argument", argument));
@@ -105,6 +105,7 @@ pub(super) fn finding(
         }
         None => "a configuration of MCP clients that the settings name".to_owned(),
     };
+    let whose = if *is_folder { format!("the folder for {whose}") } else { whose };
     circumstances(effect, &mut found);
     Finding {
         rule: info.id,

@@ -22,7 +22,8 @@ pub static INFO: RuleInfo = RuleInfo {
         with the user's rights: it is a way to stay, and to put a server of one's own beside the others.",
     trigger: "A process of the server's tree opens a file at a place where an MCP client keeps its \
         servers (see `mcp_config_read`) for writing, puts another file or a link into that place, moves it \
-        away, cuts or removes it, or tries to. A project's own file in a folder the server was given, written \
+        away, cuts or removes it, or tries to. A client's folder (`~/.cursor`) that is moved away, or that \
+        something else is put in the place of, counts for what may lie in it. A project's own file in a folder the server was given, written \
         because the call's arguments name it, is at most high: it may be the user's wish, and it may be \
         injected text that adds a server. Of files that hold more than servers (`settings.json`, \
         `config.toml`) it is low. Nothing is seen of what a client writes by itself; one that a server starts \
@@ -65,7 +66,8 @@ fn opened(effect: &Effect<'_>, open: &Open, knowledge: &mut Knowledge) -> Option
         return None;
     }
     let (inner, host) = (open.inner_path.as_deref(), open.host_path.as_deref());
-    let config = knowledge.client_config(spellings(&open.path, inner, host, &open.argument))?;
+    let config =
+        knowledge.client_config(spellings(&open.path, inner, host, &open.argument), false)?;
     let did = if open.result.is_ok() { "opened for writing" } else { "tried to write" };
     let by = (open.path.as_str(), open.argument.as_str());
     found(effect, &Touched { config: &config, did, by }, open.result, knowledge)
@@ -76,11 +78,13 @@ fn opened(effect: &Effect<'_>, open: &Open, knowledge: &mut Knowledge) -> Option
 fn changed(effect: &Effect<'_>, change: &Change, knowledge: &mut Knowledge) -> Option<Finding> {
     let found = change.changed().filter_map(|place| {
         let (inner, host) = (place.inner_path.as_deref(), place.host_path.as_deref());
-        let config =
-            knowledge.client_config(spellings(&place.path, inner, host, &place.argument))?;
+        // A folder moved away takes what lies in it along, one put there brings it.
+        let as_whole = matches!(change.operation, Operation::Rename | Operation::Symlink);
+        let spellings = spellings(&place.path, inner, host, &place.argument);
+        let config = knowledge.client_config(spellings, as_whole)?;
         let is_target = change.target.as_ref().is_some_and(|target| std::ptr::eq(target, place));
         let deed = match change.operation {
-            Operation::Rename if is_target => "put another file in the place of",
+            Operation::Rename if is_target => "put something else in the place of",
             Operation::Rename => "moved away",
             Operation::Link | Operation::Symlink => "put a link in the place of",
             Operation::Unlink => "removed",
@@ -178,6 +182,42 @@ mod tests {
         let mut inside = change(Operation::Unlink, "/srv/jail/mcp.json");
         inside.file.inner_path = Some(CONFIG.into());
         assert_eq!(Scene::new(Covert).found(Action::Change(&inside)).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_counts_for_the_configuration_that_may_lie_in_it() {
+        const FOLDER: &str = "/home/a/.cursor";
+        for change in [
+            change_of_two(Operation::Rename, FOLDER, "/tmp/x"),
+            change_of_two(Operation::Rename, "/tmp/x", FOLDER),
+            change_of_two(Operation::Symlink, FOLDER, "/tmp/x"),
+        ] {
+            let found = Scene::new(Covert).findings(Action::Change(&change));
+            assert_eq!(found.len(), 1, "{change:?}");
+            assert_eq!(
+                (found[0].rule, found[0].severity),
+                ("mcp_config_write", Severity::Critical)
+            );
+            assert!(
+                found[0].reason.contains("the folder for the configuration"),
+                "{}",
+                found[0].reason
+            );
+        }
+        let mut scene = Scene::new(Requested);
+        scene.given.paths = vec!["/home/a/work".into()];
+        let of_project = change_of_two(Operation::Rename, "/home/a/work/x", "/home/a/work/.cursor");
+        let found = scene.found(Action::Change(&of_project));
+        assert_eq!(found, [("mcp_config_write", Severity::High)]);
+        for change in [
+            change(Operation::MakeDirectory, FOLDER),
+            change(Operation::Unlink, FOLDER),
+            change_of_two(Operation::Rename, "/home/a/x.cursor", "/home/a/y"),
+        ] {
+            assert_eq!(Scene::new(Covert).found(Action::Change(&change)), [], "{change:?}");
+        }
+        let opened = open(FOLDER, libc::O_RDONLY);
+        assert_eq!(Scene::new(Covert).found(Action::Open(&opened)), []);
     }
 
     #[test]

@@ -244,7 +244,7 @@ pub(super) struct Taken<'a> {
     pub(super) argument: &'a str,
     pub(super) result: Result<i32, i32>,
     /// It may be a folder, and counts for what lies in it.
-    as_whole: bool,
+    pub(super) as_whole: bool,
     /// What was done, and what was tried, in words.
     verbs: (&'static str, &'static str),
 }

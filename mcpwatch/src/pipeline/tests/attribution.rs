@@ -424,6 +424,42 @@ fn what_the_settings_allow_raises_no_alert() {
 }
 
 #[test]
+fn what_one_server_starts_is_not_what_the_settings_allow_another() {
+    const INNER: (u64, u64) = (900, 901);
+    let settings = "[[server]]\nname = \"trusted\"\n[server.allow]\nread = [\"~/.ssh/*\"]\n";
+    let opens = |scene: &mut Scene| {
+        scene.forget();
+        scene.call(12, 7, "work", json!({}));
+        scene.open(12, "/home/me/.ssh/id_rsa");
+        let alerts = scene.of_type("alert").len();
+        scene.result(12, 7);
+        alerts
+    };
+    let starts = |scene: &mut Scene, parent: u32| {
+        scene.spawn(parent, 12, INNER, "/usr/bin/python3", &["python3", "tool.py"]);
+        scene.initialize(12);
+    };
+    let scene = || {
+        let mut scene = Scene::with(settings);
+        scene.config("trusted", "python3", &["tool.py"]);
+        scene
+    };
+    let mut by_client = scene();
+    starts(&mut by_client, CLIENT);
+    assert_eq!(opens(&mut by_client), 0);
+    let mut by_server = scene();
+    by_server.server(11);
+    starts(&mut by_server, 11);
+    assert_eq!(opens(&mut by_server), 1);
+    // What starts it may show only later what it is.
+    let mut by_candidate = scene();
+    by_candidate.candidate(11);
+    starts(&mut by_candidate, 11);
+    by_candidate.initialize(11);
+    assert_eq!(opens(&mut by_candidate), 1);
+}
+
+#[test]
 fn secrets_are_masked_in_everything_that_goes_out() {
     let mut scene = Scene::new();
     scene.server(11);

@@ -670,3 +670,18 @@ fn a_pid_used_again_before_its_exit_was_seen_inherits_nothing() {
     scene.spawn(CLIENT, 11, TERMINAL, "/usr/bin/ls", &["ls"]);
     assert_eq!(scene.story(), [""; 0], "the new process is nobody's");
 }
+
+#[test]
+fn where_a_servers_child_says_its_home_is_is_not_believed() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.spawn(11, 12, (900, 901), "/usr/bin/python3", &["python3", "tool.py"]);
+    scene.spawn(CLIENT, 13, (902, 903), "/usr/bin/python3", &["python3", "tool.py"]);
+    let mut believed = Vec::new();
+    for action in &scene.actions {
+        if let Action::LookForConfigs { pid, of_server } = action {
+            believed.push((*pid, !of_server));
+        }
+    }
+    assert_eq!(believed, [(11, true), (12, false), (13, true)]);
+}

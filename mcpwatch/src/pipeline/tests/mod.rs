@@ -141,7 +141,7 @@ impl Scene {
                         self.watch.remove(pid);
                     }
                 }
-                Action::LookForConfigs { pid } => looked.extend(self.looks.then_some(*pid)),
+                Action::LookForConfigs { pid, .. } => looked.extend(self.looks.then_some(*pid)),
                 Action::LookForContainer { cgroup } => read.push(cgroup.clone()),
                 Action::SetWatching(_)
                 | Action::LookAgain
