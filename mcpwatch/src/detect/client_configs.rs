@@ -17,6 +17,8 @@ pub struct ClientConfig {
     pub project: Option<String>,
     /// Such files hold MCP servers and nothing else.
     pub only_servers: bool,
+    /// It is one in a home alone; elsewhere others use the name.
+    pub only_in_homes: bool,
 }
 
 /// The places where clients are known to keep their servers, wherever homes and projects are.
@@ -50,9 +52,7 @@ impl ClientConfigs {
     #[must_use]
     pub fn of(&self, path: &str) -> Option<ClientConfig> {
         match self.own.get(path) {
-            Some(client) => {
-                Some(ClientConfig { client: client.clone(), project: None, only_servers: true })
-            }
+            Some(client) => Some(users_own(client.clone())),
             None => (self.table.file)(path),
         }
     }
@@ -65,9 +65,7 @@ impl ClientConfigs {
         // characters below the slash.
         let mut own = own.take_while(|(path, _)| path.starts_with(folder));
         match own.find(|(path, _)| inside(path)) {
-            Some((_, client)) => {
-                Some(ClientConfig { client: client.clone(), project: None, only_servers: true })
-            }
+            Some((_, client)) => Some(users_own(client.clone())),
             None => (self.table.folder)(folder),
         }
     }
@@ -91,6 +89,11 @@ impl ClientConfigs {
     pub fn add_found(&mut self, path: &str, client: Option<Cow<'static, str>>) -> bool {
         (self.table.file)(&normal(path)).is_some() || self.add_own(path, client)
     }
+}
+
+/// A user's own file, wherever it lies.
+fn users_own(client: Option<Cow<'static, str>>) -> ClientConfig {
+    ClientConfig { client, project: None, only_servers: true, only_in_homes: false }
 }
 
 /// A client's configuration, by the path it was recognised by.
@@ -120,9 +123,13 @@ impl<'a> Recognised<'a> {
         let is_project = |config: &ClientConfig| {
             config.project.as_ref().is_some_and(|project| !is_broad(project, homes))
         };
+        let folder = |path: &str| {
+            let found = if as_whole { configs.within(path) } else { None };
+            found.filter(|config| !(config.only_in_homes && is_project(config)))
+        };
         let recognise = |path: &str| {
             let file = configs.of(path).map(|config| (config, false));
-            file.or_else(|| Some((configs.within(path).filter(|_| as_whole)?, true)))
+            file.or_else(|| Some((folder(path)?, true)))
         };
         let mut found = paths.filter_map(|path| recognise(&path).map(|found| (path, found)));
         let (path, (config, is_folder)) = found.next()?;
@@ -135,6 +142,14 @@ impl<'a> Recognised<'a> {
             only_servers: first.only_servers || other.only_servers,
             ..first
         }))
+    }
+
+    /// Whether the configuration was what this was about, as far as the result says: what is to be put *into* a
+    /// folder is first tried in its place (`mv`, `ln -s`), and whatever is in the way there, or not, is the answer.
+    #[must_use]
+    pub fn is_meant(&self, result: Result<i32, i32>) -> bool {
+        let refused = [libc::EACCES, libc::EPERM, libc::EROFS, libc::EXDEV];
+        !self.is_folder || result.map_or_else(|error| refused.contains(&error), |_| true)
     }
 
     /// Whether it is a project's file that a call asked for, in a folder the server was given to work in.
@@ -156,7 +171,7 @@ mod tests {
     const TABLE: ConfigTable = ConfigTable {
         file: |path| {
             let project = path.strip_suffix("/.mcp.json")?.to_owned();
-            Some(ClientConfig { client: None, project: Some(project), only_servers: true })
+            Some(ClientConfig { project: Some(project), ..users_own(None) })
         },
         folder: |_| None,
     };

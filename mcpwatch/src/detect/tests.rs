@@ -154,11 +154,16 @@ fn config_at(path: &str) -> Option<ClientConfig> {
         client: Some("cursor".into()),
         project: project.map(str::to_owned),
         only_servers: path.ends_with("/mcp.json"),
+        only_in_homes: false,
     })
 }
 
 fn configs_in(path: &str) -> Option<ClientConfig> {
-    path.ends_with("/.cursor").then(|| config_at(&format!("{path}/mcp.json")))?
+    let only_in_homes = path.ends_with("/.config");
+    let folder = path.strip_suffix("/.config").map(|around| format!("{around}/.cursor"));
+    let folder = folder.as_deref().unwrap_or(path);
+    let inside = config_at(&format!("{folder}/mcp.json"))?;
+    folder.ends_with("/.cursor").then_some(ClientConfig { only_in_homes, ..inside })
 }
 
 pub(crate) fn exec(path: &str, argv: &[&str]) -> Exec {

@@ -340,15 +340,9 @@ fn below(root: &Path, base: Base) -> Vec<Place> {
 /// projects. A client may keep its own at the same place of a home: that is not told apart here.
 #[must_use]
 pub fn project_of<'a>(path: &'a str, location: &Location) -> Option<&'a str> {
-    let folder = path.strip_suffix(location.path)?.strip_suffix('/')?;
-    is_of_projects(location).then_some(folder)
-}
-
-/// Whether the client looks for such a file in projects.
-#[must_use]
-pub fn is_of_projects(location: &Location) -> bool {
-    let of_project = |row: &Location| row.base == Base::Project && row.path == location.path;
-    LOCATIONS.iter().any(of_project)
+    let of_project = |row: &&Location| row.base == Base::Project && row.path == location.path;
+    LOCATIONS.iter().find(of_project)?;
+    path.strip_suffix(location.path)?.strip_suffix('/')
 }
 
 /// The row of the table that `path`, a resolved path in any home or project, fits: whole components are compared,
@@ -360,8 +354,12 @@ pub fn location_of(path: &str) -> Option<&'static Location> {
     exact.chain(&INDEX.by_pattern).copied().find(|location| fits(path, location))
 }
 
-/// Folders that many programs share: one of this name says nothing of a client.
-const SHARED: &[&str] = &[".cache", "config", "etc"];
+/// Folders that many programs share: one of this name says nothing of a client, but for those of
+/// [`SHARED_IN_HOMES`] in a home.
+const SHARED: &[&str] = &["config", "etc"];
+
+/// Folders that every home has, and whose names mean something else elsewhere.
+pub const SHARED_IN_HOMES: &[&str] = &[".cache", ".config"];
 
 /// The rows of the table whose files lie in a folder, of any home or project: whole components are compared, from
 /// the end. What lies any number of folders deeper (`**`) is told by the folders that the row names alone.
@@ -548,7 +546,7 @@ mod tests {
             ("/etc/codex", &["codex"]),
             ("/srv/etc/codex", &[]),
             ("/home/a/.cache/lm-studio", &["lm-studio"]),
-            ("/home/a/.cache", &[]),
+            ("/home/a/.cache", &["lm-studio"]),
             ("/srv/config", &[]),
             ("/etc", &[]),
             ("/home/a/x.cursor", &[]),

@@ -223,12 +223,27 @@ impl Pipeline {
         };
         let mut instance =
             Instance::candidate(event.instance, event.process, event.time, channel, &self.held);
-        instance.outer = outer;
+        instance.outer = self.near_enough(outer);
         instance.private = channel.0 != 0;
         self.instances.insert(event.instance, instance);
         if let Some(instance) = self.instances.get_mut(&outer) {
             instance.members.remove(&event.process);
         }
+    }
+
+    /// What is around an instance that was started within another: that one, unless it is nested too deep to be
+    /// followed. Then it is what is around all that can be, so that nothing falls out of a server by depth.
+    pub(super) fn near_enough(&self, outer: u64) -> u64 {
+        let mut around = outer;
+        for _ in 1..NESTING {
+            match self.instances.get(&around) {
+                Some(one) if !matches!(one.role, Role::Server(_)) && one.outer != 0 => {
+                    around = one.outer;
+                }
+                _ => return outer,
+            }
+        }
+        around
     }
 
     /// It is settled that a candidate speaks something else on its channel.

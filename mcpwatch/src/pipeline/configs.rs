@@ -3,7 +3,7 @@
 use super::Pipeline;
 use crate::config::Discovery;
 use crate::detect::{ClientConfig, ConfigTable, Detector};
-use crate::discover::locations;
+use crate::discover::locations::{self, Base, Location};
 use crate::discover::scan::{ConfigFile, SETTINGS};
 
 /// What the table of places says of a path.
@@ -13,6 +13,7 @@ fn of_file(path: &str) -> Option<ClientConfig> {
         client: Some(location.client.into()),
         project: locations::project_of(path, location).map(str::to_owned),
         only_servers: location.holds_only_servers(),
+        only_in_homes: false,
     })
 }
 
@@ -20,20 +21,23 @@ fn of_file(path: &str) -> Option<ClientConfig> {
 fn of_folder(path: &str) -> Option<ClientConfig> {
     let path = path.trim_end_matches('/');
     let found: Vec<_> = locations::locations_in(path).collect();
-    // Of a folder that projects have, too, the project's is the first: whether it is a home is asked later.
-    let project = found.iter().find_map(|location| {
-        let depth = location.path.split('/').count();
-        (1..depth).find_map(|depth| {
-            let way: Vec<&str> = location.path.split('/').take(depth).collect();
-            let project = path.strip_suffix(&way.join("/"))?.strip_suffix('/')?;
-            locations::is_of_projects(location).then(|| project.to_owned())
-        })
+    let client = found.first()?.client.into();
+    let outside = |row: &Location| {
+        let mut ways = row.path.match_indices('/').filter_map(|(end, _)| row.path.get(..end));
+        ways.find_map(|way| Some((path.strip_suffix(way)?.strip_suffix('/')?, way)))
+    };
+    // The outermost folder of a home may stand in any folder, whether its client looks for it there or not.
+    let project = found.iter().find_map(|row| {
+        let (project, way) = outside(row)?;
+        (row.base == Base::Project || !way.contains('/')).then(|| project.to_owned())
     });
-    Some(ClientConfig {
-        client: Some(found.first()?.client.into()),
-        project,
-        only_servers: found.iter().any(|location| location.holds_only_servers()),
-    })
+    let mut of_projects = found.iter().filter(|row| row.base == Base::Project).peekable();
+    let only_servers = match of_projects.peek() {
+        Some(_) => of_projects.any(|row| row.holds_only_servers()),
+        None => found.iter().any(|row| row.holds_only_servers()),
+    };
+    let only_in_homes = locations::SHARED_IN_HOMES.iter().any(|name| path.ends_with(name));
+    Some(ClientConfig { client: Some(client), project, only_servers, only_in_homes })
 }
 
 /// The table of places, as the rules ask it.
@@ -95,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_its_projects_only_where_projects_have_one() {
+    fn a_folder_is_a_projects_where_projects_have_one_and_where_a_home_begins() {
         let of = |path: &str| {
             let found = of_folder(path)?;
             Some((found.client?.into_owned(), found.project, found.only_servers))
@@ -104,7 +108,15 @@ mod tests {
         assert_eq!(of("/srv/work/.cursor/"), Some(("cursor".into(), project.clone(), true)));
         assert_eq!(of("/srv/work/.zed"), Some(("zed".into(), project, false)));
         assert_eq!(of("/home/a/.config/Claude"), Some(("claude-desktop".into(), None, false)));
+        let deeper = Some("/srv/work".to_owned());
+        assert_eq!(of("/srv/work/.kiro/settings"), Some(("kiro".into(), deeper.clone(), true)));
+        // No client looks for it in a project, and it is none of a home's all the same.
+        assert_eq!(of("/srv/work/.claude"), Some(("claude-code".into(), deeper.clone(), true)));
+        assert_eq!(of("/srv/work/.gemini"), Some(("gemini-cli".into(), deeper, false)));
         assert_eq!(of("/home/a/.cursor/plugins"), Some(("cursor".into(), None, true)));
         assert_eq!(of("/srv/work"), None);
+        let in_homes = ["/home/a/.config", "/home/a/.cache", "/home/a/.cursor"];
+        let in_homes = in_homes.map(|folder| of_folder(folder).unwrap().only_in_homes);
+        assert_eq!(in_homes, [true, true, false]);
     }
 }

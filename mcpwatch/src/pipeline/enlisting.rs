@@ -154,6 +154,7 @@ impl Pipeline {
         if let Role::Candidate(held) = std::mem::replace(&mut instance.role, Role::Helper) {
             self.let_go(candidate, held);
         }
+        self.started_by_server(server);
     }
 
     fn watch(&mut self, process: ProcessKey, start_time: u64, instance: u64) {
@@ -211,7 +212,11 @@ impl Pipeline {
                 };
                 let channel = (inode(root.stdin), inode(root.stdout));
                 self.enlist(id, root.key(), start_time, channel, root.private_channel());
+                let parent = self.processes.get(root.key()).and_then(|entry| entry.parent);
+                let outer = parent.and_then(|parent| self.instance_of(parent));
+                let outer = outer.map_or(0, |outer| self.near_enough(outer));
                 if let Some(instance) = self.instances.get_mut(&id) {
+                    instance.outer = outer;
                     instance.conversation.joined_mid_stream();
                     root.cgroup.clone_into(&mut instance.cgroup);
                 }

@@ -265,6 +265,7 @@ impl Pipeline {
                     self.admit(&event);
                 }
                 self.given_changed(relay);
+                self.started_by_server(relay);
             }
             Role::Helper => {}
         }

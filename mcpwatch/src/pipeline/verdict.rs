@@ -65,9 +65,10 @@ impl Pipeline {
         let client = parent.and_then(|parent| self.client_of(parent));
         let explicit = self.explicit_of(instance);
         let session = instance.conversation.session();
+        let config = config_of(&programs, &self.configured, client.as_deref());
         Some(weigh(Facts {
             explicit,
-            config: config_of(&programs, &self.configured, client.as_deref()),
+            config: config.filter(|_| self.was_started_by_client(instance)),
             handshake: instance.conversation.spoke_mcp(),
             server_info: session.and_then(|session| session.server.as_ref()),
             launch: instance.launch().as_ref(),
@@ -147,13 +148,13 @@ impl Pipeline {
         }
         // The channel was read again in letting go: the handshake may add a name and a version.
         self.judge(id);
-        // Servers it had started before seemed to be their client's own.
-        let within: Vec<u64> = self
-            .instances
-            .values()
-            .filter(|one| self.owner(one.outer) == Some(id))
-            .map(|one| one.id)
-            .collect();
+        self.started_by_server(id);
+    }
+
+    /// Servers that a server had started before it was known to be one seemed to be started by a client.
+    pub(super) fn started_by_server(&mut self, id: u64) {
+        let started = |one: &&Instance| self.owner(one.outer) == Some(id);
+        let within: Vec<u64> = self.instances.values().filter(started).map(|one| one.id).collect();
         for inner in within {
             self.given_changed(inner);
         }
@@ -197,14 +198,26 @@ impl Pipeline {
             return given::empty(&self.names, Allow::default());
         };
         let programs: Vec<Program<'_>> = instance.launched().map(OwnedProgram::borrow).collect();
-        // What a server calls itself gives it no rights: the name must be the user's. A server that another
-        // one started was started by no client, whatever its command line and configurations say.
-        let by_client = self.owner(instance.outer).is_none();
-        let config = config_of(&programs, &self.configured, None).filter(|_| by_client);
+        // What a server calls itself gives it no rights: the name must be the user's.
+        let config = config_of(&programs, &self.configured, None)
+            .filter(|_| self.was_started_by_client(instance));
         let of_user = config.is_some_and(|config| config.name == name)
             || self.explicit_of(instance).is_some();
         let allow = if of_user { self.explicit.allow(name) } else { Allow::default() };
         given::collect(&instance.programs, config, &self.names, allow)
+    }
+
+    /// Whether an entry of a client's configuration may be what an instance was started from. What a server starts
+    /// is not, whatever it looks like; nor what is started by a client's child that may turn out to be a server.
+    fn was_started_by_client(&self, instance: &Instance) -> bool {
+        let parent_is_client = |process: ProcessKey| {
+            let parent = self.processes.get(process).and_then(|entry| entry.parent);
+            parent.and_then(|parent| self.client_of(parent)).is_some()
+        };
+        let elder = || self.elder(instance.id).and_then(|elder| self.instances.get(&elder));
+        self.owner(instance.outer).is_none()
+            && (parent_is_client(instance.founder)
+                || !elder().is_some_and(|elder| parent_is_client(elder.founder)))
     }
 
     /// The settings' entry that names an instance by more than a name.

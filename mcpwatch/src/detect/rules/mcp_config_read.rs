@@ -56,8 +56,9 @@ impl Rule for McpConfigRead {
         let taken = Taken::of(effect.action)?;
         let config = knowledge.client_config(taken.spellings(), taken.as_whole)?;
         let allow = &effect.given.allow;
-        if is_given(effect.given, &config.path)
+        if is_given_config(effect.given, &config)
             || config.is_asked_for(effect, &knowledge.homes)
+            || !config.is_meant(taken.result)
             || knowledge.policy.allows_read(allow, &config.path)
             || (config.path != taken.path && knowledge.policy.allows_read(allow, taken.path))
         {
@@ -73,6 +74,11 @@ impl Rule for McpConfigRead {
 /// Whether the launch names this very file.
 pub(super) fn is_given(given: &Given, path: &str) -> bool {
     given.paths.iter().chain(&given.argv).any(|given| normal(given) == path)
+}
+
+/// The same of a configuration: a folder explains nothing of what lies in it.
+pub(super) fn is_given_config(given: &Given, config: &Recognised<'_>) -> bool {
+    !config.is_folder && is_given(given, &config.path)
 }
 
 /// A client's configuration, and what was done with it.

@@ -1,7 +1,7 @@
 //! `mcp_config_write`: a server wrote the configuration of an MCP client.
 
 use super::ATLAS_VERSION;
-use super::mcp_config_read::{Touched, finding, is_given};
+use super::mcp_config_read::{Touched, finding, is_given_config};
 use crate::detect::paths::spellings;
 use crate::detect::{Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities};
 use crate::event::{Change, Open, Operation};
@@ -23,7 +23,7 @@ pub static INFO: RuleInfo = RuleInfo {
     trigger: "A process of the server's tree opens a file at a place where an MCP client keeps its \
         servers (see `mcp_config_read`) for writing, puts another file or a link into that place, moves it \
         away, cuts or removes it, or tries to. A client's folder (`~/.cursor`) that is moved away, or that \
-        something else is put in the place of, counts for what may lie in it. A project's own file in a folder the server was given, written \
+        something else is put in the place of, counts for what may lie in it; one of a single plugin does not. A project's own file in a folder the server was given, written \
         because the call's arguments name it, is at most high: it may be the user's wish, and it may be \
         injected text that adds a server. Of files that hold more than servers (`settings.json`, \
         `config.toml`) it is low. Nothing is seen of what a client writes by itself; one that a server starts \
@@ -108,7 +108,8 @@ fn found(
 ) -> Option<Finding> {
     let &Touched { config, by: (resolved, _), .. } = touched;
     let allow = &effect.given.allow;
-    if is_given(effect.given, &config.path)
+    if is_given_config(effect.given, config)
+        || !config.is_meant(result)
         || knowledge.policy.allows_write(allow, &config.path)
         || (config.path != resolved && knowledge.policy.allows_write(allow, resolved))
     {
@@ -209,7 +210,30 @@ mod tests {
         let of_project = change_of_two(Operation::Rename, "/home/a/work/x", "/home/a/work/.cursor");
         let found = scene.found(Action::Change(&of_project));
         assert_eq!(found, [("mcp_config_write", Severity::High)]);
+        for (error, count) in [
+            // `mv x .cursor/` and `ln -s x .cursor` try the folder first, and go on inside.
+            (libc::EEXIST, 0),
+            (libc::ENOTEMPTY, 0),
+            (libc::ENOENT, 0),
+            (libc::EACCES, 1),
+            (libc::EXDEV, 1),
+        ] {
+            let tried =
+                Change { result: Err(error), ..change_of_two(Operation::Rename, "/tmp/x", FOLDER) };
+            let found = Scene::new(Covert).found(Action::Change(&tried));
+            assert_eq!(found.len(), count, "{error}");
+        }
+        // That the server was given the folder explains nothing of what lies in it.
+        let mut scene = Scene::new(Requested);
+        scene.given.paths = vec![FOLDER.into()];
+        let replaced = change_of_two(Operation::Rename, "/tmp/x", FOLDER);
+        let found = scene.found(Action::Change(&replaced));
+        assert_eq!(found, [("mcp_config_write", Severity::Critical)]);
+        let replaced = change_of_two(Operation::Rename, "/tmp/x", "/home/a/.config");
+        assert_eq!(Scene::new(Covert).found(Action::Change(&replaced)).len(), 1);
         for change in [
+            // Where a kernel is built, that is a file.
+            change_of_two(Operation::Rename, "/srv/linux/.tmp", "/srv/linux/.config"),
             change(Operation::MakeDirectory, FOLDER),
             change(Operation::Unlink, FOLDER),
             change_of_two(Operation::Rename, "/home/a/x.cursor", "/home/a/y"),

@@ -451,6 +451,17 @@ fn what_one_server_starts_is_not_what_the_settings_allow_another() {
     by_server.server(11);
     starts(&mut by_server, 11);
     assert_eq!(opens(&mut by_server), 1);
+    // With the command line of the client's server, it is none: what it does is told of the one that started it.
+    let mut silent = scene();
+    silent.server(11);
+    silent.spawn(11, 12, INNER, "/usr/bin/python3", &["python3", "tool.py"]);
+    assert_eq!(silent.of_type("server.discovered").len(), 0);
+    // A client's child that may yet turn out to be a server.
+    let mut in_doubt = scene();
+    in_doubt.exec(CLIENT, "/usr/bin/cursor", &["cursor"]);
+    in_doubt.candidate(11);
+    starts(&mut in_doubt, 11);
+    assert_eq!(opens(&mut in_doubt), 1);
     // What starts it may show only later what it is.
     let mut by_candidate = scene();
     by_candidate.candidate(11);

@@ -685,3 +685,39 @@ fn where_a_servers_child_says_its_home_is_is_not_believed() {
     }
     assert_eq!(believed, [(11, true), (12, false), (13, true)]);
 }
+
+#[test]
+fn nothing_falls_out_of_a_server_by_depth() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let deepest = 11 + 3 * u32::try_from(crate::pipeline::candidates::NESTING).unwrap();
+    for pid in 12..=deepest {
+        let stdio = (u64::from(pid) * 10, u64::from(pid) * 10 + 1);
+        scene.spawn(pid - 1, pid, stdio, "/usr/bin/python3", &["python3", "deeper.py"]);
+    }
+    scene.forget();
+    scene.call(11, 4, "work", json!({}));
+    scene.hears_something_else(deepest);
+    scene.open(deepest, "/home/me/.ssh/id_rsa");
+    assert_eq!(scene.of_type("alert").len(), 1, "{:?}", scene.story());
+    assert!(!scene.actions.iter().any(|action| matches!(action, Action::Forget { .. })));
+}
+
+#[test]
+fn what_a_running_server_had_started_is_within_it() {
+    let mut scene = Scene::with("[[server]]\nname = \"trusted\"\n");
+    scene.config("trusted", "python3", &["tool.py"]);
+    scene.was_running(CLIENT, 11, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.was_running(11, 12, (900, 901), "/usr/bin/python3", &["python3", "tool.py"]);
+    scene.look();
+    let names = |scene: &Scene| -> Vec<String> {
+        let found = scene.of_type("server.discovered");
+        found.iter().map(|one| one["server"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&scene), ["trusted"], "what is around it may be a client");
+    scene.forget();
+    scene.initialize(11);
+    scene.initialize(12);
+    let names = names(&scene);
+    assert!(names.len() >= 2 && !names.contains(&"trusted".to_owned()), "{names:?}");
+}

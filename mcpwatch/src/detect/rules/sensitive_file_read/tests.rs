@@ -420,7 +420,7 @@ fn another_name_for_a_secret_counts_like_a_read() {
     }
     for change in [
         change_of_two(Operation::Rename, "/tmp/x", "/home/a/.ssh/id_rsa"),
-        change_of_two(Operation::Rename, "/home/a/.config", "/tmp/x"),
+        change_of_two(Operation::Rename, "/home/a/.local", "/tmp/x"),
         change_of_two(Operation::Rename, "/home/a/notes", "/tmp/x"),
         // What is read through a link is told by the open.
         change_of_two(Operation::Symlink, "/tmp/x", "/home/a/.ssh/id_rsa"),
