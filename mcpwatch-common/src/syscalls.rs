@@ -247,6 +247,52 @@ impl CompatCall {
     }
 }
 
+/// A 32-bit system call of arm64 that is counted, and not read.
+#[derive(Clone, Copy, Debug)]
+pub struct ArmCall {
+    /// Name of its program and its hook.
+    pub name: &'static str,
+    /// Its function in the kernel.
+    pub function: &'static str,
+}
+
+/// The 32-bit system calls of arm64 that have functions of their own (`arch/arm64/tools/syscall_32.tbl`); the others go
+/// through those of 64-bit calls.
+#[rustfmt::skip]
+pub const ARM_CALLS: &[ArmCall] = &[
+    arm("arm_open",              "__arm64_compat_sys_open"),
+    arm("arm_openat",            "__arm64_compat_sys_openat"),
+    arm("arm_open_by_handle_at", "__arm64_compat_sys_open_by_handle_at"),
+    arm("arm_recvfrom",          "__arm64_compat_sys_recvfrom"),
+    arm("arm_recvmsg",           "__arm64_compat_sys_recvmsg"),
+    arm("arm_sendmsg",           "__arm64_compat_sys_sendmsg"),
+    arm("arm_sendmmsg",          "__arm64_compat_sys_sendmmsg"),
+    arm("arm_preadv2",           "__arm64_compat_sys_preadv2"),
+    arm("arm_pwritev2",          "__arm64_compat_sys_pwritev2"),
+    arm("arm_truncate",          "__arm64_compat_sys_truncate"),
+    arm("arm_ftruncate",         "__arm64_compat_sys_ftruncate"),
+    arm("arm_truncate64",        "__arm64_compat_sys_aarch32_truncate64"),
+    arm("arm_ftruncate64",       "__arm64_compat_sys_aarch32_ftruncate64"),
+    arm("arm_ptrace",            "__arm64_compat_sys_ptrace"),
+    arm("arm_kexec_load",        "__arm64_compat_sys_kexec_load"),
+    arm("arm_lchown16",          "__arm64_sys_lchown16"),
+    arm("arm_fchown16",          "__arm64_sys_fchown16"),
+    arm("arm_chown16",           "__arm64_sys_chown16"),
+    arm("arm_setuid16",          "__arm64_sys_setuid16"),
+    arm("arm_setgid16",          "__arm64_sys_setgid16"),
+    arm("arm_setreuid16",        "__arm64_sys_setreuid16"),
+    arm("arm_setregid16",        "__arm64_sys_setregid16"),
+    arm("arm_setresuid16",       "__arm64_sys_setresuid16"),
+    arm("arm_setresgid16",       "__arm64_sys_setresgid16"),
+    arm("arm_setfsuid16",        "__arm64_sys_setfsuid16"),
+    arm("arm_setfsgid16",        "__arm64_sys_setfsgid16"),
+    arm("arm_setgroups16",       "__arm64_sys_setgroups16"),
+];
+
+const fn arm(name: &'static str, function: &'static str) -> ArmCall {
+    ArmCall { name, function }
+}
+
 /// Stands for the number of a call an architecture never had.
 const NEVER: u32 = u32::MAX;
 

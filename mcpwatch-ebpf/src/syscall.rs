@@ -258,6 +258,33 @@ compat_calls! {
     ia32_truncate64 ia32_ftruncate64
 }
 
+/// One row a 32-bit system call of arm64 with a function of its own: the program for tier `fexit`.
+#[cfg(bpf_target_arch = "aarch64")]
+macro_rules! arm_calls {
+    ($($name:ident)*) => {
+        $(
+            /// Tier `fexit`: the function of this 32-bit system call returns.
+            #[fexit]
+            fn $name(_ctx: FExitContext) -> i32 {
+                if let Some(task) = watch::current()
+                    && handover::claim(&task)
+                {
+                    count_compat(&task, false);
+                }
+                0
+            }
+        )*
+    };
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+arm_calls! {
+    arm_open arm_openat arm_open_by_handle_at arm_recvfrom arm_recvmsg arm_sendmsg arm_sendmmsg arm_preadv2 arm_pwritev2
+    arm_truncate arm_ftruncate arm_truncate64 arm_ftruncate64 arm_ptrace arm_kexec_load arm_lchown16 arm_fchown16
+    arm_chown16 arm_setuid16 arm_setgid16 arm_setreuid16 arm_setregid16 arm_setresuid16 arm_setresgid16 arm_setfsuid16
+    arm_setfsgid16 arm_setgroups16
+}
+
 /// What a shape does to arguments.
 #[cfg(not(bpf_target_arch = "aarch64"))]
 #[inline(always)]

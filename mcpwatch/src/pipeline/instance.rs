@@ -294,6 +294,12 @@ impl Held {
         }
     }
 
+    /// What came on stdin began as something else than JSON.
+    #[must_use]
+    pub fn heard_no_json(&self) -> bool {
+        self.verdict_on_stdin == Some(false)
+    }
+
     /// How many events are held.
     #[must_use]
     pub fn len(&self) -> usize {

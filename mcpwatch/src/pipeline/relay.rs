@@ -165,11 +165,13 @@ impl Pipeline {
             return Relay::None;
         };
         let free = |one: &&Instance| {
-            one.id != id
-                && one.runtime_client
-                && one.private
-                && one.voice.is_none()
-                && !matches!(one.role, Role::Helper)
+            // An editor that works in a container hands other things on.
+            let hands_on_mcp = match &one.role {
+                Role::Candidate(held) => !held.heard_no_json(),
+                Role::Server(_) => true,
+                Role::Helper => false,
+            };
+            hands_on_mcp && one.id != id && one.runtime_client && one.private && one.voice.is_none()
         };
         let mut around = inner.outer;
         for _ in 0..NESTING {

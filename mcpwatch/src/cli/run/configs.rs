@@ -2,13 +2,13 @@
 //! anything else.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use super::origin::boot_time;
-use super::{Look, Message};
+use super::{Findings, Look};
 use crate::config::Config;
 use crate::discover::roots::real_path;
 use crate::discover::scan::{Change, INTERVAL, Places, Watcher};
@@ -26,7 +26,7 @@ pub fn start(
     config: &Config,
     scoped: bool,
     looking: Receiver<Look>,
-    messages: SyncSender<Message>,
+    findings: Findings,
 ) -> anyhow::Result<()> {
     let mut places = if scoped { Places::default() } else { Places::of_host() };
     for home in &config.discovery.homes {
@@ -37,12 +37,12 @@ pub fn start(
     }
     std::thread::Builder::new()
         .name("configs".into())
-        .spawn(move || follow(Watcher::new(places), &looking, &messages))
+        .spawn(move || follow(Watcher::new(places), &looking, &findings))
         .context("cannot start the thread that follows configurations")?;
     Ok(())
 }
 
-fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<Message>) {
+fn follow(mut watcher: Watcher, looking: &Receiver<Look>, findings: &Findings) {
     let host = shown::Host::here();
     let mut asked: Vec<(u32, String)> = Vec::new();
     // Each with how often it was looked for in vain.
@@ -61,7 +61,7 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                     Input::Warning { time: boot_time(), message: error.to_string() }
                 }
             };
-            if messages.send(Message::Input(Box::new(input))).is_err() {
+            if findings.send(input).is_err() {
                 return;
             }
         }
@@ -76,7 +76,7 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                 continue;
             };
             let input = Input::Container { time: boot_time(), cgroup, container };
-            if messages.send(Message::Input(Box::new(input))).is_err() {
+            if findings.send(input).is_err() {
                 return;
             }
         }
@@ -90,13 +90,13 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                 .or_insert_with_key(|cgroup| host.container(cgroup).map(Box::new))
                 .clone();
             let input = Input::Looked { time: boot_time(), pid, cgroup, container };
-            if messages.send(Message::Input(Box::new(input))).is_err() {
+            if findings.send(input).is_err() {
                 return;
             }
         }
         for (path, client) in watcher.own_places() {
             let input = Input::ConfigPlace { path, client: client.to_owned() };
-            if messages.send(Message::Input(Box::new(input))).is_err() {
+            if findings.send(input).is_err() {
                 return;
             }
         }
@@ -122,7 +122,7 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, messages: &SyncSender<
                             let found = folders.into_iter().filter_map(led_to);
                             let folders = found.map(|(real, folder)| (folder, real)).collect();
                             let input = Input::Folders { time: boot_time(), instance, folders };
-                            if messages.send(Message::Input(Box::new(input))).is_err() {
+                            if findings.send(input).is_err() {
                                 return;
                             }
                         }

@@ -44,6 +44,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub look_for: LookFor,
+    /// What that has found.
+    pub found: Receiver<Input>,
     pub look_for_mounts: SyncSender<Wanted>,
     pub scope: Option<u32>,
     pub reader: Reader,
@@ -64,9 +66,12 @@ impl Core {
         let mut accounted = Instant::now();
         let mut wait = TICK;
         loop {
-            match inbox.recv_timeout(wait) {
+            let message = inbox.recv_timeout(wait);
+            self.take_found()?;
+            match message {
                 Ok(Message::Events(batch)) => self.events(&batch)?,
                 Ok(Message::Input(input)) => self.input(*input)?,
+                Ok(Message::Found) => {}
                 Ok(Message::Stop(reason)) => return self.end(inbox, beat, &reason),
                 Ok(Message::Reopen) => self.fanout.reopen(),
                 Ok(Message::Drained) => bail!("the reader of the ring buffer has ended by itself"),
@@ -77,6 +82,8 @@ impl Core {
             beat.touch();
             wait = self.step()?;
             if accounted.elapsed() >= ACCOUNT {
+                // A step may take long, and this tells the time.
+                self.take_found()?;
                 self.account()?;
                 accounted = Instant::now();
             }
@@ -109,6 +116,14 @@ impl Core {
         self.hooks("started")?;
         // Not under systemd this does nothing.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(())
+    }
+
+    /// Takes what was found around processes before the time and the events that have passed meanwhile.
+    fn take_found(&mut self) -> anyhow::Result<()> {
+        while let Ok(input) = self.found.try_recv() {
+            self.input(input)?;
+        }
         Ok(())
     }
 

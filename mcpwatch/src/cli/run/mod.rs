@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -85,12 +85,34 @@ enum Message {
     Events(Vec<u8>),
     /// Anything else for the pipeline.
     Input(Box<Input>),
+    /// Something was found that waits beside this queue.
+    Found,
     /// The run is to end, for this reason.
     Stop(String),
     /// Open the event files again, for log rotation.
     Reopen,
     /// The reader has handed over everything.
     Drained,
+}
+
+/// Most of what was found around processes that waits for the pipeline's thread.
+const FINDINGS: usize = 256;
+
+/// Brings what was found around processes to the pipeline's thread, past the events that wait for it: a server has its
+/// name from there, and is waited for so long only.
+struct Findings {
+    found: SyncSender<Input>,
+    messages: SyncSender<Message>,
+}
+
+impl Findings {
+    /// The agent's other threads are gone when this fails.
+    fn send(&self, input: Input) -> Result<(), SendError<Input>> {
+        self.found.send(input)?;
+        // When the queue is full, the thread has something to do, and takes these first.
+        let _ = self.messages.try_send(Message::Found);
+        Ok(())
+    }
 }
 
 /// Runs the command.
@@ -147,7 +169,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (messages, inbox) = sync_channel(BATCHES);
     let (look_for, looking) = channel();
     let reader = reader::start(ring, messages.clone(), health.part("ring reader"))?;
-    configs::start(&config, args.descendants_of.is_some(), looking, messages.clone())?;
+    let (findings, found) = sync_channel(FINDINGS);
+    let findings = Findings { found: findings, messages: messages.clone() };
+    configs::start(&config, args.descendants_of.is_some(), looking, findings)?;
     let (look_for_mounts, wanted) = sync_channel(mounts::WAITING);
     mounts::start(wanted, messages.clone())?;
     let core = core::Core {
@@ -158,6 +182,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         look_for,
+        found,
         look_for_mounts,
         scope: args.descendants_of,
         reader,

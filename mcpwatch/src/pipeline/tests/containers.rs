@@ -353,6 +353,24 @@ fn of_two_that_nothing_names_what_only_one_heard_decides() {
 }
 
 #[test]
+fn a_session_of_something_else_in_a_container_speaks_for_no_server() {
+    let mut scene = Scene::with_container("", "weather");
+    scene.containers.get_mut(CGROUP).unwrap().name = Some("one".into());
+    let editor = &["docker", "exec", "-i", "one", "sh"];
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/docker", editor);
+    scene.reads(11, b"uname -m; exec ./editor-server\n");
+    scene.contained(21, OTHER_CHANNEL, "/srv/weather");
+    scene.initialize(21);
+    scene.wait(SECOND);
+    let founder = scene.tasks[&21].start_time / (10 * MILLISECOND);
+    let found = scene.of_type("server.discovered");
+    assert!(!found.is_empty());
+    for record in found {
+        assert_eq!(record["server"]["id"], format!("21-{founder}"), "{record}");
+    }
+}
+
+#[test]
 fn a_server_in_a_container_that_nobody_relays_stands_alone() {
     let mut scene = Scene::with_container("", "weather");
     scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/docker", &["docker", "ps"]);

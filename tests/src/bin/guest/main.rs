@@ -14,6 +14,8 @@
 mod boot;
 mod clock;
 mod costs;
+#[cfg(target_arch = "aarch64")]
+mod narrow;
 mod plain;
 mod play;
 mod suite;

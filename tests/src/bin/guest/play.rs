@@ -11,7 +11,7 @@ use crate::plain;
 use crate::suite::Tier;
 
 /// The server that is looked at.
-const SERVER: &str = "labelled-rust";
+pub const SERVER: &str = "labelled-rust";
 /// The same program over socket pairs.
 const BY_SOCKETS: &str = "by-sockets";
 /// One that runs before it: while the agent sees the first server of a quiet host, it attaches a hook, and

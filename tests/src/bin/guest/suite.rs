@@ -49,6 +49,11 @@ pub fn run() {
         tests
             .push((name, Box::new(|| play_io_uring(tier.settings, &"/bin/labelled".into(), None))));
     }
+    #[cfg(target_arch = "aarch64")]
+    for tier in TIERS {
+        let name = format!("calls_of_a_32_bit_program_are_counted::{}", tier.name);
+        tests.push((name, Box::new(|| crate::narrow::is_counted(tier))));
+    }
     tests.push(("steps_of_the_clock_change_times_alone".into(), Box::new(clock::steps)));
     let mut failed = 0;
     println!("running {} tests", tests.len());
