@@ -256,8 +256,8 @@ pub struct ArmCall {
     pub function: &'static str,
 }
 
-/// The 32-bit system calls of arm64 that have functions of their own (`arch/arm64/tools/syscall_32.tbl`); the others go
-/// through those of 64-bit calls.
+/// The 32-bit system calls of arm64 (`arch/arm64/tools/syscall_32.tbl`) that do not go through the function of a 64-bit
+/// call of arm64: they have one of their own, or arm64 has no such call any more.
 #[rustfmt::skip]
 pub const ARM_CALLS: &[ArmCall] = &[
     arm("arm_open",              "__arm64_compat_sys_open"),
@@ -275,6 +275,19 @@ pub const ARM_CALLS: &[ArmCall] = &[
     arm("arm_ftruncate64",       "__arm64_compat_sys_aarch32_ftruncate64"),
     arm("arm_ptrace",            "__arm64_compat_sys_ptrace"),
     arm("arm_kexec_load",        "__arm64_compat_sys_kexec_load"),
+    arm("arm_recv",              "__arm64_compat_sys_recv"),
+    arm("arm_send",              "__arm64_sys_send"),
+    arm("arm_creat",             "__arm64_sys_creat"),
+    arm("arm_link",              "__arm64_sys_link"),
+    arm("arm_unlink",            "__arm64_sys_unlink"),
+    arm("arm_mknod",             "__arm64_sys_mknod"),
+    arm("arm_chmod",             "__arm64_sys_chmod"),
+    arm("arm_rename",            "__arm64_sys_rename"),
+    arm("arm_mkdir",             "__arm64_sys_mkdir"),
+    arm("arm_rmdir",             "__arm64_sys_rmdir"),
+    arm("arm_symlink",           "__arm64_sys_symlink"),
+    arm("arm_lchown",            "__arm64_sys_lchown"),
+    arm("arm_chown",             "__arm64_sys_chown"),
     arm("arm_lchown16",          "__arm64_sys_lchown16"),
     arm("arm_fchown16",          "__arm64_sys_fchown16"),
     arm("arm_chown16",           "__arm64_sys_chown16"),

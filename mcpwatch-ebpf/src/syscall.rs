@@ -258,7 +258,7 @@ compat_calls! {
     ia32_truncate64 ia32_ftruncate64
 }
 
-/// One row a 32-bit system call of arm64 with a function of its own: the program for tier `fexit`.
+/// One row a 32-bit system call of arm64 that goes through the function of no 64-bit one: the program for tier `fexit`.
 #[cfg(bpf_target_arch = "aarch64")]
 macro_rules! arm_calls {
     ($($name:ident)*) => {
@@ -280,7 +280,8 @@ macro_rules! arm_calls {
 #[cfg(bpf_target_arch = "aarch64")]
 arm_calls! {
     arm_open arm_openat arm_open_by_handle_at arm_recvfrom arm_recvmsg arm_sendmsg arm_sendmmsg arm_preadv2 arm_pwritev2
-    arm_truncate arm_ftruncate arm_truncate64 arm_ftruncate64 arm_ptrace arm_kexec_load arm_lchown16 arm_fchown16
+    arm_recv arm_send arm_creat arm_link arm_unlink arm_mknod arm_chmod arm_rename arm_mkdir arm_rmdir arm_symlink
+    arm_lchown arm_chown arm_truncate arm_ftruncate arm_truncate64 arm_ftruncate64 arm_ptrace arm_kexec_load arm_lchown16 arm_fchown16
     arm_chown16 arm_setuid16 arm_setgid16 arm_setreuid16 arm_setregid16 arm_setresuid16 arm_setresgid16 arm_setfsuid16
     arm_setfsgid16 arm_setgroups16
 }

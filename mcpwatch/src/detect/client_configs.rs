@@ -148,7 +148,7 @@ impl<'a> Recognised<'a> {
     /// folder is first tried in its place (`mv`, `ln -s`), and whatever is in the way there, or not, is the answer.
     #[must_use]
     pub fn is_meant(&self, result: Result<i32, i32>) -> bool {
-        let refused = [libc::EACCES, libc::EPERM, libc::EROFS, libc::EXDEV];
+        let refused = [libc::EACCES, libc::EPERM, libc::EROFS];
         !self.is_folder || result.map_or_else(|error| refused.contains(&error), |_| true)
     }
 

@@ -29,14 +29,14 @@ macro_rules! clients {
 }
 
 clients! {
-    "claude-code" ["claude"] ["/.local/share/claude/versions/"] ["@anthropic-ai/claude-code" "@anthropic-ai/claude-agent-sdk"]
+    "claude-code" ["claude" "claude-code-acp" "claude-agent-acp"] ["/.local/share/claude/versions/"] ["@anthropic-ai/claude-code" "@anthropic-ai/claude-agent-sdk" "@zed-industries/claude-code-acp" "@zed-industries/claude-agent-acp"]
     "claude-desktop" ["claude-desktop" "Claude*.AppImage"] ["/claude-desktop/"] []
     "cursor" ["cursor" "cursor-agent" "Cursor*.AppImage"] ["/.cursor-server/" "/cursor-agent/versions/"] []
     "vscode" ["code" "code-insiders" "codium" "code-server" "code-oss"] ["/.vscode-server/" "/.vscode-server-insiders/" "/share/code/" "/share/code-insiders/"] []
     "windsurf" ["windsurf" "windsurf-next"] ["/.windsurf-server/"] []
     "antigravity" ["antigravity"] ["/.antigravity-server/"] []
     "gemini-cli" ["gemini"] [] ["@google/gemini-cli"]
-    "codex" ["codex" "codex-*-linux-*"] [] ["@openai/codex"]
+    "codex" ["codex" "codex-acp" "codex-*-linux-*"] [] ["@openai/codex" "@zed-industries/codex-acp"]
     "copilot" ["copilot"] [] ["@github/copilot"]
     "junie" ["junie"] [] []
     "opencode" ["opencode"] [] ["opencode-ai"]

@@ -11,7 +11,9 @@ use super::verdict::LOOKING;
 use super::{Action, Pipeline};
 
 /// Deepest nesting of instances that is followed: a bound against a ring made by reused ids.
-pub(super) const NESTING: usize = 16;
+pub(super) const NESTING: usize = 64;
+/// Deepest that one is put below others. Those may come to be below further ones.
+const NEAR: usize = 16;
 /// Most instances that are remembered after they were let go of.
 const FORGOTTEN: usize = 1_024;
 
@@ -224,6 +226,8 @@ impl Pipeline {
         let mut instance =
             Instance::candidate(event.instance, event.process, event.time, channel, &self.held);
         instance.outer = self.near_enough(outer);
+        // It may have waited to be told of: what is looked for around it is looked for from now on.
+        instance.since = self.now;
         instance.private = channel.0 != 0;
         self.instances.insert(event.instance, instance);
         if let Some(instance) = self.instances.get_mut(&outer) {
@@ -235,7 +239,7 @@ impl Pipeline {
     /// followed. Then it is what is around all that can be, so that nothing falls out of a server by depth.
     pub(super) fn near_enough(&self, outer: u64) -> u64 {
         let mut around = outer;
-        for _ in 1..NESTING {
+        for _ in 1..NEAR {
             match self.instances.get(&around) {
                 Some(one) if !matches!(one.role, Role::Server(_)) && one.outer != 0 => {
                     around = one.outer;

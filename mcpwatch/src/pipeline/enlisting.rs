@@ -218,6 +218,9 @@ impl Pipeline {
                 if let Some(instance) = self.instances.get_mut(&id) {
                     instance.outer = outer;
                     instance.conversation.joined_mid_stream();
+                    if let Role::Candidate(held) = &mut instance.role {
+                        held.joined_mid_stream();
+                    }
                     root.cgroup.clone_into(&mut instance.cgroup);
                 }
             }

@@ -238,6 +238,8 @@ pub struct Held {
     bytes: usize,
     left_out: u64,
     verdict_on_stdin: Option<bool>,
+    /// What came on stdin before it was watched is not known.
+    joined: bool,
     /// Bytes that came on stdin.
     stdin_bytes: usize,
     all: Budget,
@@ -289,6 +291,7 @@ impl Held {
             bytes: 0,
             left_out: 0,
             verdict_on_stdin: None,
+            joined: false,
             stdin_bytes: 0,
             all: all.clone(),
         }
@@ -297,7 +300,12 @@ impl Held {
     /// What came on stdin began as something else than JSON.
     #[must_use]
     pub fn heard_no_json(&self) -> bool {
-        self.verdict_on_stdin == Some(false)
+        self.verdict_on_stdin == Some(false) && !self.joined
+    }
+
+    /// It ran before it was watched.
+    pub fn joined_mid_stream(&mut self) {
+        self.joined = true;
     }
 
     /// How many events are held.

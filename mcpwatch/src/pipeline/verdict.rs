@@ -49,7 +49,7 @@ impl Pipeline {
                     || verdict.config_path.is_some()
                     || verdict.evidence.iter().any(|piece| piece.kind == EvidenceKind::Explicit)
                     || instance.members.is_empty()
-                    || self.now.saturating_sub(instance.born) > LOOKING;
+                    || self.now.saturating_sub(instance.since) > LOOKING;
                 if settled {
                     self.promote(id, &verdict);
                 }
@@ -214,10 +214,23 @@ impl Pipeline {
             let parent = self.processes.get(process).and_then(|entry| entry.parent);
             parent.and_then(|parent| self.client_of(parent)).is_some()
         };
-        let elder = || self.elder(instance.id).and_then(|elder| self.instances.get(&elder));
-        self.owner(instance.outer).is_none()
-            && (parent_is_client(instance.founder)
-                || !elder().is_some_and(|elder| parent_is_client(elder.founder)))
+        let may_be_server = |one: &Instance| match &one.role {
+            Role::Candidate(held) => !held.heard_no_json() && parent_is_client(one.founder),
+            Role::Server(_) => true,
+            Role::Helper => false,
+        };
+        if parent_is_client(instance.founder) {
+            return self.owner(instance.outer).is_none();
+        }
+        let mut around = instance.outer;
+        for _ in 0..NESTING {
+            let Some(one) = self.instances.get(&around) else { return true };
+            if may_be_server(one) {
+                return false;
+            }
+            around = one.outer;
+        }
+        false
     }
 
     /// The settings' entry that names an instance by more than a name.

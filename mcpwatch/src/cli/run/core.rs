@@ -32,6 +32,8 @@ const ACCOUNT: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_millis(700);
 /// Most records an output may have waiting when more are given to it at the end of a run.
 const WAITING: usize = 1_024;
+/// Most of what was found that is taken at once: events must not wait for all configurations of a host.
+const FOUND: usize = 64;
 /// How often processes are looked at again because new ones were added that may have forked meanwhile.
 const LOOKS: usize = 5;
 
@@ -121,7 +123,8 @@ impl Core {
 
     /// Takes what was found around processes before the time and the events that have passed meanwhile.
     fn take_found(&mut self) -> anyhow::Result<()> {
-        while let Ok(input) = self.found.try_recv() {
+        for _ in 0..FOUND {
+            let Ok(input) = self.found.try_recv() else { break };
             self.input(input)?;
         }
         Ok(())

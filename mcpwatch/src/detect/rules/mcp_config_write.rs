@@ -216,7 +216,8 @@ mod tests {
             (libc::ENOTEMPTY, 0),
             (libc::ENOENT, 0),
             (libc::EACCES, 1),
-            (libc::EXDEV, 1),
+            (libc::EXDEV, 0),
+            (libc::EPERM, 1),
         ] {
             let tried =
                 Change { result: Err(error), ..change_of_two(Operation::Rename, "/tmp/x", FOLDER) };

@@ -462,6 +462,19 @@ fn what_one_server_starts_is_not_what_the_settings_allow_another() {
     in_doubt.candidate(11);
     starts(&mut in_doubt, 11);
     assert_eq!(opens(&mut in_doubt), 1);
+    let mut further_down = scene();
+    further_down.exec(CLIENT, "/usr/bin/cursor", &["cursor"]);
+    further_down.candidate(11);
+    further_down.spawn(11, 13, (902, 903), "/usr/bin/node", &["node", "between.js"]);
+    starts(&mut further_down, 13);
+    assert_eq!(opens(&mut further_down), 1);
+    // One that is spoken to in another way is none.
+    let mut language_server = scene();
+    language_server.exec(CLIENT, "/usr/bin/cursor", &["cursor"]);
+    language_server.candidate(11);
+    language_server.reads(11, b"Content-Length: 2\r\n\r\n{}");
+    starts(&mut language_server, 11);
+    assert_eq!(opens(&mut language_server), 0);
     // What starts it may show only later what it is.
     let mut by_candidate = scene();
     by_candidate.candidate(11);

@@ -121,8 +121,10 @@ fn checked(result: impl Into<i64>) -> io::Result<()> {
 
 /// Ends the virtual machine.
 pub fn power_off() -> ExitCode {
-    // SAFETY: sync(2) takes nothing, reboot(2) a number; process 1 of a virtual machine may do that.
+    // SAFETY: tcdrain(3) and reboot(2) take a number, sync(2) nothing; process 1 of a virtual machine may do that.
     unsafe {
+        // The last lines may be on their way to the console.
+        libc::tcdrain(libc::STDOUT_FILENO);
         libc::sync();
         libc::reboot(libc::RB_POWER_OFF);
     }
