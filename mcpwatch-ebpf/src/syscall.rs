@@ -281,8 +281,8 @@ macro_rules! arm_calls {
 arm_calls! {
     arm_open arm_openat arm_open_by_handle_at arm_recvfrom arm_recvmsg arm_sendmsg arm_sendmmsg arm_preadv2 arm_pwritev2
     arm_recv arm_send arm_creat arm_link arm_unlink arm_mknod arm_chmod arm_rename arm_mkdir arm_rmdir arm_symlink
-    arm_lchown arm_chown arm_truncate arm_ftruncate arm_truncate64 arm_ftruncate64 arm_ptrace arm_kexec_load arm_lchown16 arm_fchown16
-    arm_chown16 arm_setuid16 arm_setgid16 arm_setreuid16 arm_setregid16 arm_setresuid16 arm_setresgid16 arm_setfsuid16
+    arm_lchown arm_chown arm_truncate arm_ftruncate arm_truncate64 arm_ftruncate64 arm_ptrace arm_kexec_load
+    arm_lchown16 arm_fchown16 arm_chown16 arm_setuid16 arm_setgid16 arm_setreuid16 arm_setregid16 arm_setresuid16 arm_setresgid16 arm_setfsuid16
     arm_setfsgid16 arm_setgroups16
 }
 

@@ -182,7 +182,7 @@ fn packets(name: &'static str, flow: Flow, lost: &'static str) -> Hook {
 }
 
 fn system_call(name: &'static str, point: Point, lost: &'static str) -> Hook {
-    // 32-bit calls of x86-64 have functions of their own, which arm64 lacks.
+    // Functions that are named outright are those of 32-bit calls: the table shows x86-64's, in a column of one version.
     let of_x86_64 = matches!(point, Point::Function(_)) && cfg!(target_arch = "x86_64");
     let since = if of_x86_64 { ALWAYS } else { FEXIT };
     let fexit = Way { tier: Tier::Fexit, program: name, point, since };
