@@ -1,6 +1,28 @@
 //! What the agent tells the kernel programs: settings and struct offsets, frozen at load; the watch
 //! set, changed while running; and the counters the programs keep.
 
+/// A value of the `HANDOVER` map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Handover {
+    /// `HANDOVER_*`.
+    State = 0,
+    /// 1: a program on `io_uring` is loaded that may be in its middle when `sys_exit` runs.
+    IoUring = 1,
+    /// 1: the program on files opened through `io_uring` is attached.
+    OpensSeen = 2,
+    /// 1: a watched process may have asked an `io_uring` to open a file. Set by the program on submitted requests; by
+    /// the agent while that one is not attached.
+    OpensAskedFor = 3,
+    /// 1: the programs on destinations in IP networks are attached.
+    DestinationsSeen = 4,
+}
+
+impl Handover {
+    /// How many there are.
+    pub const COUNT: u32 = 5;
+}
+
 /// One tier is attached to system calls at most.
 pub const HANDOVER_NONE: u32 = 0;
 /// Both are: `fexit` claims the calls it deals with.
@@ -276,6 +298,8 @@ pub struct Offsets {
     pub io_kiocb_opcode: u32,
     pub io_kiocb_flags: u32,
     pub io_kiocb_fd: u32,
+    pub io_kiocb_file: u32,
+    pub io_kiocb_async_data: u32,
     pub io_open_directory: u32,
     pub io_open_path: u32,
     pub io_open_flags: u32,
@@ -302,6 +326,10 @@ pub struct Offsets {
     pub io_socket_family: u32,
     pub io_socket_type: u32,
     pub io_socket_protocol: u32,
+    pub io_connect_address: u32,
+    pub io_connect_len: u32,
+    pub io_bind_len: u32,
+    pub io_message_address: u32,
     pub unix_peer: u32,
     pub unix_name: u32,
     pub unix_name_len: u32,

@@ -99,7 +99,7 @@ pub const FLAG_TRUNCATED: u32 = 1 << 0;
 /// A user page could not be read: the text it held is missing ([`Header::flags`]).
 pub const FLAG_UNREADABLE: u32 = 1 << 1;
 /// It was given to an `io_uring`, and what came of it is not known: `result` is 0 ([`Header::flags`]). Of
-/// [`Kind::Open`], [`Kind::Change`] and [`Kind::Socket`].
+/// [`Kind::Open`], [`Kind::Change`], [`Kind::Socket`] and [`Kind::Injection`].
 pub const FLAG_SUBMITTED: u32 = 1 << 2;
 
 /// Start of every event.
@@ -525,7 +525,7 @@ pub struct Injection {
     pub victim: u64,
     /// `DIRECTION_IN` for its stdin, `DIRECTION_OUT` for its stdout.
     pub direction: u32,
-    /// The file descriptor that was used.
+    /// The file descriptor that was used; -1 when it is not known (`io_uring`).
     pub fd: i32,
 }
 

@@ -4,25 +4,27 @@
 //! longer, and a call that was entered before its program was attached passes it by: a server that waits in
 //! read(2) for its next request, above all. So `sys_exit` begins, and stays until the last call that `fexit`
 //! cannot see has returned. Meanwhile `fexit`, which comes first, claims the calls it deals with.
+//!
+//! What else one program has to know of the others stands beside that: see `control::Handover`.
 
-use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE};
+use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE, Handover};
 
 use crate::{
     maps::{CLAIMED, HANDOVER, IN_FLIGHT},
     watch::Task,
 };
 
-/// A value the agent has set.
+/// What stands at a place.
 #[inline(always)]
-fn said(place: u32) -> u32 {
-    // SAFETY: a value of four bytes that the agent writes as one.
-    HANDOVER.get_ptr(place).map_or(HANDOVER_NONE, |value| unsafe { value.read_volatile() })
+fn said(place: Handover) -> u32 {
+    // SAFETY: a value of four bytes that is written as one.
+    HANDOVER.get_ptr(place as u32).map_or(HANDOVER_NONE, |value| unsafe { value.read_volatile() })
 }
 
 /// `control::HANDOVER_*`.
 #[inline(always)]
 fn state() -> u32 {
-    said(0)
+    said(Handover::State)
 }
 
 /// Programs of both tiers may run.
@@ -41,13 +43,34 @@ pub fn ended() -> bool {
 /// which both tiers have. A sum instead of a branch: the verifier would walk all that follows for each.
 #[inline(always)]
 pub fn may_interrupt() -> bool {
-    state() + said(1) != HANDOVER_NONE
+    state() + said(Handover::IoUring) != HANDOVER_NONE
 }
 
 /// Opens through `io_uring` are told when they are done.
 #[inline(always)]
 pub fn opens_are_seen() -> bool {
-    said(2) != 0
+    said(Handover::OpensSeen) != 0
+}
+
+/// A watched process may have asked an `io_uring` to open something.
+#[inline(always)]
+pub fn opens_are_asked_for() -> bool {
+    said(Handover::OpensAskedFor) != 0
+}
+
+/// A watched process asks an `io_uring` to open something.
+#[inline(always)]
+pub fn opens_are_asked_for_now() {
+    if let Some(value) = HANDOVER.get_ptr_mut(Handover::OpensAskedFor as u32) {
+        // SAFETY: as in `said`.
+        unsafe { value.write_volatile(1) };
+    }
+}
+
+/// Destinations in IP networks are told by the hooks on cgroups.
+#[inline(always)]
+pub fn destinations_are_seen() -> bool {
+    said(Handover::DestinationsSeen) != 0
 }
 
 /// In a `fexit` program: the call is this tier's to deal with.

@@ -7,18 +7,25 @@
 //! on requests that are submitted (`io_uring_submit_req`, `io_uring_submit_sqe` before 6.3), whoever is to do them and
 //! when. By then the kernel has taken the arguments out of the process's memory, paths included. What comes of it is
 //! told nowhere: that a request is done, has a tracepoint that no longer knows the arguments.
+//!
+//! Bytes of a channel that a request is to move are counted as lost: how many it will move, and which, is not known yet.
 
 use aya_ebpf::{
     EbpfContext,
     programs::{FExitContext, RawTracePointContext},
 };
-use mcpwatch_common::{control::Probe, event::Operation};
+use mcpwatch_common::{
+    control::{ABSENT, Probe},
+    event::{DIRECTION_IN, DIRECTION_OUT, Operation},
+};
 
 use crate::{
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
-    kread::{Address, current_task, follow, is_io_worker, read, uses_io_uring},
+    kread::{Address, current_task, follow, is_io_worker, read, task_file, uses_io_uring},
     maps::{offset, setting},
+    network::{self, Submitted},
+    payload,
     report::{self, Form},
     watch::{self, Task},
 };
@@ -37,9 +44,11 @@ const AGAIN: i64 = -11;
 /// way back from any other system call, or in a thread that polls for it. There it must not sleep, so that it looks
 /// into the cache only (`io_openat2` sets both flags), and gives what is not there to a worker. No system call does
 /// so unless openat2(2) is asked to.
-#[inline(always)]
-pub fn on_open(ctx: &FExitContext) {
-    let Some(task) = watch::current() else { return };
+///
+/// Not inlined, as [`crate::syscall::on_exit`] is not.
+#[inline(never)]
+pub fn on_open(ctx: FExitContext) {
+    let Some(task) = watch::looked_up() else { return };
     // Read like foreign memory: `struct open_flags` may be declared only where the function stands.
     let Some([directory, name, how, opened]) = read::<[u64; 4]>(ctx.as_ptr() as u64, 0) else {
         return;
@@ -71,7 +80,19 @@ pub fn on_open(ctx: &FExitContext) {
 
 /// Of `enum io_uring_op` in `include/uapi/linux/io_uring.h`.
 mod opcode {
+    pub const READV: u64 = 1;
+    pub const WRITEV: u64 = 2;
+    pub const READ_FIXED: u64 = 4;
+    pub const WRITE_FIXED: u64 = 5;
+    pub const SENDMSG: u64 = 9;
+    pub const RECVMSG: u64 = 10;
+    pub const ACCEPT: u64 = 13;
+    pub const CONNECT: u64 = 16;
     pub const OPENAT: u64 = 18;
+    pub const READ: u64 = 22;
+    pub const WRITE: u64 = 23;
+    pub const SEND: u64 = 26;
+    pub const RECV: u64 = 27;
     pub const OPENAT2: u64 = 28;
     pub const RENAMEAT: u64 = 35;
     pub const UNLINKAT: u64 = 36;
@@ -79,7 +100,14 @@ mod opcode {
     pub const SYMLINKAT: u64 = 38;
     pub const LINKAT: u64 = 39;
     pub const SOCKET: u64 = 45;
+    pub const SEND_ZC: u64 = 47;
+    pub const SENDMSG_ZC: u64 = 48;
+    pub const READ_MULTISHOT: u64 = 49;
     pub const FTRUNCATE: u64 = 55;
+    pub const BIND: u64 = 56;
+    pub const LISTEN: u64 = 57;
+    pub const READV_FIXED: u64 = 60;
+    pub const WRITEV_FIXED: u64 = 61;
 }
 
 /// `REQ_F_FIXED_FILE`: the descriptor is the number of a file that was registered with the ring.
@@ -113,18 +141,62 @@ fn reported_as(opcode: u64) -> Form {
     }
 }
 
+/// Which way a request moves bytes of the file it names.
+#[inline(always)]
+fn moves(opcode: u64) -> Option<u32> {
+    match opcode {
+        opcode::READV
+        | opcode::READ_FIXED
+        | opcode::RECVMSG
+        | opcode::READ
+        | opcode::RECV
+        | opcode::READ_MULTISHOT
+        | opcode::READV_FIXED => Some(DIRECTION_IN),
+        opcode::WRITEV
+        | opcode::WRITE_FIXED
+        | opcode::SENDMSG
+        | opcode::WRITE
+        | opcode::SEND
+        | opcode::SEND_ZC
+        | opcode::SENDMSG_ZC
+        | opcode::WRITEV_FIXED => Some(DIRECTION_OUT),
+        _ => None,
+    }
+}
+
+/// What a request does with the address of a socket.
+#[inline(always)]
+fn address_of(opcode: u64) -> Option<Submitted> {
+    match opcode {
+        opcode::CONNECT => Some(Submitted::Connect),
+        opcode::BIND => Some(Submitted::Bind),
+        opcode::LISTEN => Some(Submitted::Listen),
+        _ => None,
+    }
+}
+
 /// A request was submitted: by the thread that asks, or by one of its process that polls for requests, which shares
 /// its files and directories.
-#[inline(always)]
-pub fn on_submit(ctx: &RawTracePointContext) {
+#[inline(never)]
+pub fn on_submit(ctx: RawTracePointContext) {
     let Some(task) = watch::looked_up() else { return };
     // Read like foreign memory: the kernel attaches no program that loads an argument its tracepoint may not have.
     let request = follow(ctx.as_ptr() as u64, setting!(submitted_request));
     let opcode = u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0));
     let is_open = opcode == opcode::OPENAT || opcode == opcode::OPENAT2;
-    let form = reported_as(opcode);
-    // An open whose end is seen is told and counted then.
-    if is_open && handover::opens_are_seen() || !is_open && form == Form::NOTHING {
+    if is_open {
+        handover::opens_are_asked_for_now();
+        // An open whose end is seen is told and counted then.
+        if handover::opens_are_seen() {
+            return;
+        }
+    }
+    if opcode == opcode::ACCEPT {
+        // Who will have connected, and how many they will be, is not known yet.
+        return unreadable(Probe::Accept);
+    }
+    let (form, address, moves) = (reported_as(opcode), address_of(opcode), moves(opcode));
+    if !is_open && form == Form::NOTHING && address.is_none() && moves.is_none() {
         return;
     }
     if !acquire(false) {
@@ -133,6 +205,10 @@ pub fn on_submit(ctx: &RawTracePointContext) {
     if mcpwatch_request(request, opcode, task.start_time, task.instance) != 0 {
         if is_open {
             file::mcpwatch_open_submitted();
+        } else if let Some(direction) = moves {
+            payload::on_submitted(direction);
+        } else if let Some(what) = address {
+            network::on_submitted(what);
         } else {
             report::on_call(form);
         }
@@ -203,6 +279,17 @@ extern "C" fn mcpwatch_request(
             0,
             0,
         ],
+        opcode::CONNECT => {
+            let address = follow(request, offset!(io_connect_address));
+            [mcpwatch_request_file(request), address, number(offset!(io_connect_len)), 0, 0, 0]
+        }
+        opcode::BIND => {
+            let data = follow(request, offset!(io_kiocb_async_data));
+            [mcpwatch_request_file(request), 0, number(offset!(io_bind_len)), data, 0, 0]
+        }
+        _ if opcode == opcode::LISTEN || moves(opcode).is_some() => {
+            [mcpwatch_request_file(request), 0, 0, 0, 0, 0]
+        }
         opcode::FTRUNCATE => {
             let is_fixed = number(offset!(io_kiocb_flags)) & FIXED_FILE != 0;
             let file = if is_fixed { NO_FILE } else { number(offset!(io_kiocb_fd)) };
@@ -236,4 +323,19 @@ extern "C" fn mcpwatch_request_number(request: Address, offset: u64) -> u64 {
 #[inline(never)]
 extern "C" fn mcpwatch_request_path(request: Address, offset: u64) -> Address {
     follow(follow(request, offset as u32), offset!(filename_name))
+}
+
+/// The `struct file` of a request; 0 where that is not known: of a file registered with the ring it is looked up when the
+/// request is done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_request_file(request: Address) -> Address {
+    if offset!(io_kiocb_fd) == ABSENT {
+        return follow(request, offset!(io_kiocb_file));
+    }
+    if mcpwatch_request_number(request, u64::from(offset!(io_kiocb_flags))) & FIXED_FILE != 0 {
+        return 0;
+    }
+    let fd = mcpwatch_request_number(request, u64::from(offset!(io_kiocb_fd)));
+    task_file(current_task(), fd as i32)
 }

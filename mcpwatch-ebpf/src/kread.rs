@@ -151,7 +151,19 @@ pub fn task_socket(task: Address, fd: i32) -> Address {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_task_socket(task: Address, fd: u64) -> Address {
-    let file = mcpwatch_task_file(task, fd);
+    mcpwatch_file_socket(mcpwatch_task_file(task, fd))
+}
+
+/// `struct socket` of a file; 0 when it is none.
+#[inline(always)]
+pub fn file_socket(file: Address) -> Address {
+    mcpwatch_file_socket(file)
+}
+
+/// [`file_socket`], as a global BPF function like the ones above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_file_socket(file: Address) -> Address {
     let inode = follow(file, offset!(file_inode));
     if read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT == SOCKET {
         follow(file, offset!(file_private_data))

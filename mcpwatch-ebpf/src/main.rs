@@ -85,15 +85,18 @@ fn sys_exit(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 fn io_uring_submit(ctx: RawTracePointContext) -> i32 {
     if watch::may_be_watched() {
-        io_uring::on_submit(&ctx);
+        io_uring::on_submit(ctx);
     }
     0
 }
 
-/// Files opened by path, by whatever way: of them those of `io_uring`, which no system call shows.
+/// Files opened by path, by whatever way: of them those of `io_uring`, which no system call shows. Until one is asked to
+/// open something, this ends before it looks who opens.
 #[fexit]
 fn io_uring_open(ctx: FExitContext) -> i32 {
-    io_uring::on_open(&ctx);
+    if handover::opens_are_asked_for() && watch::may_be_watched() {
+        io_uring::on_open(ctx);
+    }
     0
 }
 

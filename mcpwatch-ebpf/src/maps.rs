@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use mcpwatch_common::{
-    control::{Channel, Counters, Instance, Offsets, Probe, Settings, Watch},
+    control::{Channel, Counters, Handover, Instance, Offsets, Probe, Settings, Watch},
     event::{EVENT_BYTES, Place},
 };
 
@@ -49,10 +49,9 @@ pub static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]
 pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4_096, 0);
 
-/// One of `control::HANDOVER_*`; then 1 if a program on `io_uring` is loaded that may be in its middle when `sys_exit`
-/// runs; then 1 while that on opens through `io_uring` is attached. See `handover`.
+/// What programs have to know of each other, by `control::Handover`. See `handover`.
 #[map]
-pub static HANDOVER: Array<u32> = Array::with_max_entries(3, 0);
+pub static HANDOVER: Array<u32> = Array::with_max_entries(Handover::COUNT, 0);
 
 /// Threads between the `fexit` program of a system call and its `sys_exit`, while both are attached. Full: the
 /// call is left to `sys_exit`.

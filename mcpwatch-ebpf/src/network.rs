@@ -15,6 +15,7 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     emit::{self, Draft, Notice, Room, Wake, filtered, unreadable},
+    handover,
     kread::{self, Address, follow, read, read_user},
     maps::{PENDING, Pending, offset, setting},
     packet,
@@ -256,61 +257,180 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
         apply(&mut body, pending);
         let _ = PENDING.remove(key);
     } else {
-        body.family = read_user(address).unwrap_or(0);
         let socket = kread::task_socket(kread::current_task(), fd);
-        body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
-        let sock = follow(socket, offset!(socket_sk));
-        body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
-        match body.family {
-            AF_INET => {
-                // `struct sockaddr_in`: family, port, address.
-                let [port, high, low] = read_user::<[u16; 3]>(address + 2).unwrap_or([0; 3]);
-                body.port = u16::from_be(port);
-                // SAFETY: four bytes either way.
-                let bytes = unsafe { core::mem::transmute::<[u16; 2], [u8; 4]>([high, low]) };
-                body.address =
-                    [bytes[0], bytes[1], bytes[2], bytes[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            }
-            AF_INET6 => {
-                // `struct sockaddr_in6`: family, port, flow label, address.
-                body.port = u16::from_be(read_user(address + 2).unwrap_or(0));
-                body.address = read_user(address + 8).unwrap_or([0; 16]);
-            }
-            AF_UNIX => {
-                let path_len = len.saturating_sub(2) as usize;
-                if path_len > 0 && path_len <= UNIX_PATH_BYTES {
-                    // The comparison is made on another copy than the one the helper gets.
-                    let path_len = bounds::mask::<UNIX_PATH_MASK>(path_len);
-                    // SAFETY: a unix path fits into the tail.
-                    let failed = unsafe {
-                        bpf_probe_read_user(
-                            draft.tail::<Net>().cast(),
-                            path_len as u32,
-                            (address + 2) as *const _,
-                        )
-                    };
-                    if failed == 0 {
-                        unix_len = path_len;
-                    }
-                }
-                if matches!(kind, Kind::Connect) && result == 0 {
-                    bound_len = bound_name(draft, sock, unix_len);
-                }
-            }
-            // Netlink, vsock, packet and others: their part that tells where to is twelve bytes at most.
-            _ => {
-                let given = read_user::<[u32; 3]>(address).unwrap_or([0; 3]);
-                let [first, second, third] = given;
-                // SAFETY: sixteen bytes either way.
-                body.address = unsafe {
-                    core::mem::transmute::<[u32; 4], [u8; 16]>([first, second, third, 0])
-                };
-            }
+        let sock = of_socket(&mut body, socket);
+        unix_len = given(draft, &mut body, Memory::User(address), len);
+        if body.family == AF_UNIX && matches!(kind, Kind::Connect) && result == 0 {
+            bound_len = bound_name(draft, sock, unix_len);
         }
     }
     body.unix_len = unix_len as u16;
     draft.body(body);
     draft.send::<Net>(task, Notice::of_call(probe, kind, result), unix_len + bound_len);
+}
+
+/// Where an address stands.
+#[derive(Clone, Copy)]
+enum Memory {
+    /// In that of the process.
+    User(u64),
+    /// In the kernel's.
+    Kernel(Address),
+}
+
+impl Memory {
+    /// The value at a place in it.
+    #[inline(always)]
+    fn read<T: Copy>(self, at: u64) -> Option<T> {
+        match self {
+            Self::User(address) => read_user(address + at),
+            Self::Kernel(address) => read(address, at as u32),
+        }
+    }
+}
+
+/// Type and protocol of a socket; gives its `struct sock`.
+#[inline(always)]
+fn of_socket(body: &mut Net, socket: Address) -> Address {
+    body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+    let sock = follow(socket, offset!(socket_sk));
+    body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
+    sock
+}
+
+/// An address as a process gave it; the path of a unix socket goes into the tail. Gives the path's length.
+#[inline(always)]
+fn given(draft: &Draft, body: &mut Net, address: Memory, len: u64) -> usize {
+    body.family = address.read(0).unwrap_or(0);
+    match body.family {
+        AF_INET => {
+            // `struct sockaddr_in`: family, port, address.
+            let [port, high, low] = address.read::<[u16; 3]>(2).unwrap_or([0; 3]);
+            body.port = u16::from_be(port);
+            // SAFETY: four bytes either way.
+            let bytes = unsafe { core::mem::transmute::<[u16; 2], [u8; 4]>([high, low]) };
+            body.address = ipv4(bytes);
+        }
+        AF_INET6 => {
+            // `struct sockaddr_in6`: family, port, flow label, address.
+            body.port = u16::from_be(address.read(2).unwrap_or(0));
+            body.address = address.read(8).unwrap_or([0; 16]);
+        }
+        AF_UNIX => return unix_path(draft, address, len.saturating_sub(2) as usize),
+        // Netlink, vsock, packet and others: their part that tells where to is twelve bytes at most.
+        _ => {
+            let [first, second, third] = address.read::<[u32; 3]>(0).unwrap_or([0; 3]);
+            // SAFETY: sixteen bytes either way.
+            body.address =
+                unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>([first, second, third, 0]) };
+        }
+    }
+    0
+}
+
+/// Puts the path of a unix address into the tail; gives its length, 0 when there is none.
+#[inline(always)]
+fn unix_path(draft: &Draft, address: Memory, len: usize) -> usize {
+    if len == 0 || len > UNIX_PATH_BYTES {
+        return 0;
+    }
+    // The comparison is made on another copy than the one the helper gets.
+    let len = bounds::mask::<UNIX_PATH_MASK>(len);
+    let to = draft.tail::<Net>().cast();
+    // SAFETY: a unix path fits into the tail.
+    let failed = unsafe {
+        match address {
+            Memory::User(address) => bpf_probe_read_user(to, len as u32, (address + 2) as *const _),
+            Memory::Kernel(address) => {
+                bpf_probe_read_kernel(to, len as u32, (address + 2) as *const _)
+            }
+        }
+    };
+    if failed == 0 { len } else { 0 }
+}
+
+/// What an `io_uring` was asked to do with a socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Submitted {
+    /// Connect it: `(file, address in user memory, length)`.
+    Connect = SUBMITTED_CONNECT,
+    /// Bind it: `(file, _, length, what the kernel keeps for the request)`.
+    Bind = SUBMITTED_BIND,
+    /// Listen on it: `(file)`.
+    Listen = SUBMITTED_LISTEN,
+}
+
+const SUBMITTED_CONNECT: u64 = 0;
+const SUBMITTED_BIND: u64 = 1;
+const SUBMITTED_LISTEN: u64 = 2;
+
+/// The request in the scratch buffer was given to an `io_uring`.
+#[inline(always)]
+pub fn on_submitted(what: Submitted) {
+    mcpwatch_net_submitted(what as u64);
+}
+
+/// [`on_submitted`], as a global BPF function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    // Of a file that is registered with the ring this is none.
+    let socket = kread::file_socket(draft.argument(0));
+    let len = draft.argument(2);
+    if what == SUBMITTED_LISTEN {
+        if socket == 0 {
+            unreadable(Probe::Listen);
+            return 0;
+        }
+        let sock = follow(socket, offset!(socket_sk));
+        let mut body = local_address(sock);
+        body.has_result = 0;
+        body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+        named(&draft, Notice::of_call(Probe::Listen, Kind::Listen, 0), sock, body);
+        return 0;
+    }
+    let mut body = NOTHING;
+    body.has_result = 0;
+    let sock = of_socket(&mut body, socket);
+    let (notice, unix_len) = if what == SUBMITTED_BIND {
+        let family = read(sock, offset!(sock_family)).unwrap_or(0);
+        let address = Memory::Kernel(address_of_family(draft.argument(3), family));
+        (Notice::of_call(Probe::Bind, Kind::Bind, 0), given(&draft, &mut body, address, len))
+    } else {
+        let address = Memory::User(draft.argument(1));
+        (Notice::of_call(Probe::Connect, Kind::Connect, 0), given(&draft, &mut body, address, len))
+    };
+    if body.family == 0 {
+        unreadable(notice.probe);
+        return 0;
+    }
+    let is_ip = body.family == AF_INET || body.family == AF_INET6;
+    if what == SUBMITTED_CONNECT && is_ip && handover::destinations_are_seen() {
+        filtered(Probe::Connect);
+        return 0;
+    }
+    body.unix_len = unix_len as u16;
+    draft.body(body);
+    draft.send::<Net>(&draft.task(), notice, unix_len);
+    0
+}
+
+/// Where the address of a family stands in what the kernel keeps for a request to bind a socket; 0 when nowhere. Since
+/// some version of each series from 6.18 on that is nothing but the address, and the types do not say so; before, it is
+/// what a message is sent with.
+#[inline(always)]
+fn address_of_family(data: Address, family: u16) -> Address {
+    if family == 0 {
+        0
+    } else if read(data, 0) == Some(family) {
+        data
+    } else if read(data, offset!(io_message_address)) == Some(family) {
+        data + u64::from(offset!(io_message_address))
+    } else {
+        0
+    }
 }
 
 /// Puts the name that the other end of a unix socket is bound by behind the path in the tail: a link, a bind mount

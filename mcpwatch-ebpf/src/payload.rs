@@ -5,8 +5,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use mcpwatch_common::{
     control::Probe,
     event::{
-        DIRECTION_IN, DIRECTION_OUT, FLAG_TRUNCATED, Injection, Kind, PAYLOAD_CHUNK, PAYLOAD_TAIL,
-        Payload,
+        DIRECTION_IN, DIRECTION_OUT, FLAG_SUBMITTED, FLAG_TRUNCATED, Injection, Kind,
+        PAYLOAD_CHUNK, PAYLOAD_TAIL, Payload,
     },
 };
 
@@ -125,23 +125,16 @@ fn is_channel(task: &Task, draft: &Draft) -> bool {
         }
     };
     let used = kread::channel_inode(kread::task_file(kread::current_task(), fd));
-    if used == 0 {
-        filtered(probe);
-        return false;
-    }
-    if used != channel {
+    if used != channel || used == 0 {
         // SAFETY: as above.
-        let own = unsafe { (*instance).stdin_inode } == used;
-        let other =
-            if own { Some((task.instance, true)) } else { watch::channel_of_other(task, used) };
-        match other {
-            Some((victim, stdin)) if direction != DIRECTION_IN => {
-                let direction = if stdin { DIRECTION_IN } else { DIRECTION_OUT };
-                draft.body(Injection { victim, direction, fd });
+        let stdin = unsafe { (*instance).stdin_inode };
+        match injected(task, stdin, used, direction) {
+            Some(body) => {
+                draft.body(Injection { fd, ..body });
                 let notice = Notice::of_call(probe, Kind::Injection, moved as i64);
                 draft.send::<Injection>(task, notice, 0);
             }
-            _ => filtered(probe),
+            None => filtered(probe),
         }
         return false;
     }
@@ -153,6 +146,49 @@ fn is_channel(task: &Task, draft: &Draft) -> bool {
         bounds::atomic_add(position, moved);
     }
     true
+}
+
+/// What a transfer is on a channel that is not the task's own in this direction: something put in by one who is not at
+/// its end, if it is written. `stdin` is the one of its instance.
+#[inline(always)]
+fn injected(task: &Task, stdin: u64, used: u64, direction: u32) -> Option<Injection> {
+    if used == 0 || direction == DIRECTION_IN {
+        return None;
+    }
+    let (victim, stdin) =
+        if used == stdin { (task.instance, true) } else { watch::channel_of_other(task, used)? };
+    Some(Injection { victim, direction: if stdin { DIRECTION_IN } else { DIRECTION_OUT }, fd: -1 })
+}
+
+/// The request in the scratch buffer, whose first argument is a file, was given to an `io_uring` and is to move its
+/// bytes. Those of the channel go by unseen.
+#[inline(always)]
+pub fn on_submitted(direction: u32) {
+    mcpwatch_payload_submitted(u64::from(direction));
+}
+
+/// [`on_submitted`], as a global BPF function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_payload_submitted(direction: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (task, direction) = (draft.task(), direction as u32);
+    let probe = probe_of(direction);
+    let used = kread::channel_inode(draft.argument(0));
+    let Some(instance) = watch::instance(task.instance) else { return 0 };
+    // SAFETY: as in `is_channel`.
+    let (stdin, stdout) = unsafe { ((*instance).stdin_inode, (*instance).stdout_inode) };
+    let channel = if direction == DIRECTION_IN { stdin } else { stdout };
+    if used != 0 && used == channel {
+        unreadable(probe);
+    } else if let Some(body) = injected(&task, stdin, used, direction) {
+        draft.body(body);
+        let notice = Notice { flags: FLAG_SUBMITTED, ..Notice::of_call(probe, Kind::Injection, 0) };
+        draft.send::<Injection>(&task, notice, 0);
+    } else {
+        filtered(probe);
+    }
+    0
 }
 
 /// Deals with one chunk, one skipped part or one entry of the row of the transfer in the scratch buffer; 0

@@ -74,7 +74,9 @@ macro_rules! system_calls {
             /// Tier `fexit`: the wrapper of this system call returns.
             #[fexit]
             fn $name(ctx: FExitContext) -> i32 {
-                on_return(number::$name, &ctx);
+                if watch::may_be_watched() {
+                    on_return::<{ number::$name }>(ctx);
+                }
                 0
             }
         )*
@@ -232,10 +234,11 @@ macro_rules! compat_calls {
             #[cfg(not(bpf_target_arch = "aarch64"))]
             #[fexit]
             fn $name(ctx: FExitContext) -> i32 {
-                on_compat_return(
-                    const { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 },
-                    &ctx,
-                );
+                if watch::may_be_watched() {
+                    on_compat_return::<
+                        { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 },
+                    >(ctx);
+                }
                 0
             }
         )*
@@ -266,10 +269,8 @@ macro_rules! arm_calls {
             /// Tier `fexit`: the function of this 32-bit system call returns.
             #[fexit]
             fn $name(_ctx: FExitContext) -> i32 {
-                if let Some(task) = watch::current()
-                    && handover::claim(&task)
-                {
-                    count_compat(&task, false);
+                if watch::may_be_watched() {
+                    on_arm_return();
                 }
                 0
             }
@@ -284,6 +285,17 @@ arm_calls! {
     arm_lchown arm_chown arm_truncate arm_ftruncate arm_truncate64 arm_ftruncate64 arm_ptrace arm_kexec_load
     arm_lchown16 arm_fchown16 arm_chown16 arm_setuid16 arm_setgid16 arm_setreuid16 arm_setregid16 arm_setresuid16 arm_setresgid16 arm_setfsuid16
     arm_setfsgid16 arm_setgroups16
+}
+
+/// Tier `fexit`: such a call returned, of a process that may be watched.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(never)]
+fn on_arm_return() {
+    if let Some(task) = watch::looked_up()
+        && handover::claim(&task)
+    {
+        count_compat(&task, false);
+    }
 }
 
 /// What a shape does to arguments.
@@ -415,31 +427,32 @@ fn of_wrapper(ctx: &FExitContext) -> Option<(u64, i64)> {
     Some((regs, result as i64))
 }
 
-/// Tier `fexit`: the system call of this number returned, of whatever process.
-#[inline(always)]
-fn on_return(number: u64, ctx: &FExitContext) {
-    let Some(task) = watch::current() else { return };
-    let Some((regs, result)) = of_wrapper(ctx) else { return };
+/// Tier `fexit`: the system call of this number returned, of a process that may be watched. Not inlined, as
+/// [`on_exit`] is not.
+#[inline(never)]
+fn on_return<const NUMBER: u64>(ctx: FExitContext) {
+    let Some(task) = watch::looked_up() else { return };
+    let Some((regs, result)) = of_wrapper(&ctx) else { return };
     // On arm64, 32-bit calls go through the same wrappers.
     if cfg!(bpf_target_arch = "aarch64") && arch::is_compat(regs) {
         if handover::claim(&task) {
             count_compat(&task, false);
         }
     } else if handover::claim(&task) {
-        handle(number, reported_as(number), &task, regs, result, false);
+        handle(NUMBER, reported_as(NUMBER), &task, regs, result, false);
     }
 }
 
-/// Tier `fexit`: the 32-bit system call of this number returned, of whatever process.
+/// Tier `fexit`: the 32-bit system call of this number returned, of a process that may be watched.
 #[cfg(not(bpf_target_arch = "aarch64"))]
-#[inline(always)]
-fn on_compat_return(number: u64, ctx: &FExitContext) {
-    let Some(task) = watch::current() else { return };
-    let Some((regs, result)) = of_wrapper(ctx) else { return };
+#[inline(never)]
+fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
+    let Some(task) = watch::looked_up() else { return };
+    let Some((regs, result)) = of_wrapper(&ctx) else { return };
     if !handover::claim(&task) {
         return;
     }
-    let number = like(number);
+    let number = like(NUMBER);
     if number == NONE {
         count_compat(&task, false);
     } else {

@@ -55,11 +55,19 @@ pub fn play_io_uring(settings: &str, program: &Value, missing: Option<&str>) {
     }
     stage.truncates();
     stage.makes_sockets();
+    stage.connects();
+    stage.listens();
+    stage.writes();
     stage.client.close(&[]);
     let records = stage.agent.stop().records;
     // `busy` speaks of any thread of the machine, and `mounts` of processes that had ended.
-    let lost = records.of("loss").filter(|it| !["busy", "mounts"].contains(&text(it, "loss.what")));
-    assert_eq!(lost.count(), 0, "something was lost: {}", records.digest());
+    let lost: Vec<&str> = records
+        .of("loss")
+        .map(|record| text(record, "loss.what"))
+        .filter(|what| !["busy", "mounts"].contains(what))
+        .collect();
+    // Who connected, and what was written to the channel.
+    assert_eq!(lost, ["accept", "write"], "{}", records.digest());
 }
 
 /// A server with its client, under an agent.
@@ -202,6 +210,37 @@ impl Stage {
         assert_eq!(told, [["netlink", "kobject_uevent", "unknown"]]);
     }
 
+    /// Connections are told once: of IP networks by the hooks on cgroups, where there are any.
+    fn connects(&self) {
+        let path = self.scene.path("ring.sock");
+        let own = self.call("ring_connect", json!({"path": path}));
+        let told: Vec<[&str; 3]> = own.of("net.connect").map(network).collect();
+        let unix = ["stream", path.as_str(), "unknown"];
+        assert_eq!(told[0], unix, "{}", own.digest());
+        assert_eq!((told.len(), told[1][0], told[1][2]), (2, "tcp", "unknown"), "{told:?}");
+        assert!(told[1][1].starts_with("127.0.0.1"), "{told:?}");
+        assert_eq!(own.of("net.accept").count(), 0, "{}", own.digest());
+    }
+
+    /// So is what is bound and listened on.
+    fn listens(&self) {
+        let path = self.scene.path("other.sock");
+        let Some(own) = self.call_if_there_is("ring_listen", json!({"path": path})) else { return };
+        for kind in ["net.bind", "net.listen"] {
+            let told: Vec<[&str; 3]> = own.of(kind).map(network).collect();
+            let expected = [["stream", &path, "unknown"], ["tcp", "127.0.0.1", "unknown"]];
+            assert_eq!(told, expected, "{kind}: {}", own.digest());
+        }
+    }
+
+    /// What is written to the server's stdout goes by unread, and is counted; who writes to its stdin is caught.
+    fn writes(&self) {
+        self.call("ring_write", json!({}));
+        self.agent.find("that the server wrote to its own stdin", |record| {
+            text(record, "type") == "mcp.message" && text(record, "mcp.problem") == "injected"
+        });
+    }
+
     /// Calls a tool, which has to work or to find nothing; gives what is attributed to the call.
     fn call(&self, tool: &str, arguments: Value) -> Records {
         self.call_if_there_is(tool, arguments).unwrap_or_else(|| panic!("{tool} was left out"))
@@ -258,6 +297,12 @@ fn wait_until_attached(agent: &Agent, client: &Client, wanted: &[&str]) {
         client.request(SERVER, "tools/list", json!({}));
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// Protocol, address and result of what was done with a socket.
+fn network(record: &Value) -> [&str; 3] {
+    let address = if record["net"]["path"].is_string() { "net.path" } else { "net.address" };
+    ["net.protocol", address, "net.result"].map(|field| text(record, field))
 }
 
 /// The opens of a path; at least one.

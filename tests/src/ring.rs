@@ -4,7 +4,10 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -207,4 +210,91 @@ pub fn sockets() -> io::Result<()> {
     drop(ring.ask_for_file(rare.build())?);
     drop(ring.ask_for_file(opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build())?);
     Ok(())
+}
+
+/// Connects to a unix socket that it makes at `path`, and to a port of this machine, and takes that connection.
+pub fn connect(path: &str) -> io::Result<()> {
+    let mut ring = Ring::new(Way::AtOnce)?;
+    ring.has(&[opcode::Connect::CODE, opcode::Accept::CODE])?;
+    let _listener = UnixListener::bind(path)?;
+    let address = unix_address(path)?;
+    let socket = socket(libc::AF_UNIX)?;
+    ring.ask(opcode::Connect::new(fd(&socket), at(&address), length(&address)).build())?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = address_of(listener.local_addr()?.port());
+    let socket = self::socket(libc::AF_INET)?;
+    ring.ask(opcode::Connect::new(fd(&socket), at(&address), length(&address)).build())?;
+    let accept = opcode::Accept::new(fd(&listener), ptr::null_mut(), ptr::null_mut());
+    ring.ask_for_file(accept.build()).map(drop)
+}
+
+/// Binds a unix socket to `path`, and one to `port` of this machine, and listens on both.
+pub fn listen(path: &str, port: u16) -> io::Result<()> {
+    let mut ring = Ring::new(Way::AtOnce)?;
+    ring.has(&[opcode::Bind::CODE, opcode::Listen::CODE])?;
+    let (unix, ip) = (unix_address(path)?, address_of(port));
+    let (socket, other) = (socket(libc::AF_UNIX)?, socket(libc::AF_INET)?);
+    ring.ask(opcode::Bind::new(fd(&socket), at(&unix), length(&unix)).build())?;
+    ring.ask(opcode::Listen::new(fd(&socket), 4).build())?;
+    ring.ask(opcode::Bind::new(fd(&other), at(&ip), length(&ip)).build())?;
+    ring.ask(opcode::Listen::new(fd(&other), 4).build()).map(drop)
+}
+
+/// Writes a line to each of these files of the process.
+pub fn write(line: &str, files: &[i32]) -> io::Result<()> {
+    let mut ring = Ring::new(Way::AtOnce)?;
+    let len = u32::try_from(line.len()).map_err(io::Error::other)?;
+    for file in files {
+        let to = File::options().write(true).open(format!("/proc/self/fd/{file}"))?;
+        let request = opcode::Write::new(fd(&to), line.as_ptr(), len).build();
+        if ring.ask(request)? != i32::try_from(len).map_err(io::Error::other)? {
+            return Err(io::Error::from(io::ErrorKind::WriteZero));
+        }
+    }
+    Ok(())
+}
+
+fn fd(file: &impl AsRawFd) -> types::Fd {
+    types::Fd(file.as_raw_fd())
+}
+
+fn at<T>(address: &T) -> *const libc::sockaddr {
+    ptr::from_ref(address).cast()
+}
+
+fn length<T>(address: &T) -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of_val(address)).expect("a small number")
+}
+
+fn socket(family: i32) -> io::Result<OwnedFd> {
+    // SAFETY: socket(2) takes three numbers.
+    let made = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that was just made.
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
+}
+
+fn unix_address(path: &str) -> io::Result<libc::sockaddr_un> {
+    // SAFETY: plain numbers, all valid as zeros.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).map_err(io::Error::other)?;
+    if path.len() >= address.sun_path.len() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    for (to, byte) in address.sun_path.iter_mut().zip(path.bytes()) {
+        *to = libc::c_char::from_ne_bytes([byte]);
+    }
+    Ok(address)
+}
+
+/// A port of this machine.
+fn address_of(port: u16) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: u16::try_from(libc::AF_INET).expect("a small number"),
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() },
+        sin_zero: [0; 8],
+    }
 }

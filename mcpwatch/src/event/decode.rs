@@ -149,7 +149,8 @@ fn decode(header: &Header, body: &[u8]) -> Result<Event, DecodeError> {
         Kind::Injection => {
             let (injection, _) = read::<wire::Injection>(body)?;
             EventKind::Injection(Injection {
-                bytes: u64::try_from(header.result).unwrap_or(0),
+                bytes: (header.flags & wire::FLAG_SUBMITTED == 0)
+                    .then(|| u64::try_from(header.result).unwrap_or(0)),
                 victim: injection.victim,
                 direction: direction(injection.direction).ok_or_else(parts)?,
             })

@@ -337,8 +337,8 @@ pub struct Access {
 /// Bytes written to a channel by a process that is not at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injection {
-    /// How many.
-    pub bytes: u64,
+    /// How many; `None` of what an `io_uring` was asked to write.
+    pub bytes: Option<u64>,
     /// The instance whose channel it is.
     pub victim: u64,
     /// Which way they look as if they went.

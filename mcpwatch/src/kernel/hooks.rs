@@ -155,6 +155,9 @@ pub const IO_URING_SUBMIT: &str = "io_uring_submit";
 /// The names of its tracepoint: renamed in 6.3.
 pub const SUBMITTED: &[&str] = &["io_uring_submit_req", "io_uring_submit_sqe"];
 
+/// The hooks on destinations of connections.
+pub const CONNECTS: [&str; 2] = ["connect4", "connect6"];
+
 /// The program that serves all system calls in tier `tracepoint`.
 pub const SYS_EXIT: &str = "sys_exit";
 
@@ -216,8 +219,14 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
             "system calls of all kinds, but for those tier `fexit` serves; with it, calls that began before the \
              watching",
         ),
-        egress("connect4", "IPv4 connections made through io_uring"),
-        egress("connect6", "IPv6 connections made through io_uring"),
+        egress(
+            "connect4",
+            "IPv4 connections made through io_uring: they are told as they were asked for",
+        ),
+        egress(
+            "connect6",
+            "IPv6 connections made through io_uring: they are told as they were asked for",
+        ),
         egress(
             "sendmsg4",
             "all but the first IPv4 destination of one sendmmsg(2), and datagrams sent through io_uring",
@@ -258,8 +267,9 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
             },
             When::Watching,
             false,
-            "files renamed, linked, removed, made as directories or cut through io_uring, and sockets of rare families; \
-             where `io_uring_open` is missing, files opened through it",
+            "files renamed, linked, removed, made as directories or cut through io_uring, sockets of rare families, unix \
+             sockets connected, sockets bound and listened on, and that bytes of a channel went that way; where \
+             `io_uring_open` is missing, files opened through it",
         ),
     ];
     let calls = SYSTEM_CALLS.iter().filter(|call| number(call).is_some());

@@ -10,13 +10,13 @@ use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use mcpwatch_common::control::{
-    ABSENT, CALL_SLOTS, Channel, Counters, Instance, Offsets, Probe, Settings, Watch,
+    ABSENT, CALL_SLOTS, Channel, Counters, Handover, Instance, Offsets, Probe, Settings, Watch,
 };
 
 use super::fexit::{Attached, Programs};
 use super::hooks::{
-    self, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT, Tier, Way,
-    When,
+    self, CONNECTS, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT,
+    Tier, Way, When,
 };
 use super::ring::Ring;
 use super::submitted::{self, Tracepoint};
@@ -152,8 +152,12 @@ impl Object {
         if object.states.get(IO_URING_SUBMIT) == Some(&State::Ready)
             && capabilities::tracepoints_give_way()
         {
-            object.system_calls.not_alone()?;
+            object.system_calls.tell(Handover::IoUring, true)?;
         }
+        object.system_calls.tell(Handover::OpensAskedFor, true)?;
+        let attached = |name| object.states.get(name) == Some(&State::Attached);
+        let destinations_seen = CONNECTS.into_iter().all(attached);
+        object.system_calls.tell(Handover::DestinationsSeen, destinations_seen)?;
         object.prepare_io_uring(btf.as_ref(), &offsets)?;
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
         drop(btf);
@@ -202,7 +206,7 @@ impl Object {
     ) -> Result<(), KernelError> {
         let loaded = self.load_io_uring(btf, offsets);
         if loaded.is_ok() {
-            self.system_calls.not_alone()?;
+            self.system_calls.tell(Handover::IoUring, true)?;
         } else {
             self.io_uring.unload(&mut self.ebpf);
         }
@@ -292,7 +296,7 @@ impl Object {
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
         self.watching = watching;
         if !watching && self.states.get(IO_URING_OPEN) == Some(&State::Attached) {
-            self.system_calls.opens_are_seen(false)?;
+            self.system_calls.tell(Handover::OpensSeen, false)?;
             self.io_uring.detach(&mut self.ebpf);
             self.states.insert(IO_URING_OPEN, State::Ready);
         }
@@ -301,14 +305,14 @@ impl Object {
         } else {
             self.system_calls.end(&mut self.ebpf);
         }
-        self.watch_beside(watching);
-        Ok(())
+        self.watch_beside(watching)
     }
 
     /// Attaches or detaches the hooks on packets and on submitted requests. None of them is required: one that fails
     /// is missing.
-    fn watch_beside(&mut self, watching: bool) {
+    fn watch_beside(&mut self, watching: bool) -> Result<(), KernelError> {
         if !watching {
+            self.system_calls.tell(Handover::OpensAskedFor, true)?;
             for (name, link) in std::mem::take(&mut self.links) {
                 // The only error is an unknown link: then it is detached.
                 let _ = match (self.ebpf.program_mut(name), link) {
@@ -322,18 +326,27 @@ impl Object {
                 };
                 self.states.insert(name, State::Ready);
             }
-            return;
+            return Ok(());
         }
         let beside =
             |way: &&Way| matches!(way.point, Point::Packets(_) | Point::RenamedTracepoint(_));
         for hook in HOOKS.iter() {
             let Some(way) = hook.ways.iter().find(beside) else { continue };
             if self.states.get(hook.name) == Some(&State::Ready) {
+                let tells_of_opens = hook.name == IO_URING_SUBMIT;
+                // Before it is attached: from then on the program says so itself.
+                if tells_of_opens {
+                    self.system_calls.tell(Handover::OpensAskedFor, false)?;
+                }
                 let attached = self.attach(way);
+                if tells_of_opens && attached.is_err() {
+                    self.system_calls.tell(Handover::OpensAskedFor, true)?;
+                }
                 let state = attached.map_or_else(State::Missing, |()| State::Attached);
                 self.states.insert(hook.name, state);
             }
         }
+        Ok(())
     }
 
     /// Does the next thing that [`Self::set_watching`] left to do.
@@ -348,7 +361,7 @@ impl Object {
             if let Some(state) = state {
                 if state == State::Attached {
                     // If that fails, they are told as they are submitted, too: twice is better than never.
-                    let _ = self.system_calls.opens_are_seen(true);
+                    let _ = self.system_calls.tell(Handover::OpensSeen, true);
                 }
                 // Of tier `fexit` more is to come, and is told with the last of it; of a failure this is all.
                 let more = state == State::Attached && self.tier() == Tier::Fexit;

@@ -112,6 +112,8 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
     io_kiocb_flags: "io_kiocb" "flags";
     // Since 5.18 the file is looked up when the request is done.
     io_kiocb_fd: "io_kiocb" "cqe.fd";
+    io_kiocb_file: "io_kiocb" "file";
+    io_kiocb_async_data: "io_kiocb" "async_data";
     io_open_directory: "io_open" "dfd";
     io_open_path: "io_open" "filename";
     io_open_flags: "io_open" "how.flags";
@@ -139,6 +141,11 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
     io_socket_family: "io_socket" "domain";
     io_socket_type: "io_socket" "type";
     io_socket_protocol: "io_socket" "protocol";
+    io_connect_address: "io_connect" "addr";
+    io_connect_len: "io_connect" "addr_len";
+    io_bind_len: "io_bind" "addr_len";
+    // What a message is sent with, and where an address that was taken from the process's memory is kept.
+    io_message_address: "io_async_msghdr" "addr";
     // Unix sockets may be a module, with types of its own.
     unix_peer: "unix_sock" "peer";
     unix_name: "unix_sock" "addr";

@@ -14,7 +14,7 @@ use aya::maps::{Array, HashMap, MapData};
 use aya::programs::Program;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::{Btf, Ebpf};
-use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE};
+use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE, Handover};
 use mcpwatch_common::syscalls::{COMPAT_CALLS, SYSTEM_CALLS};
 
 use super::fexit::{Attached, Failed, Programs};
@@ -179,7 +179,9 @@ impl SystemCalls {
             return Ok(());
         }
         if self.tier == Tier::Fexit {
-            self.handover.set(0, HANDOVER_BOTH, 0).map_err(|error| with_causes(&error))?;
+            self.handover
+                .set(Handover::State as u32, HANDOVER_BOTH, 0)
+                .map_err(|error| with_causes(&error))?;
         }
         let Some(Program::RawTracePoint(program)) = ebpf.program_mut(SYS_EXIT) else {
             return Err("the kernel object has no such program".into());
@@ -196,7 +198,7 @@ impl SystemCalls {
         };
         // The only error is an unknown link: then it is detached.
         let _ = program.detach(link);
-        let _ = self.handover.set(0, HANDOVER_NONE, 0);
+        let _ = self.handover.set(Handover::State as u32, HANDOVER_NONE, 0);
         // Claims of calls that returned after the detaching.
         let claims: Vec<u32> = self.claimed.keys().filter_map(Result::ok).collect();
         for thread in claims {
@@ -292,7 +294,7 @@ impl SystemCalls {
     pub fn close(&mut self, ebpf: &mut Ebpf) {
         self.wanted = false;
         self.detach_sys_exit(ebpf);
-        let _ = self.handover.set(0, HANDOVER_END, 0);
+        let _ = self.handover.set(Handover::State as u32, HANDOVER_END, 0);
     }
 
     /// How often the kernel passed over programs of tier `fexit` because they ran on the same processor already.
@@ -301,14 +303,10 @@ impl SystemCalls {
         self.programs.passed_over(ebpf)
     }
 
-    /// A program on `io_uring` is loaded that may be in its middle when `sys_exit` runs.
-    pub fn not_alone(&mut self) -> Result<(), KernelError> {
-        self.handover.set(1, 1, 0).map_err(|error| map_error("HANDOVER", &error))
-    }
-
-    /// Opens through `io_uring` are told when they are done, or else when they are submitted.
-    pub fn opens_are_seen(&mut self, seen: bool) -> Result<(), KernelError> {
-        self.handover.set(2, u32::from(seen), 0).map_err(|error| map_error("HANDOVER", &error))
+    /// Tells the kernel programs what they have to know of each other.
+    pub fn tell(&mut self, what: Handover, so: bool) -> Result<(), KernelError> {
+        let set = self.handover.set(what as u32, u32::from(so), 0);
+        set.map_err(|error| map_error("HANDOVER", &error))
     }
 }
 

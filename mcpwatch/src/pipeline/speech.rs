@@ -112,7 +112,7 @@ impl Pipeline {
             direction: injection.direction,
             fault: Fault::Injected,
             detail,
-            bytes: injection.bytes,
+            bytes: injection.bytes.unwrap_or(0),
         };
         self.problem(victim, event.time, &problem);
         let process = self.shown_process(event);

@@ -137,13 +137,23 @@ impl Server {
         let id = self.next;
         self.next += 1;
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
-        let mut line = String::new();
-        self.responses.read_line(&mut line)?;
-        let mut response: Value = serde_json::from_str(&line)?;
+        let mut response = self.response()?;
         if response["error"].is_object() {
             return Err(io::Error::other(response["error"].to_string()));
         }
         Ok(response["result"].take())
+    }
+
+    /// The next response; notifications are passed over.
+    fn response(&mut self) -> io::Result<Value> {
+        loop {
+            let mut line = String::new();
+            self.responses.read_line(&mut line)?;
+            let message: Value = serde_json::from_str(&line)?;
+            if !message["id"].is_null() {
+                return Ok(message);
+            }
+        }
     }
 
     /// One write for the whole line.

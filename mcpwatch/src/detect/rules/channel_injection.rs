@@ -64,7 +64,11 @@ impl Rule for ChannelInjection {
         let end = if reached.own { format!("its own {end}") } else { format!("the {end} {of}") };
         let (how, did, result) = match effect.action {
             Action::Injection(injection) => {
-                ("write", format!("wrote {} bytes to {end}", injection.bytes), Ok(0))
+                let what = match injection.bytes {
+                    Some(bytes) => format!("wrote {bytes} bytes to {end}"),
+                    None => format!("had an io_uring write to {end}"),
+                };
+                ("write", what, Ok(0))
             }
             Action::Access(access) => {
                 let how = access.operation.name();
@@ -130,7 +134,7 @@ mod tests {
             // What runs a container writes to what runs inside.
             (true, true, ClientToServer, false),
         ] {
-            let injection = Injection { bytes: 9, victim: 1, direction };
+            let injection = Injection { bytes: Some(9), victim: 1, direction };
             for relation in [Requested, Covert, Background, Startup] {
                 let mut scene = Scene::new(relation);
                 scene.reached = Some(reached(own, below, Some(direction)));

@@ -41,6 +41,11 @@ const SERVICES: std::ops::Range<u16> = 9101..9113;
 /// Long enough for the response to be out, and for the agent to see that it is.
 const BACKGROUND_DELAY: Duration = Duration::from_millis(500);
 
+/// Where it listens that way.
+const RING_PORT: u16 = 9361;
+/// A message that nobody answers.
+const NOTICE: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/none\"}\n";
+
 type Deed = fn(&Value) -> io::Result<String>;
 
 const TOOLS: &[(&str, Deed)] = &[
@@ -115,6 +120,10 @@ const TOOLS: &[(&str, Deed)] = &[
     ("ring_make", |a| if_there_is(ring::make(&text(a, "path"), Way::named(&text(a, "way"))?))),
     ("ring_truncate", |a| if_there_is(ring::truncate(&text(a, "path")))),
     ("ring_sockets", |_| if_there_is(ring::sockets())),
+    ("ring_connect", |a| if_there_is(ring::connect(&text(a, "path")))),
+    ("ring_listen", |a| if_there_is(ring::listen(&text(a, "path"), RING_PORT))),
+    // To its own stdin as well.
+    ("ring_write", |_| if_there_is(ring::write(NOTICE, &[1, 0]))),
     ("work_in_32_bits", |a| compat::work(&text(a, "path"))),
     // What it says then, it says that way, and hears what comes.
     ("speak", |_| Ok("heard".into())),
