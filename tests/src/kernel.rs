@@ -2,9 +2,12 @@
 //! measured against, and who else is there.
 
 use std::ffi::{CStr, c_long};
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
+
+use btfparse::{ErrorKind, Readable, TypeInformation};
 
 // Commands and types of `include/uapi/linux/bpf.h`.
 const PROG_LOAD: c_long = 5;
@@ -14,6 +17,9 @@ const LINK_GET_FD_BY_ID: c_long = 30;
 const LINK_GET_NEXT_ID: c_long = 31;
 const ENABLE_STATS: c_long = 32;
 const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+const PROG_TYPE_TRACING: u32 = 26;
+/// `BPF_TRACE_FEXIT`.
+const AT_RETURN: u32 = 25;
 const LINK_TYPE_RAW_TRACEPOINT: u32 = 1;
 
 /// `r0 = 0; exit`, as `struct bpf_insn`.
@@ -32,6 +38,16 @@ struct ProgLoad {
     kern_version: u32,
     prog_flags: u32,
     prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    attach_btf_id: u32,
 }
 
 #[repr(C)]
@@ -98,35 +114,75 @@ fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// An empty program on a raw tracepoint, for as long as this lives.
+/// An empty program, attached for as long as this lives.
 pub struct EmptyProgram {
     _link: OwnedFd,
     _program: OwnedFd,
 }
 
 impl EmptyProgram {
-    /// Loads and attaches it: to `sys_exit`, say, which every system call of the host comes by.
+    /// Loads one and attaches it to a raw tracepoint: to `sys_exit`, say, which every system call of the host comes by.
     pub fn attach(tracepoint: &CStr) -> io::Result<Self> {
+        let load = ProgLoad { prog_type: PROG_TYPE_RAW_TRACEPOINT, ..ProgLoad::default() };
+        Self::load(load, tracepoint.as_ptr().addr() as u64)
+    }
+
+    /// The same, to the return of a function of the kernel's.
+    pub fn attach_to_return(types: &KernelTypes, function: &str) -> io::Result<Self> {
+        let absent = || io::Error::new(io::ErrorKind::NotFound, function);
+        let load = ProgLoad {
+            prog_type: PROG_TYPE_TRACING,
+            expected_attach_type: AT_RETURN,
+            attach_btf_id: types.0.id_of(function).ok_or_else(absent)?,
+            ..ProgLoad::default()
+        };
+        Self::load(load, 0)
+    }
+
+    fn load(how: ProgLoad, tracepoint: u64) -> io::Result<Self> {
         let program = open(
             PROG_LOAD,
             &mut ProgLoad {
-                prog_type: PROG_TYPE_RAW_TRACEPOINT,
                 insn_cnt: length(EMPTY.len()),
                 insns: address(&EMPTY),
                 license: address(c"GPL"),
                 prog_name: *b"bench_empty\0\0\0\0\0",
-                ..ProgLoad::default()
+                ..how
             },
         )?;
         let link = open(
             RAW_TRACEPOINT_OPEN,
             &mut RawTracepointOpen {
-                name: tracepoint.as_ptr().addr() as u64,
+                name: tracepoint,
                 prog_fd: program.as_raw_fd().cast_unsigned(),
                 padding: 0,
             },
         )?;
         Ok(Self { _link: link, _program: program })
+    }
+}
+
+/// The types and functions of the running kernel.
+pub struct KernelTypes(TypeInformation);
+
+impl KernelTypes {
+    /// Reads them from where the kernel shows them.
+    pub fn read() -> io::Result<Self> {
+        let bytes = Bytes(fs::read("/sys/kernel/btf/vmlinux")?);
+        let types = TypeInformation::new(&bytes);
+        types.map(Self).map_err(|error| io::Error::other(format!("{error:?}")))
+    }
+}
+
+struct Bytes(Vec<u8>);
+
+impl Readable for Bytes {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), btfparse::Error> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let found = self.0.get(start..start.saturating_add(buffer.len()));
+        let end = || btfparse::Error::new(ErrorKind::EOF, "the kernel's BTF ends too early");
+        buffer.copy_from_slice(found.ok_or_else(end)?);
+        Ok(())
     }
 }
 

@@ -13,9 +13,10 @@ const DOCUMENT: Document = Document {
 };
 
 /// The conditions that are shown, as the guest and as people call them. The first is what the others are compared to.
-const CONDITIONS: [(&str, &str); 5] = [
+const CONDITIONS: [(&str, &str); 6] = [
     ("none", "No agent"),
     ("fexit", "`fexit`"),
+    ("empty-fexit", "Empty programs at the calls' return"),
     ("tracepoint", "`tracepoint`"),
     ("empty-pair", "Two empty programs"),
     ("none-again", "No agent again"),

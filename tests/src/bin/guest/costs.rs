@@ -3,11 +3,11 @@
 
 use std::ffi::CString;
 use std::io::{Read as _, Write as _};
-use std::net::UdpSocket;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 
-use mcpwatch_tests::{EmptyProgram, Scene};
+use mcpwatch_tests::{EmptyProgram, KernelTypes, Scene};
 
 use crate::play;
 use crate::suite::{TIERS, Tier};
@@ -31,7 +31,11 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "open+close", call: Subject::open_and_close },
     Workload { name: "pipe-write+read", call: Subject::write_and_read },
     Workload { name: "connect", call: Subject::connect },
+    Workload { name: "tcp-connection", call: Subject::connect_and_accept },
 ];
+
+/// The functions of the calls that [`WORKLOADS`] make and tier `fexit` is attached to.
+const FUNCTIONS: &[&str] = &["read", "write", "openat", "socket", "connect", "accept4"];
 
 /// Costs of one condition, in the order of [`WORKLOADS`], as numbers in text.
 type Costs = Vec<String>;
@@ -50,6 +54,7 @@ pub fn measure() {
         let mut conditions: Vec<Condition> = vec![
             ("none", Box::new(without_agent)),
             ("empty-pair", Box::new(beside_empty_programs)),
+            ("empty-fexit", Box::new(beside_empty_programs_of_calls)),
         ];
         for tier in TIERS {
             conditions.push((tier.name, Box::new(|| beside_agent(tier))));
@@ -83,6 +88,18 @@ fn beside_empty_programs() -> Costs {
     without_agent()
 }
 
+/// Beside an empty program at the return of each call: the least that anything in tier `fexit` costs.
+fn beside_empty_programs_of_calls() -> Costs {
+    let types = KernelTypes::read().expect("the kernel shows its types");
+    let prefix = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
+    let attach = |call| EmptyProgram::attach_to_return(&types, &format!("{prefix}{call}"));
+    let _programs: Vec<EmptyProgram> = FUNCTIONS
+        .iter()
+        .map(|call| attach(call).unwrap_or_else(|error| panic!("an empty one on {call}: {error}")))
+        .collect();
+    without_agent()
+}
+
 /// Beside an agent that watches a server, which waits for requests.
 fn beside_agent(tier: &Tier) -> Costs {
     let scene = Scene::new();
@@ -108,13 +125,15 @@ struct Subject {
     reader: std::io::PipeReader,
     writer: std::io::PipeWriter,
     socket: UdpSocket,
+    listener: TcpListener,
 }
 
 impl Subject {
     fn new() -> Self {
         let (reader, writer) = std::io::pipe().expect("a pipe can be made");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("lo has addresses");
-        Self { path: CString::from(c"/expected.jsonl"), reader, writer, socket }
+        let listener = TcpListener::bind("127.0.0.1:0").expect("lo has addresses");
+        Self { path: CString::from(c"/expected.jsonl"), reader, writer, socket, listener }
     }
 
     /// Instructions of one call of each of [`WORKLOADS`].
@@ -193,6 +212,33 @@ impl Subject {
         };
         assert_eq!(done, 0);
     }
+
+    /// A connection over loopback, both ends of it, from the sockets to their end.
+    fn connect_and_accept(&mut self) {
+        let address = self.listener.local_addr().expect("it is bound");
+        let there = TcpStream::connect(address).expect("somebody listens");
+        let here = self.listener.accept().expect("somebody connects");
+        // Without this, each would wait out its time in the kernel's tables.
+        close_at_once(&there);
+        drop((there, here));
+    }
+}
+
+/// Has the socket's end send a reset.
+fn close_at_once(socket: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let len = libc::socklen_t::try_from(size_of::<libc::linger>()).expect("8");
+    // SAFETY: a struct of the length that is said, which outlives the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            len,
+        )
+    };
+    assert_eq!(done, 0);
 }
 
 /// Processor time of this thread, in nanoseconds.
