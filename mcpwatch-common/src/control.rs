@@ -11,16 +11,13 @@ pub enum Handover {
     IoUring = 1,
     /// 1: the program on files opened through `io_uring` is attached.
     OpensSeen = 2,
-    /// 1: a watched process may have asked an `io_uring` to open a file. Set by the program on submitted requests; by
-    /// the agent while that one is not attached.
-    OpensAskedFor = 3,
     /// 1: the programs on destinations in IP networks are attached.
-    DestinationsSeen = 4,
+    DestinationsSeen = 3,
 }
 
 impl Handover {
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 4;
 }
 
 /// One tier is attached to system calls at most.

@@ -10,7 +10,7 @@
 use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE, Handover};
 
 use crate::{
-    maps::{CLAIMED, HANDOVER, IN_FLIGHT},
+    maps::{CLAIMED, HANDOVER, IN_FLIGHT, OPENS_ASKED_FOR},
     watch::Task,
 };
 
@@ -55,16 +55,15 @@ pub fn opens_are_seen() -> bool {
 /// A watched process may have asked an `io_uring` to open something.
 #[inline(always)]
 pub fn opens_are_asked_for() -> bool {
-    said(Handover::OpensAskedFor) != 0
+    // SAFETY: a valid static of four bytes, which are written as one.
+    unsafe { (&raw const OPENS_ASKED_FOR).read_volatile() != 0 }
 }
 
 /// A watched process asks an `io_uring` to open something.
 #[inline(always)]
 pub fn opens_are_asked_for_now() {
-    if let Some(value) = HANDOVER.get_ptr_mut(Handover::OpensAskedFor as u32) {
-        // SAFETY: as in `said`.
-        unsafe { value.write_volatile(1) };
-    }
+    // SAFETY: as above.
+    unsafe { (&raw mut OPENS_ASKED_FOR).write_volatile(1) };
 }
 
 /// Destinations in IP networks are told by the hooks on cgroups.

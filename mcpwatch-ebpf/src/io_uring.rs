@@ -48,7 +48,7 @@ const AGAIN: i64 = -11;
 /// Not inlined, as [`crate::syscall::on_exit`] is not.
 #[inline(never)]
 pub fn on_open(ctx: FExitContext) {
-    let Some(task) = watch::looked_up() else { return };
+    let Some(task) = watch::current() else { return };
     // Read like foreign memory: `struct open_flags` may be declared only where the function stands.
     let Some([directory, name, how, opened]) = read::<[u64; 4]>(ctx.as_ptr() as u64, 0) else {
         return;

@@ -94,7 +94,7 @@ fn io_uring_submit(ctx: RawTracePointContext) -> i32 {
 /// open something, this ends before it looks who opens.
 #[fexit]
 fn io_uring_open(ctx: FExitContext) -> i32 {
-    if handover::opens_are_asked_for() && watch::may_be_watched() {
+    if handover::opens_are_asked_for() {
         io_uring::on_open(ctx);
     }
     0
@@ -103,28 +103,36 @@ fn io_uring_open(ctx: FExitContext) -> i32 {
 /// Destinations of IPv4 connections, also of those that no system call shows (`io_uring`).
 #[cgroup_sock_addr(connect4)]
 fn connect4(ctx: SockAddrContext) -> i32 {
-    network::on_egress4(&ctx, Kind::Connect);
+    if watch::may_be_watched() {
+        network::on_egress4::<{ Kind::Connect as u32 }>(ctx);
+    }
     network::ALLOW
 }
 
 /// Destinations of IPv6 connections.
 #[cgroup_sock_addr(connect6)]
 fn connect6(ctx: SockAddrContext) -> i32 {
-    network::on_egress6(&ctx, Kind::Connect);
+    if watch::may_be_watched() {
+        network::on_egress6::<{ Kind::Connect as u32 }>(ctx);
+    }
     network::ALLOW
 }
 
 /// Destinations of IPv4 datagrams that carry their own address.
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    network::on_egress4(&ctx, Kind::Send);
+    if watch::may_be_watched() {
+        network::on_egress4::<{ Kind::Send as u32 }>(ctx);
+    }
     network::ALLOW
 }
 
 /// Destinations of IPv6 datagrams that carry their own address.
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    network::on_egress6(&ctx, Kind::Send);
+    if watch::may_be_watched() {
+        network::on_egress6::<{ Kind::Send as u32 }>(ctx);
+    }
     network::ALLOW
 }
 

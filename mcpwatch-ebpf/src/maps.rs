@@ -53,6 +53,12 @@ pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(4_09
 #[map]
 pub static HANDOVER: Array<u32> = Array::with_max_entries(Handover::COUNT, 0);
 
+/// 1: a watched process may have asked an `io_uring` to open a file. Set by the program on submitted requests; by the
+/// agent while that one is not attached. Not in [`HANDOVER`], and alone in the map of its section: every open of the
+/// host looks here.
+#[unsafe(no_mangle)]
+pub static mut OPENS_ASKED_FOR: u32 = 0;
+
 /// Threads between the `fexit` program of a system call and its `sys_exit`, while both are attached. Full: the
 /// call is left to `sys_exit`.
 #[map]

@@ -50,10 +50,11 @@ const NOTHING: Net = Net {
     has_result: 1,
 };
 
-/// IPv4 destination, before the connection is made.
-#[inline(always)]
-pub fn on_egress4(ctx: &SockAddrContext, kind: Kind) {
-    let Some(task) = watch::current() else { return };
+/// IPv4 destination, before the connection is made or the datagram sent: `KIND`. Not inlined, as
+/// [`crate::syscall::on_exit`] is not.
+#[inline(never)]
+pub fn on_egress4<const KIND: u32>(ctx: SockAddrContext) {
+    let Some(task) = watch::looked_up() else { return };
     // SAFETY: the verifier checks each access to the context.
     let pending = unsafe {
         let address = &*ctx.sock_addr;
@@ -63,18 +64,18 @@ pub fn on_egress4(ctx: &SockAddrContext, kind: Kind) {
             port: u16::from_be(address.user_port as u16),
             socket_type: address.type_ as u16,
             protocol: address.protocol as u16,
-            kind: kind as u32,
+            kind: KIND,
             padding: 0,
         }
     };
-    packet::remember(ctx, &task, &pending);
+    packet::remember(&ctx, &task, &pending);
     egress(&task, pending);
 }
 
-/// IPv6 destination, before the connection is made.
-#[inline(always)]
-pub fn on_egress6(ctx: &SockAddrContext, kind: Kind) {
-    let Some(task) = watch::current() else { return };
+/// The same of IPv6.
+#[inline(never)]
+pub fn on_egress6<const KIND: u32>(ctx: SockAddrContext) {
+    let Some(task) = watch::looked_up() else { return };
     // SAFETY: the verifier checks each access to the context, and wants them word by word.
     let pending = unsafe {
         let words = (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>();
@@ -91,11 +92,11 @@ pub fn on_egress6(ctx: &SockAddrContext, kind: Kind) {
             port: u16::from_be(context.user_port as u16),
             socket_type: context.type_ as u16,
             protocol: context.protocol as u16,
-            kind: kind as u32,
+            kind: KIND,
             padding: 0,
         }
     };
-    packet::remember(ctx, &task, &pending);
+    packet::remember(&ctx, &task, &pending);
     egress(&task, pending);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::atomic::{Ordering, fence};
 
-use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
 use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
@@ -28,6 +28,9 @@ use crate::config::TierChoice;
 use crate::record;
 
 pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mcpwatch"));
+
+/// The section of the kernel object that is the variable of this name, and nothing else.
+const OPENS_ASKED_FOR: &str = ".bss";
 
 /// Why a hook on cgroups is missing.
 const NO_CGROUP: &str = "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
@@ -65,6 +68,7 @@ pub struct Object {
     system_calls: SystemCalls,
     /// The one on opens through `io_uring`, if it works.
     io_uring: Programs,
+    opens_asked_for: Array<MapData, u32>,
     /// What the kernel told of programs on tracepoints before they were unloaded.
     passed_over_before: u64,
     watching: bool,
@@ -137,6 +141,7 @@ impl Object {
             cgroup: cgroup2_root(),
             system_calls: SystemCalls::new(&mut ebpf)?,
             io_uring: Programs::default(),
+            opens_asked_for: take(&mut ebpf, OPENS_ASKED_FOR)?,
             passed_over_before: 0,
             watching: false,
             submissions,
@@ -154,7 +159,7 @@ impl Object {
         {
             object.system_calls.tell(Handover::IoUring, true)?;
         }
-        object.system_calls.tell(Handover::OpensAskedFor, true)?;
+        object.opens_asked_for(true)?;
         let attached = |name| object.states.get(name) == Some(&State::Attached);
         let destinations_seen = CONNECTS.into_iter().all(attached);
         object.system_calls.tell(Handover::DestinationsSeen, destinations_seen)?;
@@ -312,7 +317,7 @@ impl Object {
     /// is missing.
     fn watch_beside(&mut self, watching: bool) -> Result<(), KernelError> {
         if !watching {
-            self.system_calls.tell(Handover::OpensAskedFor, true)?;
+            self.opens_asked_for(true)?;
             for (name, link) in std::mem::take(&mut self.links) {
                 // The only error is an unknown link: then it is detached.
                 let _ = match (self.ebpf.program_mut(name), link) {
@@ -336,17 +341,23 @@ impl Object {
                 let tells_of_opens = hook.name == IO_URING_SUBMIT;
                 // Before it is attached: from then on the program says so itself.
                 if tells_of_opens {
-                    self.system_calls.tell(Handover::OpensAskedFor, false)?;
+                    self.opens_asked_for(false)?;
                 }
                 let attached = self.attach(way);
                 if tells_of_opens && attached.is_err() {
-                    self.system_calls.tell(Handover::OpensAskedFor, true)?;
+                    self.opens_asked_for(true)?;
                 }
                 let state = attached.map_or_else(State::Missing, |()| State::Attached);
                 self.states.insert(hook.name, state);
             }
         }
         Ok(())
+    }
+
+    /// Tells the program on opens through `io_uring` whether to look for any; that on submitted requests says so, too.
+    fn opens_asked_for(&mut self, so: bool) -> Result<(), KernelError> {
+        let set = self.opens_asked_for.set(0, u32::from(so), 0);
+        set.map_err(|error| map_error(OPENS_ASKED_FOR, &error))
     }
 
     /// Does the next thing that [`Self::set_watching`] left to do.
