@@ -325,6 +325,8 @@ pub struct Offsets {
     pub io_socket_protocol: u32,
     pub io_connect_address: u32,
     pub io_connect_len: u32,
+    /// Kernels that have it take the address from the process when the request is done.
+    pub io_connect_late: u32,
     pub io_bind_len: u32,
     pub io_message_address: u32,
     pub unix_peer: u32,

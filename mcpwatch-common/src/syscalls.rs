@@ -110,8 +110,8 @@ pub struct CompatCall {
     pub function: &'static str,
     /// Its number (`arch/x86/entry/syscalls/syscall_32.tbl`).
     pub number: u32,
-    /// It is dealt with like this one of [`SYSTEM_CALLS`]. Calls whose arguments are laid out otherwise in memory
-    /// (`struct iovec`, `struct msghdr`) are counted only.
+    /// It is dealt with like this one of [`SYSTEM_CALLS`]; `None` of socketcall(2), which says with its first argument
+    /// which one it is.
     pub like: Option<&'static str>,
     /// What is to be done to its arguments to be those of that call.
     pub shape: Shape,
@@ -157,8 +157,8 @@ pub const COMPAT_CALLS: &[CompatCall] = &[
     compat("ia32_clone",             "__ia32_compat_sys_ia32_clone",   120, Some("sys_clone")),
     compat("ia32_init_module",       "__ia32_sys_init_module",         128, Some("sys_init_module")),
     compat("ia32_delete_module",     "__ia32_sys_delete_module",       129, Some("sys_delete_module")),
-    compat("ia32_readv",             "__ia32_sys_readv",               145, None),
-    compat("ia32_writev",            "__ia32_sys_writev",              146, None),
+    compat("ia32_readv",             "__ia32_sys_readv",               145, Some("sys_readv")),
+    compat("ia32_writev",            "__ia32_sys_writev",              146, Some("sys_writev")),
     compat("ia32_capset",            "__ia32_sys_capset",              185, Some("sys_capset")),
     compat("ia32_lchown",            "__ia32_sys_lchown",              198, Some("sys_lchown")),
     compat("ia32_setreuid",          "__ia32_sys_setreuid",            203, Some("sys_setreuid")),
@@ -184,7 +184,7 @@ pub const COMPAT_CALLS: &[CompatCall] = &[
     compat("ia32_symlinkat",         "__ia32_sys_symlinkat",           304, Some("sys_symlinkat")),
     compat("ia32_fchmodat",          "__ia32_sys_fchmodat",            306, Some("sys_fchmodat")),
     compat("ia32_unshare",           "__ia32_sys_unshare",             310, Some("sys_unshare")),
-    compat("ia32_sendmmsg",          "__ia32_compat_sys_sendmmsg",     345, None),
+    compat("ia32_sendmmsg",          "__ia32_compat_sys_sendmmsg",     345, Some("sys_sendmmsg")),
     compat("ia32_setns",             "__ia32_sys_setns",               346, Some("sys_setns")),
     compat("ia32_process_vm_readv",  "__ia32_sys_process_vm_readv",    347, Some("sys_process_vm_readv")),
     compat("ia32_process_vm_writev", "__ia32_sys_process_vm_writev",   348, Some("sys_process_vm_writev")),
@@ -198,11 +198,11 @@ pub const COMPAT_CALLS: &[CompatCall] = &[
     compat("ia32_listen",            "__ia32_sys_listen",              363, Some("sys_listen")),
     compat("ia32_accept4",           "__ia32_sys_accept4",             364, Some("sys_accept4")),
     compat("ia32_sendto",            "__ia32_sys_sendto",              369, Some("sys_sendto")),
-    compat("ia32_sendmsg",           "__ia32_compat_sys_sendmsg",      370, None),
+    compat("ia32_sendmsg",           "__ia32_compat_sys_sendmsg",      370, Some("sys_sendmsg")),
     compat("ia32_recvfrom",          "__ia32_compat_sys_recvfrom",     371, Some("sys_recvfrom")),
-    compat("ia32_recvmsg",           "__ia32_compat_sys_recvmsg",      372, None),
-    compat("ia32_preadv2",           "__ia32_compat_sys_preadv2",      378, None),
-    compat("ia32_pwritev2",          "__ia32_compat_sys_pwritev2",     379, None),
+    compat("ia32_recvmsg",           "__ia32_compat_sys_recvmsg",      372, Some("sys_recvmsg")),
+    compat("ia32_preadv2",           "__ia32_compat_sys_preadv2",      378, Some("sys_preadv2")),
+    compat("ia32_pwritev2",          "__ia32_compat_sys_pwritev2",     379, Some("sys_pwritev2")),
     compat("ia32_io_uring_setup",    "__ia32_sys_io_uring_setup",      425, Some("sys_io_uring_setup")),
     compat("ia32_io_uring_enter",    "__ia32_sys_io_uring_enter",      426, Some("sys_io_uring_enter")),
     compat("ia32_move_mount",        "__ia32_sys_move_mount",          429, Some("sys_move_mount")),

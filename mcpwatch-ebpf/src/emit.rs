@@ -78,6 +78,9 @@ impl Room {
     }
 }
 
+/// Which of [`crate::maps::Call::args`] is no argument, but says whether the call is a 32-bit one.
+const NARROW: usize = 15;
+
 /// An event under construction: header, body and tail in one scratch buffer.
 #[derive(Clone, Copy)]
 pub struct Draft {
@@ -219,13 +222,14 @@ impl Draft {
     #[inline(always)]
     pub fn set_call(&self, given: &[u64; 6], returned: i64, by: &Task) {
         // SAFETY: fields of the scratch buffer. One by one and volatile: as a struct it would first be put together
-        // on the stack. The arguments behind the sixth are zero from the beginning.
+        // on the stack. The arguments behind the sixth are zero from the beginning, but for the last.
         unsafe {
             let call = &raw mut (*self.scratch).call;
             let args = (&raw mut (*call).args).cast::<u64>();
             for (position, argument) in given.iter().enumerate() {
                 args.add(position).write_volatile(*argument);
             }
+            args.add(NARROW).write_volatile(0);
             (&raw mut (*call).result).write_volatile(returned);
             (&raw mut (*call).task.pid).write_volatile(by.pid);
             (&raw mut (*call).task.tid).write_volatile(by.tid);
@@ -241,6 +245,21 @@ impl Draft {
         // SAFETY: a masked index into a field of the scratch buffer; volatile, since the verifier knows nothing of
         // the value.
         unsafe { (&raw const (*self.scratch).call.args).cast::<u64>().add(at).read_volatile() }
+    }
+
+    /// What the call points to is laid out for 32 bits.
+    #[inline(always)]
+    pub fn set_narrow(&self) {
+        // SAFETY: a field of the scratch buffer.
+        unsafe {
+            (&raw mut (*self.scratch).call.args).cast::<u64>().add(NARROW).write_volatile(1);
+        }
+    }
+
+    /// See [`Self::set_narrow`].
+    #[inline(always)]
+    pub fn is_narrow(self) -> bool {
+        self.argument(NARROW as u64) != 0
     }
 
     /// What the system call returned.

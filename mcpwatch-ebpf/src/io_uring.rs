@@ -106,6 +106,7 @@ mod opcode {
     pub const FTRUNCATE: u64 = 55;
     pub const BIND: u64 = 56;
     pub const LISTEN: u64 = 57;
+    pub const RECV_ZC: u64 = 58;
     pub const READV_FIXED: u64 = 60;
     pub const WRITEV_FIXED: u64 = 61;
 }
@@ -151,6 +152,7 @@ fn moves(opcode: u64) -> Option<u32> {
         | opcode::READ
         | opcode::RECV
         | opcode::READ_MULTISHOT
+        | opcode::RECV_ZC
         | opcode::READV_FIXED => Some(DIRECTION_IN),
         opcode::WRITEV
         | opcode::WRITE_FIXED
@@ -281,14 +283,17 @@ extern "C" fn mcpwatch_request(
         ],
         opcode::CONNECT => {
             let address = follow(request, offset!(io_connect_address));
-            [mcpwatch_request_file(request), address, number(offset!(io_connect_len)), 0, 0, 0]
+            let is_late = offset!(io_connect_late) != ABSENT;
+            let data = if is_late { 0 } else { follow(request, offset!(io_kiocb_async_data)) };
+            [mcpwatch_request_file(request), address, number(offset!(io_connect_len)), data, 0, 0]
         }
         opcode::BIND => {
             let data = follow(request, offset!(io_kiocb_async_data));
             [mcpwatch_request_file(request), 0, number(offset!(io_bind_len)), data, 0, 0]
         }
         _ if opcode == opcode::LISTEN || moves(opcode).is_some() => {
-            [mcpwatch_request_file(request), 0, 0, 0, 0, 0]
+            let is_fixed = number(offset!(io_kiocb_flags)) & FIXED_FILE;
+            [mcpwatch_request_file(request), is_fixed, 0, 0, 0, 0]
         }
         opcode::FTRUNCATE => {
             let is_fixed = number(offset!(io_kiocb_flags)) & FIXED_FILE != 0;

@@ -135,7 +135,8 @@ pub struct Root {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Call {
-    /// Its arguments as given, then zeroes: what a `report::Form` does not name.
+    /// Its arguments as given, then zeroes: what a `report::Form` does not name. The last is 1 if what they point to
+    /// is laid out for 32 bits.
     pub args: [u64; 16],
     /// What it returned.
     pub result: i64,
@@ -188,6 +189,8 @@ pub struct Transfer {
     pub direction: u32,
     /// The file descriptor.
     pub fd: i32,
+    /// 1: the row is one of `struct compat_iovec`.
+    pub narrow: u64,
     /// Who did it.
     pub task: Task,
 }

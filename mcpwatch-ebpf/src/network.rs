@@ -219,6 +219,11 @@ extern "C" fn mcpwatch_address(form: u64) -> u64 {
     let (probe, kind, address, len) = match form {
         CONNECT => (Probe::Connect, Kind::Connect, second, draft.argument(2)),
         SENDTO => (Probe::Send, Kind::Send, draft.argument(4), draft.argument(5)),
+        // `struct compat_msghdr`.
+        SENDMSG if draft.is_narrow() => {
+            let [address, len] = read_user::<[u32; 2]>(second).unwrap_or([0; 2]);
+            (Probe::Send, Kind::Send, u64::from(address), u64::from(len))
+        }
         SENDMSG => {
             let len = read_user::<u32>(second + 8).unwrap_or(0);
             (Probe::Send, Kind::Send, read_user(second).unwrap_or(0), u64::from(len))
@@ -354,7 +359,8 @@ fn unix_path(draft: &Draft, address: Memory, len: usize) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Submitted {
-    /// Connect it: `(file, address in user memory, length)`.
+    /// Connect it: `(file, address in user memory, length, what the kernel keeps for the request)`; the last is 0 on
+    /// kernels that take the address when the request is done.
     Connect = SUBMITTED_CONNECT,
     /// Bind it: `(file, _, length, what the kernel keeps for the request)`.
     Bind = SUBMITTED_BIND,
@@ -395,42 +401,64 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
     let mut body = NOTHING;
     body.has_result = 0;
     let sock = of_socket(&mut body, socket);
-    let (notice, unix_len) = if what == SUBMITTED_BIND {
-        let family = read(sock, offset!(sock_family)).unwrap_or(0);
-        let address = Memory::Kernel(address_of_family(draft.argument(3), family));
-        (Notice::of_call(Probe::Bind, Kind::Bind, 0), given(&draft, &mut body, address, len))
+    // What is to be bound or connected has the socket's own family.
+    let family = read(sock, offset!(sock_family)).unwrap_or(0);
+    let kept = address_of_family(draft.argument(3), family);
+    let (probe, kind) = if what == SUBMITTED_BIND {
+        (Probe::Bind, Kind::Bind)
+    } else {
+        (Probe::Connect, Kind::Connect)
+    };
+    let (given_family, unix_len) = if kept != 0 || what == SUBMITTED_BIND {
+        let address = Memory::Kernel(kept);
+        (address.read::<u16>(0), given(&draft, &mut body, address, len))
     } else {
         let address = Memory::User(draft.argument(1));
-        (Notice::of_call(Probe::Connect, Kind::Connect, 0), given(&draft, &mut body, address, len))
+        (address.read::<u16>(0), given(&draft, &mut body, address, len))
     };
-    if body.family == 0 {
-        unreadable(notice.probe);
-        return 0;
+    if what == SUBMITTED_CONNECT {
+        // Without an address the socket is disconnected.
+        let ends = given_family == Some(0);
+        let is_ip = is_internet(if socket == 0 { body.family } else { family });
+        if ends || is_ip && has_hook(socket, body.protocol) && handover::destinations_are_seen() {
+            filtered(probe);
+            return 0;
+        }
     }
-    let is_ip = body.family == AF_INET || body.family == AF_INET6;
-    if what == SUBMITTED_CONNECT && is_ip && handover::destinations_are_seen() {
-        filtered(Probe::Connect);
+    let changed = socket != 0 && body.family != family && !is_internet(family);
+    let nameless = body.family == AF_UNIX && len > 2 && unix_len == 0;
+    if body.family == 0 || changed || nameless {
+        unreadable(probe);
         return 0;
     }
     body.unix_len = unix_len as u16;
     draft.body(body);
-    draft.send::<Net>(&draft.task(), notice, unix_len);
+    draft.send::<Net>(&draft.task(), Notice::of_call(probe, kind, 0), unix_len);
     0
 }
 
-/// Where the address of a family stands in what the kernel keeps for a request to bind a socket; 0 when nowhere. Since
-/// some version of each series from 6.18 on that is nothing but the address, and the types do not say so; before, it is
-/// what a message is sent with.
+#[inline(always)]
+fn is_internet(family: u16) -> bool {
+    family == AF_INET || family == AF_INET6
+}
+
+/// Whether the kernel calls the hooks on cgroups when a socket of a protocol in IP networks is connected: only for
+/// TCP, UDP and MPTCP on every kernel. Of a socket that is not known that is taken for granted.
+#[inline(always)]
+fn has_hook(socket: Address, protocol: u16) -> bool {
+    socket == 0 || matches!(protocol, 6 | 17 | 262)
+}
+
+/// Where the address of a family stands in what the kernel keeps for a request; 0 when nowhere, or when that is not
+/// certain. In later versions of some series, from 6.18 on, that is nothing but the address, and the types do not say
+/// so; before, it is what a message is sent with, of which an earlier message may have left anything.
 #[inline(always)]
 fn address_of_family(data: Address, family: u16) -> Address {
-    if family == 0 {
-        0
-    } else if read(data, 0) == Some(family) {
-        data
-    } else if read(data, offset!(io_message_address)) == Some(family) {
-        data + u64::from(offset!(io_message_address))
-    } else {
-        0
+    let is = |offset| family != 0 && read(data, offset) == Some(family);
+    match (is(0), is(offset!(io_message_address))) {
+        (true, false) => data,
+        (false, true) => data + u64::from(offset!(io_message_address)),
+        _ => 0,
     }
 }
 
@@ -543,6 +571,10 @@ pub fn on_socket_state(sock: Address, state: i32) {
         unreadable(Probe::Listen);
         return;
     };
+    // What it asked for so far, nobody has seen.
+    if kread::uses_io_uring(kread::current_task()) {
+        handover::opens_are_asked_for_now();
+    }
     let task = Task { pid, tid, start_time, instance };
     let notice = Notice { wake: Wake::Now, ..Notice::of_call(Probe::Listen, Kind::Listen, 0) };
     emit::send(&task, &notice, local_address(sock));

@@ -68,10 +68,16 @@ extern "C" fn mcpwatch_payload_begin(form: u64, direction: u64) -> u64 {
 fn begin(draft: &Draft, form: u64, direction: u32) -> bool {
     let (task, result) = (draft.task(), draft.result());
     let (fd, place, number) = (draft.argument(0), draft.argument(1), draft.argument(2));
+    let narrow = draft.is_narrow();
     let (address, len, row, row_len) = match form {
         // With `MSG_TRUNC` the result may say more than the buffer holds.
         BUFFER => (place, if (result as u64) < number { result as u64 } else { number }, 0, 0),
         ROW => (0, 0, place, number),
+        // `struct compat_msghdr`: the row and its length stand at bytes 8 and 12.
+        _ if narrow => {
+            let [row, row_len] = read_user::<[u32; 2]>(place + 8).unwrap_or([0, 0]);
+            (0, 0, u64::from(row), u64::from(row_len))
+        }
         _ => {
             // `struct user_msghdr`: the row and its length stand at bytes 16 and 24.
             let [row, row_len] = read_user::<[u64; 2]>(place + 16).unwrap_or([0, 0]);
@@ -88,6 +94,7 @@ fn begin(draft: &Draft, form: u64, direction: u32) -> bool {
         start: 0,
         direction,
         fd: fd as i32,
+        narrow: u64::from(narrow),
         task,
     };
     // SAFETY: a field of the scratch buffer.
@@ -160,8 +167,8 @@ fn injected(task: &Task, stdin: u64, used: u64, direction: u32) -> Option<Inject
     Some(Injection { victim, direction: if stdin { DIRECTION_IN } else { DIRECTION_OUT }, fd: -1 })
 }
 
-/// The request in the scratch buffer, whose first argument is a file, was given to an `io_uring` and is to move its
-/// bytes. Those of the channel go by unseen.
+/// The request in the scratch buffer, `(file, whether it is registered with the ring)`, was given to an `io_uring` and is
+/// to move bytes. Those of the channel go by unseen.
 #[inline(always)]
 pub fn on_submitted(direction: u32) {
     mcpwatch_payload_submitted(u64::from(direction));
@@ -174,8 +181,18 @@ extern "C" fn mcpwatch_payload_submitted(direction: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
     let (task, direction) = (draft.task(), direction as u32);
     let probe = probe_of(direction);
-    let used = kread::channel_inode(draft.argument(0));
-    let Some(instance) = watch::instance(task.instance) else { return 0 };
+    let (file, is_fixed) = (draft.argument(0), draft.argument(1) != 0);
+    let Some(instance) = watch::instance(task.instance) else {
+        watch::release(task.pid);
+        filtered(probe);
+        return 0;
+    };
+    if file == 0 && !is_fixed {
+        // The kernel looks for it when the request is done: another one may open it until then.
+        unreadable(probe);
+        return 0;
+    }
+    let used = kread::channel_inode(file);
     // SAFETY: as in `is_channel`.
     let (stdin, stdout) = unsafe { ((*instance).stdin_inode, (*instance).stdout_inode) };
     let channel = if direction == DIRECTION_IN { stdin } else { stdout };
@@ -202,6 +219,12 @@ extern "C" fn mcpwatch_payload_step() -> u64 {
     u64::from(step(&draft))
 }
 
+/// Address and length of a buffer in a row of `struct iovec`, or of `struct compat_iovec`.
+#[inline(always)]
+fn entry(at: u64, narrow: bool) -> Option<[u64; 2]> {
+    if narrow { read_user::<[u32; 2]>(at).map(|it| it.map(u64::from)) } else { read_user(at) }
+}
+
 #[inline(always)]
 fn step(draft: &Draft) -> bool {
     let cell = draft.transfer();
@@ -216,14 +239,13 @@ fn step(draft: &Draft) -> bool {
         if transfer.row_len == 0 {
             return false;
         }
-        // `struct iovec`: address and length.
-        let Some([address, len]) = read_user::<[u64; 2]>(transfer.row) else {
+        let Some([address, len]) = entry(transfer.row, transfer.narrow != 0) else {
             unreadable(probe);
             return false;
         };
         transfer.address = address;
         transfer.len = len;
-        transfer.row += 16;
+        transfer.row += if transfer.narrow != 0 { 8 } else { 16 };
         transfer.row_len -= 1;
         // SAFETY: as in `is_channel`.
         unsafe { cell.write_volatile(transfer) };

@@ -21,7 +21,7 @@ use mcpwatch_common::{
 use crate::{
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
-    kread::read,
+    kread::{read, read_user},
     network, payload,
     report::{self, Form},
     watch::{self, Task},
@@ -202,7 +202,7 @@ system_calls! {
 /// and the program for tier `fexit`.
 macro_rules! compat_calls {
     ($($name:ident)*) => {
-        /// The number of the 64-bit call that a 32-bit one is like; [`NONE`] when it is counted only.
+        /// The number of the 64-bit call that a 32-bit one is like; [`NONE`] of socketcall(2).
         #[inline(always)]
         fn like(number: u64) -> u64 {
             $(if number == const { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 } {
@@ -315,7 +315,7 @@ fn shape(shape: Shape, [first, second, third, rest @ ..]: [u64; 6]) -> [u64; 6] 
 
 #[cfg(not(bpf_target_arch = "aarch64"))]
 mod arch {
-    use super::read;
+    use super::{number, read};
     use crate::{kread::current_task, maps::offset};
 
     /// `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`: a 32-bit system call, until it returns.
@@ -334,6 +334,34 @@ mod arch {
     pub fn registers(regs: u64) -> Option<(u64, [u64; 6])> {
         let [r10, r9, r8, _ax, _cx, dx, si, di, number] = read::<[u64; 9]>(regs, 56)?;
         Some((number, [di, si, dx, r10, r8, r9]))
+    }
+
+    /// The number of a call of the x32 interface (`arch/x86/entry/syscalls/syscall_64.tbl`), as that of the ordinary
+    /// call it is like: most have the same; from 512 on they have their own, because what they point to is laid out
+    /// for 32 bits. `None` of every other number.
+    #[inline(always)]
+    pub fn x32(number: u64) -> Option<u64> {
+        /// `__X32_SYSCALL_BIT`.
+        const X32: u64 = 0x4000_0000;
+        if number == super::NONE || number & X32 == 0 {
+            return None;
+        }
+        Some(match number & !X32 {
+            number @ 0..512 => number,
+            515 => number::sys_readv,
+            516 => number::sys_writev,
+            517 => number::sys_recvfrom,
+            518 => number::sys_sendmsg,
+            519 => number::sys_recvmsg,
+            521 => number::sys_ptrace,
+            528 => number::sys_kexec_load,
+            538 => number::sys_sendmmsg,
+            539 => number::sys_process_vm_readv,
+            540 => number::sys_process_vm_writev,
+            546 => number::sys_preadv2,
+            547 => number::sys_pwritev2,
+            _ => super::UNWATCHED,
+        })
     }
 
     /// The same of a 32-bit call: `bx cx dx si di bp`, of each the lower half.
@@ -361,6 +389,12 @@ mod arch {
     #[inline(always)]
     pub fn compat_registers(_regs: u64) -> Option<(u64, [u64; 6])> {
         Some((super::NONE, [0; 6]))
+    }
+
+    /// There is nothing like that.
+    #[inline(always)]
+    pub fn x32(_number: u64) -> Option<u64> {
+        None
     }
 
     /// Number and arguments from `struct pt_regs` (`arch/arm64/include/asm/ptrace.h`): the result has
@@ -409,13 +443,59 @@ extern "C" fn mcpwatch_form(number: u64) -> u64 {
 extern "C" fn mcpwatch_number(regs: u64) -> u64 {
     let is_compat = arch::is_compat(regs);
     let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
-    let Some((number, _)) = registers else { return UNWATCHED };
+    let Some((number, args)) = registers else { return UNWATCHED };
     match (is_compat, number) {
         // Where a signal handler returns to: rt_sigreturn(2) leaves no number behind.
         (false, NONE) => UNWATCHED,
+        (true, SOCKETCALL) => of_socketcall(args[0]),
         (true, number) if number != NONE => like(number),
-        _ => number,
+        _ => arch::x32(number).unwrap_or(number),
     }
+}
+
+/// The number of socketcall(2), a 32-bit call.
+const SOCKETCALL: u64 = mcpwatch_common::syscalls::compat_named("ia32_socketcall").number as u64;
+/// `SYS_SEND` and `SYS_RECV` of `include/uapi/linux/net.h`: without an address, unlike the calls they are like.
+const SEND: u64 = 9;
+const RECV: u64 = 10;
+
+/// The number of the 64-bit call that a socketcall(2) is like, by its first argument (`include/uapi/linux/net.h`).
+#[inline(always)]
+fn of_socketcall(call: u64) -> u64 {
+    match call {
+        1 => number::sys_socket,
+        2 => number::sys_bind,
+        3 => number::sys_connect,
+        4 => number::sys_listen,
+        5 => number::sys_accept,
+        SEND | 11 => number::sys_sendto,
+        RECV | 12 => number::sys_recvfrom,
+        16 => number::sys_sendmsg,
+        17 => number::sys_recvmsg,
+        18 => number::sys_accept4,
+        20 => number::sys_sendmmsg,
+        _ => UNWATCHED,
+    }
+}
+
+/// The arguments of a socketcall(2): which call it is, and where those of that call stand.
+#[inline(always)]
+fn spread([call, at, ..]: [u64; 6]) -> [u64; 6] {
+    let [first, second, third, fourth] = [0, 1, 2, 3].map(|place| mcpwatch_narrow(at + place * 4));
+    let (mut fifth, mut sixth) = (0, 0);
+    if call != SEND && call != RECV {
+        fifth = mcpwatch_narrow(at + 16);
+        sixth = mcpwatch_narrow(at + 20);
+    }
+    [first, second, third, fourth, fifth, sixth]
+}
+
+/// A number of 32 bits in user memory; 0 when it cannot be read. A global BPF function, so that the verifier does not
+/// walk what follows for each outcome of each read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_narrow(address: u64) -> u64 {
+    u64::from(read_user::<u32>(address).unwrap_or(0))
 }
 
 /// The only argument of a wrapper, `struct pt_regs *`, and what it returned. Read like foreign memory: the verifier
@@ -452,10 +532,14 @@ fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
     if !handover::claim(&task) {
         return;
     }
-    let number = like(NUMBER);
-    if number == NONE {
-        count_compat(&task, false);
+    if NUMBER == SOCKETCALL {
+        let number = mcpwatch_number(regs);
+        if number != UNWATCHED {
+            let form = Form::from_number(mcpwatch_form(number));
+            handle(number, form, &task, regs, result, false);
+        }
     } else {
+        let number = like(NUMBER);
         handle(number, reported_as(number), &task, regs, result, false);
     }
 }
@@ -498,12 +582,16 @@ fn handle(number: u64, form: Form, task: &Task, regs: u64, result: i64, alone: b
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_take(regs: u64, result: u64, start_time: u64, instance: u64) -> u64 {
-    let registers =
-        if arch::is_compat(regs) { arch::compat_registers(regs) } else { arch::registers(regs) };
-    let Some((_, args)) = registers else { return 0 };
+    let is_compat = arch::is_compat(regs);
+    let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
+    let Some((number, args)) = registers else { return 0 };
+    let args = if is_compat && number == SOCKETCALL { spread(args) } else { args };
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
     let (pid, tid) = watch::ids();
     draft.set_call(&args, result as i64, &Task { pid, tid, start_time, instance });
+    if is_compat || arch::x32(number).is_some() {
+        draft.set_narrow();
+    }
     1
 }
 

@@ -200,6 +200,16 @@ impl Statistics {
     }
 }
 
+/// The version of the running kernel: `(6, 12)`.
+pub fn kernel_version() -> io::Result<(u32, u32)> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => Err(io::Error::other(format!("no version: {release}"))),
+    }
+}
+
 /// How many programs are attached to the entry or exit of all system calls, whoever attached them.
 pub fn system_call_programs() -> io::Result<usize> {
     let mut found = 0;

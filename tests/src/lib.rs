@@ -32,7 +32,7 @@ pub use containers::{Crun, Podman};
 pub use daemon::{Daemon, Memory};
 pub use deps::{Deps, agent_program, deps, own_program, target, workspace};
 pub use io_uring::{io_uring_open_missing, play_io_uring};
-pub use kernel::{EmptyProgram, KernelTypes, Statistics, system_call_programs};
+pub use kernel::{EmptyProgram, KernelTypes, Statistics, kernel_version, system_call_programs};
 pub use load::{Done, Load, OpenPlan};
 pub use metrics::{Metrics, free_port, http_get};
 pub use name_server::Zone;
@@ -41,6 +41,7 @@ pub use play::{Case, Play, case, has, merge};
 pub use proc::{descendants, kill_descendants};
 pub use records::{Records, digest, int, severity_rank, text};
 pub use scene::{Scene, SceneBuilder};
+pub use schema::operations;
 pub use soak::{Soaked, pipe, soak};
 pub use stage::{Bait, CANARY, request_id, said};
 

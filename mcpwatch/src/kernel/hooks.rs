@@ -278,7 +278,7 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
         hooks.extend(COMPAT_CALLS.iter().map(|call| {
             let lost = match call.like {
                 Some(_) => "the same, by a 32-bit call",
-                None => "that there was such a 32-bit call: it is counted, not read",
+                None => "what 32-bit programs do with sockets by socketcall(2)",
             };
             system_call(call.name, Point::Function(call.function), lost)
         }));

@@ -131,6 +131,7 @@ impl Object {
             .load(OBJECT)
             .map_err(|error| KernelError::Load { reason: with_causes(&error) })?;
         let ring = Ring::new(take(&mut ebpf, "EVENTS")?)?;
+        let (cgroup, whole_host) = cgroup2_root();
         let mut object = Self {
             watch: take(&mut ebpf, "WATCH")?,
             watched: Watched::new(ebpf.map("WATCHED").ok_or_else(|| absent("WATCHED"))?, pages)?,
@@ -138,7 +139,7 @@ impl Object {
             channels: take(&mut ebpf, "CHANNELS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             states: BTreeMap::new(),
-            cgroup: cgroup2_root(),
+            cgroup,
             system_calls: SystemCalls::new(&mut ebpf)?,
             io_uring: Programs::default(),
             opens_asked_for: take(&mut ebpf, OPENS_ASKED_FOR)?,
@@ -161,7 +162,7 @@ impl Object {
         }
         object.opens_asked_for(true)?;
         let attached = |name| object.states.get(name) == Some(&State::Attached);
-        let destinations_seen = CONNECTS.into_iter().all(attached);
+        let destinations_seen = CONNECTS.into_iter().all(attached) && whole_host;
         object.system_calls.tell(Handover::DestinationsSeen, destinations_seen)?;
         object.prepare_io_uring(btf.as_ref(), &offsets)?;
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
@@ -478,6 +479,8 @@ impl Object {
             .insert(pid, bytemuck::cast::<Watch, [u64; 2]>(watch), 0)
             .map_err(|error| map_error("WATCH", &error))?;
         self.watched.note(pid, true);
+        // What it asked of an io_uring so far, nobody has seen.
+        self.opens_asked_for(true)?;
         self.system_calls.joined(&mut self.ebpf, pid).map_err(sys_exit_missing)
     }
 
@@ -604,9 +607,11 @@ fn sys_exit_missing(reason: String) -> KernelError {
     KernelError::Attach { hook: SYS_EXIT, reason, lost }
 }
 
-fn cgroup2_root() -> Option<File> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    File::open(capabilities::cgroup2_root(&mounts)?).ok()
+/// The uppermost cgroup in sight, and whether it is that of the whole host: all others have `cgroup.events`.
+fn cgroup2_root() -> (Option<File>, bool) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let Some(root) = capabilities::cgroup2_root(&mounts) else { return (None, false) };
+    (File::open(root).ok(), !root.join("cgroup.events").exists())
 }
 
 /// Gives what loading took back to the system: the loader takes the kernel's type information apart, some

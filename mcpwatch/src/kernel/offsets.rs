@@ -110,8 +110,8 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
     // operation.
     io_kiocb_opcode: "io_kiocb" "opcode";
     io_kiocb_flags: "io_kiocb" "flags";
-    // Since 5.18 the file is looked up when the request is done.
-    io_kiocb_fd: "io_kiocb" "cqe.fd";
+    // Since 5.18 the file is looked up when the request is done; renamed in 5.19.
+    io_kiocb_fd: "io_kiocb" "cqe.fd" | "fd";
     io_kiocb_file: "io_kiocb" "file";
     io_kiocb_async_data: "io_kiocb" "async_data";
     io_open_directory: "io_open" "dfd";
@@ -143,6 +143,8 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
     io_socket_protocol: "io_socket" "protocol";
     io_connect_address: "io_connect" "addr";
     io_connect_len: "io_connect" "addr_len";
+    // Until 6.9.
+    io_connect_late: "io_async_connect" "address";
     io_bind_len: "io_bind" "addr_len";
     // What a message is sent with, and where an address that was taken from the process's memory is kept.
     io_message_address: "io_async_msghdr" "addr";

@@ -5,7 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use mcpwatch_tests::play_io_uring;
+use mcpwatch_tests::{kernel_version, play_io_uring, text};
 use serde_json::Value;
 
 use crate::clock;
@@ -94,12 +94,35 @@ fn every_program_loads_and_attaches() {
         let cost = cost.map_or_else(|| "-".into(), |cost| cost.to_string());
         println!("verifier {name} {cost}");
     }
+    for (name, cost) in &logged {
+        println!("DEBUG leftover {name} {cost}");
+    }
+    has_a_program_for_each_hook(report);
     let unwell = |entry: &&Value| entry["ok"] == false || entry["state"] == "missing";
     let parts = ["checks", "hooks"].into_iter().filter_map(|part| report[part].as_array());
     let unwell: Vec<&Value> = parts.flatten().filter(unwell).collect();
     assert!(unwell.is_empty(), "{unwell:#?}");
     assert_ne!(report["hooks"].as_array().map_or(0, Vec::len), 0, "doctor names no hooks");
 }
+
+/// The agent takes a function it does not find for one that the kernel does not have.
+fn has_a_program_for_each_hook(report: &Value) {
+    let running = kernel_version().expect("a kernel says its version");
+    let parts = |part: &str| report[part].as_array().into_iter().flatten();
+    let missing: Vec<&str> = parts("hooks")
+        .map(|hook| text(hook, "name"))
+        .filter(|name| !parts("programs").any(|program| program["name"] == *name))
+        .filter(|name| {
+            let (_, call) = name.split_once('_').unwrap_or_default();
+            !LATER.iter().any(|(later, since)| *later == call && running < *since)
+        })
+        .collect();
+    assert!(missing.is_empty(), "no program was loaded for {missing:?}");
+}
+
+/// System calls that kernels of the matrix came to have, and when.
+const LATER: &[(&str, (u32, u32))] =
+    &[("mount_setattr", (5, 12)), ("fchmodat2", (6, 6)), ("open_tree_attr", (6, 15))];
 
 /// Every kernel of the matrix offers the better tier, with everything in it.
 fn the_best_tier_is_chosen() {

@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::ptr;
 
+use crate::compat::{self, Narrow};
 use crate::system::call;
 
 /// Bytes that are read at once.
@@ -26,6 +27,8 @@ pub enum Way {
     Message,
     /// Looks with recvfrom(2) and recvmsg(2) at what recvfrom(2) takes then; sendto(2).
     Peeking,
+    /// 32-bit calls.
+    Narrow(Narrow),
 }
 
 /// By their names.
@@ -36,6 +39,9 @@ const WAYS: &[(&str, Way)] = &[
     ("socket", Way::Socket),
     ("message", Way::Message),
     ("peeking", Way::Peeking),
+    ("narrow_row", Way::Narrow(Narrow::Row)),
+    ("narrow_message", Way::Narrow(Narrow::Message)),
+    ("narrow_socket", Way::Narrow(Narrow::Socket)),
 ];
 
 impl Way {
@@ -89,6 +95,7 @@ impl Channel {
                 call(libc::SYS_recvmsg, &[0, message, peek])?;
                 call(libc::SYS_recvfrom, &[0, at, ROOM, 0, 0, 0])
             }
+            Way::Narrow(how) => compat::read(how, buffer),
         }
     }
 
@@ -111,6 +118,7 @@ impl Channel {
             Way::Positioned => call(libc::SYS_pwritev2, &[1, row, 1, AS_IT_GOES, AS_IT_GOES, 0]),
             Way::Socket | Way::Peeking => call(libc::SYS_sendto, &[1, at, len, 0, 0, 0]),
             Way::Message => call(libc::SYS_sendmsg, &[1, message, 0]),
+            Way::Narrow(how) => compat::write(how, bytes),
         }
     }
 }

@@ -3,6 +3,49 @@
 
 use std::io;
 
+/// How such a call moves bytes of the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Narrow {
+    /// readv(2), writev(2).
+    Row,
+    /// recvmsg(2), sendmsg(2), by socketcall(2).
+    Message,
+    /// recv(2), send(2), by socketcall(2).
+    Socket,
+}
+
+/// There are such calls.
+pub fn works() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86_64::works();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Reads from stdin.
+#[cfg(target_arch = "x86_64")]
+pub fn read(how: Narrow, buffer: &mut [u8]) -> io::Result<usize> {
+    x86_64::read(how, buffer)
+}
+
+/// Writes to stdout; gives how much of it.
+#[cfg(target_arch = "x86_64")]
+pub fn write(how: Narrow, bytes: &[u8]) -> io::Result<usize> {
+    x86_64::write(how, bytes)
+}
+
+/// See [`works`].
+#[cfg(not(target_arch = "x86_64"))]
+pub fn read(_how: Narrow, _buffer: &mut [u8]) -> io::Result<usize> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
+/// See [`works`].
+#[cfg(not(target_arch = "x86_64"))]
+pub fn write(_how: Narrow, _bytes: &[u8]) -> io::Result<usize> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
 /// Makes them, in a folder that does not exist yet.
 #[cfg(target_arch = "x86_64")]
 pub fn work(path: &str) -> io::Result<String> {
@@ -25,21 +68,27 @@ mod x86_64 {
     use std::net::Ipv4Addr;
     use std::ptr;
 
+    use super::Narrow;
     use crate::system::{in_child, left_out};
 
     /// Room for what arguments point to, below 4 GiB.
     const ROOM: usize = 1 << 16;
     /// Nothing listens there.
     const PORT: u16 = 9101;
-    /// `SYS_CONNECT` of socketcall(2).
-    const SOCKETCALL_CONNECT: u32 = 3;
+    /// Of socketcall(2): `include/uapi/linux/net.h`.
+    const CONNECT: u32 = 3;
+    const SEND: u32 = 9;
+    const RECV: u32 = 10;
+    const SENDMSG: u32 = 16;
+    const RECVMSG: u32 = 17;
+    /// Bytes that are moved at once.
+    const AT_ONCE: usize = 8192;
     /// Somebody who is not root, and an id no 16 bits can hold: `-1` of the older calls.
     const NOBODY: u32 = 1234;
     const SAME: u32 = 0xffff;
 
     pub fn work(path: &str) -> io::Result<String> {
-        if in_child(|| call(20, &[]).map(drop)).is_err() {
-            // The kernel ended the child: it was built or started without these calls.
+        if !works() {
             return left_out(&[1234, 0]);
         }
         fs::create_dir(path)?;
@@ -96,7 +145,45 @@ mod x86_64 {
         Ok("worked".into())
     }
 
-    /// connect, on its own and by socketcall, whose arguments nobody reads.
+    /// The kernel ends a process that makes such a call if it was built or started without them.
+    pub fn works() -> bool {
+        in_child(|| call(20, &[]).map(drop)).is_ok()
+    }
+
+    pub fn read(how: Narrow, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut low = Low::new()?;
+        let len = buffer.len().min(AT_ONCE);
+        let at = low.put(&vec![0; len]);
+        let got = match how {
+            Narrow::Row => {
+                let row = low.row(at, len);
+                call(145, &[0, row, 2])
+            }
+            Narrow::Message => low.socketcall(RECVMSG, |low| vec![0, low.message(at, len), 0]),
+            Narrow::Socket => low.socketcall(RECV, |_| vec![0, at, len as u32, 0]),
+        }? as usize;
+        // SAFETY: the bytes were put there above, and nothing else knows of them.
+        let read = unsafe { std::slice::from_raw_parts(at as usize as *const u8, got) };
+        buffer[..got].copy_from_slice(read);
+        Ok(got)
+    }
+
+    pub fn write(how: Narrow, bytes: &[u8]) -> io::Result<usize> {
+        let mut low = Low::new()?;
+        let len = bytes.len().min(AT_ONCE);
+        let at = low.put(&bytes[..len]);
+        let written = match how {
+            Narrow::Row => {
+                let row = low.row(at, len);
+                call(146, &[1, row, 2])
+            }
+            Narrow::Message => low.socketcall(SENDMSG, |low| vec![1, low.message(at, len), 0]),
+            Narrow::Socket => low.socketcall(SEND, |_| vec![1, at, len as u32, 0]),
+        };
+        Ok(written? as usize)
+    }
+
+    /// connect, on its own and by socketcall.
     fn dial(low: &mut Low) -> io::Result<()> {
         let address = libc::sockaddr_in {
             sin_family: libc::AF_INET as libc::sa_family_t,
@@ -111,10 +198,8 @@ mod x86_64 {
         let (internet, stream) = (libc::AF_INET.cast_unsigned(), libc::SOCK_STREAM.cast_unsigned());
         let socket = call(359, &[internet, stream, 0])?;
         refused(362, &[socket, address, size])?;
-        let arguments: Vec<u8> =
-            [socket, address, size].iter().flat_map(|number| number.to_ne_bytes()).collect();
-        let arguments = low.put(&arguments);
-        refused(102, &[SOCKETCALL_CONNECT, arguments])?;
+        let done = low.socketcall(CONNECT, |_| vec![socket, address, size]);
+        assert!(done.is_err(), "nothing listens at {PORT}");
         call(6, &[socket]).map(drop)
     }
 
@@ -149,8 +234,44 @@ mod x86_64 {
             u32::try_from(at).expect("MAP_32BIT")
         }
 
+        /// Numbers, one behind the other, and their address.
+        fn numbers(&mut self, numbers: &[u32]) -> u32 {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+            self.put(&bytes)
+        }
+
+        /// Two `struct compat_iovec` of one buffer.
+        fn row(&mut self, at: u32, len: usize) -> u32 {
+            let (len, half) = (len as u32, len as u32 / 2);
+            self.numbers(&[at, half, at + half, len - half])
+        }
+
+        /// A `struct compat_msghdr` with such a row.
+        fn message(&mut self, at: u32, len: usize) -> u32 {
+            let row = self.row(at, len);
+            self.numbers(&[0, 0, row, 2, 0, 0, 0])
+        }
+
+        fn socketcall(
+            &mut self,
+            which: u32,
+            arguments: impl FnOnce(&mut Self) -> Vec<u32>,
+        ) -> io::Result<u32> {
+            let arguments = arguments(self);
+            let at = self.numbers(&arguments);
+            call(102, &[which, at])
+        }
+
         fn text(&mut self, text: &str) -> u32 {
             self.put(&[text.as_bytes(), &[0]].concat())
+        }
+    }
+
+    impl Drop for Low {
+        fn drop(&mut self) {
+            let start = self.end.wrapping_sub(ROOM);
+            // SAFETY: the memory that `new` was given, which nobody else knows.
+            unsafe { libc::munmap(start.cast(), ROOM) };
         }
     }
 

@@ -6,8 +6,10 @@ use std::fs::{self, File};
 use std::io;
 use std::mem;
 
+use mcpwatch_tests::kernel_version;
+
 use crate::system::{
-    self, HERE, Text, call, early, fd, folder, in_child, left_out, open, opened, refused,
+    HERE, Text, call, early, fd, folder, in_child, left_out, open, opened, refused,
 };
 
 /// Each call that changes a file, once, in a folder that does not exist yet.
@@ -77,7 +79,7 @@ pub fn change_mode(path: &str) -> io::Result<String> {
     /// The same on every architecture, of which the C library's names know some.
     const FCHMODAT2: c_long = 452;
 
-    if system::kernel()? < (6, 6) {
+    if kernel_version()? < (6, 6) {
         return left_out(&[]);
     }
     let path = Text::new(path);

@@ -127,6 +127,10 @@ const TOOLS: &[(&str, Deed)] = &[
     ("work_in_32_bits", |a| compat::work(&text(a, "path"))),
     // What it says then, it says that way, and hears what comes.
     ("speak", |_| Ok("heard".into())),
+    (
+        "speak_narrowly",
+        |_| if compat::works() { Ok("heard".into()) } else { system::left_out(&[0]) },
+    ),
 ];
 
 /// What the tools promise.
@@ -315,7 +319,8 @@ fn main() -> io::Result<()> {
         if request["id"].is_null() || request["method"].is_null() {
             continue;
         }
-        if request["params"]["name"] == "speak" {
+        let name = &request["params"]["name"];
+        if name == "speak" || name == "speak_narrowly" && compat::works() {
             channel.way = channel::Way::named(&text(&request["params"]["arguments"], "way"))?;
         }
         let mut response = json!({"jsonrpc": "2.0", "id": request["id"]});

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::mem;
 
+use mcpwatch_tests::kernel_version;
+
 use crate::system::{self, HERE, Text, call, fd, in_child, left_out, open, refused};
 
 /// Somebody who is not root.
@@ -125,7 +127,7 @@ const NO_SET_USER_ID: [u64; 4] = [2, 0, 0, 0];
 
 /// `mount_setattr(2)` on a mount of its own.
 pub fn set_attributes(path: &str) -> io::Result<String> {
-    if system::kernel()? < (5, 12) {
+    if kernel_version()? < (5, 12) {
         return left_out(&[0]);
     }
     among_own_mounts(|| {
@@ -143,7 +145,7 @@ pub fn open_with_attributes(path: &str) -> io::Result<String> {
     /// `OPEN_TREE_CLONE`.
     const CLONE: usize = 1;
 
-    if system::kernel()? < (6, 15) {
+    if kernel_version()? < (6, 15) {
         return left_out(&[0]);
     }
     among_own_mounts(|| {

@@ -113,13 +113,3 @@ pub fn wait(child: libc::pid_t) -> io::Result<()> {
     }
     if status == 0 { Ok(()) } else { Err(io::Error::other(format!("a child ended with {status}"))) }
 }
-
-/// Major and minor version of the running kernel.
-pub fn kernel() -> io::Result<(u32, u32)> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
-        _ => Err(io::Error::other(format!("no version: {release}"))),
-    }
-}
