@@ -351,6 +351,16 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_the_hooks_of_arm64() {
+        let names: Vec<String> = ARM_CALLS.iter().map(|call| format!("`{}`", call.name)).collect();
+        let text = include_str!("../../../docs/kernel-support.md");
+        let (_, rest) = text.split_once("<!-- hooks of arm64 -->").unwrap();
+        let (shown, _) = rest.split_once("<!-- end of hooks of arm64 -->").unwrap();
+        let shown: Vec<&str> = shown.split(',').map(str::trim).collect();
+        assert_eq!(shown, names, "docs/kernel-support.md should name {}", names.join(", "));
+    }
+
+    #[test]
     fn the_object_has_the_programs_of_the_table_and_no_others() {
         let object = aya_obj::Object::parse(super::super::object::OBJECT).unwrap();
         let found: BTreeSet<&str> = object.programs.keys().map(String::as_str).collect();

@@ -94,9 +94,6 @@ fn every_program_loads_and_attaches() {
         let cost = cost.map_or_else(|| "-".into(), |cost| cost.to_string());
         println!("verifier {name} {cost}");
     }
-    for (name, cost) in &logged {
-        println!("DEBUG leftover {name} {cost}");
-    }
     has_a_program_for_each_hook(report);
     let unwell = |entry: &&Value| entry["ok"] == false || entry["state"] == "missing";
     let parts = ["checks", "hooks"].into_iter().filter_map(|part| report[part].as_array());

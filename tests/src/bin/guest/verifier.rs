@@ -113,7 +113,6 @@ fn begin(thread: pid_t, call: &SystemCall) -> io::Result<Option<Load>> {
 /// Reads the log; puts everything as it was.
 fn end(thread: pid_t, load: Load, result: i64) -> io::Result<Option<(String, u64)>> {
     put_log(thread, load.attributes, 0, 0, 0)?;
-    println!("DEBUG load {} {result}", load.name);
     if result < 0 {
         return Ok(None);
     }
