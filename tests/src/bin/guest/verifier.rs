@@ -14,7 +14,7 @@ use libc::{c_long, c_void, pid_t};
 /// `BPF_PROG_LOAD`.
 const PROGRAM_LOAD: u64 = 5;
 /// Where `log_level`, `log_size` and `log_buf` stand in `union bpf_attr`, one behind the other; then the name.
-const LOG_AT: u64 = 24;
+const LOG_AT: usize = 24;
 const NAME_AT: usize = 48;
 const NAME_BYTES: usize = 16;
 /// `BPF_LOG_STATS`.
@@ -104,6 +104,10 @@ fn begin(thread: pid_t, call: &SystemCall) -> io::Result<Option<Load>> {
     }
     let mut bytes = [0_u8; NAME_AT + NAME_BYTES];
     copy(thread, attributes, &mut bytes, libc::process_vm_readv)?;
+    if bytes[LOG_AT..LOG_AT + 4] != [0; 4] {
+        // It reads the log itself: to find out what the kernel offers.
+        return Ok(None);
+    }
     let name = bytes[NAME_AT..].split(|byte| *byte == 0).next().unwrap_or_default();
     let log = call.stack - BELOW_STACK;
     put_log(thread, attributes, STATISTICS, LOG_BYTES, log)?;
@@ -128,7 +132,7 @@ fn put_log(thread: pid_t, attributes: u64, level: u32, size: u32, log: u64) -> i
     bytes[..4].copy_from_slice(&level.to_ne_bytes());
     bytes[4..8].copy_from_slice(&size.to_ne_bytes());
     bytes[8..].copy_from_slice(&log.to_ne_bytes());
-    copy(thread, attributes + LOG_AT, &mut bytes, libc::process_vm_writev)
+    copy(thread, attributes + LOG_AT as u64, &mut bytes, libc::process_vm_writev)
 }
 
 /// `process_vm_readv(2)` or `process_vm_writev(2)`.
