@@ -64,6 +64,13 @@ impl AgentBuilder {
         }
     }
 
+    /// Without a limit to the scene's processes: for a virtual machine, in which there are no others.
+    #[must_use]
+    pub fn of_whole_machine(mut self) -> Self {
+        self.arguments.clear();
+        self
+    }
+
     /// More arguments of `mcpwatch run`.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {

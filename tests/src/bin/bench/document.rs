@@ -40,6 +40,7 @@ fn figures(results: &Value, conditions: &str, plots: &[String]) -> String {
     budgets(&results["budgets"], &mut text);
     unwatched(&results["details"]["unwatched"]["calls"], &mut text);
     throughput(&results["details"]["throughput"], &mut text);
+    latency(&results["details"]["latency"], &mut text);
     rates(&results["details"]["rates"], &mut text);
     for plot in plots {
         let _ = writeln!(text, "![{plot}](performance/{plot}.svg)\n");
@@ -138,6 +139,22 @@ fn throughput(runs: &Value, out: &mut String) {
         );
     }
     out.push('\n');
+}
+
+fn latency(latency: &Value, out: &mut String) {
+    if latency.is_null() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "From a system call to its alert, in milliseconds, of {} calls with an alert each:\n\n\
+         | p50 | p90 | p99 | Most |\n|---|---|---|---|\n| {} | {} | {} | {} |\n",
+        latency["alerts"],
+        number(&latency["p50"]),
+        number(&latency["p90"]),
+        number(&latency["p99"]),
+        number(&latency["most"]),
+    );
 }
 
 fn rates(rates: &Value, out: &mut String) {

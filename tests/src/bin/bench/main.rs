@@ -8,6 +8,7 @@
     reason = "counts and times of a bench are far below 2^52, and shown with three digits"
 )]
 
+mod audit;
 mod calls;
 mod conditions;
 mod document;

@@ -1,7 +1,4 @@
 //! What others cost with the same job: the same server, the same rate, each limited to that one server.
-//!
-//! Left out: auditd, because switching the kernel's audit on costs every process of the host and cannot be
-//! limited to ours; execsnoop of bpfcc and bpftrace, which take no process id.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,6 +9,7 @@ use std::time::{Duration, Instant};
 use mcpwatch_tests::{Scene, descendants};
 use serde_json::{Value, json};
 
+use crate::audit;
 use crate::rates::{Alone, WORKS, Work, start};
 use crate::report::digits;
 use crate::statistics::Spread;
@@ -34,9 +32,11 @@ const PEERS: &[Peer] = &[
     Peer { name: "strace", package: "strace", command: strace, ready: "attached" },
     Peer { name: "bpftrace", package: "bpftrace", command: bpftrace, ready: "Attaching" },
     Peer { name: "opensnoop", package: "bpfcc-tools", command: opensnoop, ready: "PID" },
+    Peer { name: "execsnoop", package: "bpfcc-tools", command: execsnoop, ready: "PCOMM" },
 ];
 
-fn system_call(tool: &str) -> &'static str {
+/// What a tool of the load makes.
+pub fn system_call(tool: &str) -> &'static str {
     match tool {
         "run_programs" => "execve",
         "connect" => "connect",
@@ -81,6 +81,11 @@ fn opensnoop(pid: u32, tool: &str, _: &Path) -> Option<Vec<String>> {
     (tool == "open_files").then(|| vec!["opensnoop-bpfcc".into(), "-p".into(), pid.to_string()])
 }
 
+/// Programs are run by children of the server.
+fn execsnoop(pid: u32, tool: &str, _: &Path) -> Option<Vec<String>> {
+    (tool == "run_programs").then(|| vec!["execsnoop-bpfcc".into(), "-P".into(), pid.to_string()])
+}
+
 /// Every peer that is there and runs here, at one rate of each work.
 pub fn measure(rounds: usize, seconds: u64) -> Value {
     println!("peers with the same job: µs of the server for each, and processor of the peer");
@@ -91,49 +96,54 @@ pub fn measure(rounds: usize, seconds: u64) -> Value {
             if (peer.command)(1, work.tool, Path::new("/dev/null")).is_none() {
                 continue;
             }
-            let mut costs = Vec::new();
-            let mut processors = Vec::new();
-            let mut made = Vec::new();
-            let mut why_not = None;
-            for _ in 0..rounds {
-                match round(peer, work, rate, seconds) {
-                    Ok((alone, processor)) => {
-                        costs.push(alone.cost());
-                        made.push(alone.made_per_second());
-                        processors.push(processor);
-                    }
-                    Err(why) => {
-                        why_not = Some(why);
-                        break;
-                    }
-                }
-            }
-            if let Some(why) = why_not {
-                println!("  {:<10} {:<14} does not run: {why}", peer.name, work.name);
-                found.push(json!({"peer": peer.name, "work": work.name, "missing": why}));
-                continue;
-            }
-            let [cost, processor, made] = [costs, processors, made].map(|all| Spread::of(&all));
-            println!(
-                "  {:<10} {:<14} {:>8}/s {:>9}/s made {:>9} µs {:>8} %",
-                peer.name,
-                work.name,
-                digits(rate as f64),
-                digits(made.median),
-                digits(cost.median),
-                digits(processor.median)
-            );
-            found.push(json!({
-                "peer": peer.name,
-                "work": work.name,
-                "asked_per_second": rate,
-                "made_per_second": made.json(),
-                "server_microseconds_each": cost.json(),
-                "peer_percent_of_a_processor": processor.json(),
-            }));
+            found.push(row(peer.name, work, rate, rounds, || round(peer, work, rate, seconds)));
         }
     }
+    found.extend(audit::measure(rounds, seconds));
     json!(found)
+}
+
+/// What some rounds of a peer come to: its figures, or why there are none.
+pub fn row(
+    peer: &str,
+    work: &Work,
+    rate: u64,
+    rounds: usize,
+    round: impl Fn() -> Result<(Alone, f64), String>,
+) -> Value {
+    let mut costs = Vec::new();
+    let mut processors = Vec::new();
+    let mut made = Vec::new();
+    for _ in 0..rounds {
+        match round() {
+            Ok((alone, processor)) => {
+                costs.push(alone.cost());
+                made.push(alone.made_per_second());
+                processors.push(processor);
+            }
+            Err(why) => {
+                println!("  {peer:<10} {:<14} does not run: {why}", work.name);
+                return json!({"peer": peer, "work": work.name, "missing": why});
+            }
+        }
+    }
+    let [cost, processor, made] = [costs, processors, made].map(|all| Spread::of(&all));
+    println!(
+        "  {peer:<10} {:<14} {:>8}/s {:>9}/s made {:>9} µs {:>8} %",
+        work.name,
+        digits(rate as f64),
+        digits(made.median),
+        digits(cost.median),
+        digits(processor.median)
+    );
+    json!({
+        "peer": peer,
+        "work": work.name,
+        "asked_per_second": rate,
+        "made_per_second": made.json(),
+        "server_microseconds_each": cost.json(),
+        "peer_percent_of_a_processor": processor.json(),
+    })
 }
 
 /// One run beside a peer: the server's figures, and the peer's processor time in percent.
@@ -141,12 +151,7 @@ fn round(peer: &Peer, work: &Work, rate: u64, seconds: u64) -> Result<(Alone, f6
     let scene = Scene::new();
     // Long enough that the peer is attached before most of it is made.
     let load = start(&scene, work, rate, seconds + 2);
-    let server = wait_for(|| {
-        // The client has arguments, the server none.
-        let all = descendants(scene.anchor_pid()).into_iter();
-        all.filter(|pid| is_server(*pid)).min()
-    })
-    .ok_or("no server came")?;
+    let server = server_of(&scene).ok_or("no server came")?;
     let output = scene.backstage("peer.out");
     let log = scene.backstage("peer.log");
     let argv = (peer.command)(server, work.tool, &output).unwrap_or_default();
@@ -170,12 +175,21 @@ fn round(peer: &Peer, work: &Work, rate: u64, seconds: u64) -> Result<(Alone, f6
     Ok((Alone::of(&done), percent))
 }
 
+/// The server of the load, as soon as it is there.
+pub fn server_of(scene: &Scene) -> Option<u32> {
+    wait_for(|| {
+        // The client has arguments, the server none.
+        let all = descendants(scene.anchor_pid()).into_iter();
+        all.filter(|pid| is_server(*pid)).min()
+    })
+}
+
 fn is_server(pid: u32) -> bool {
     let argv = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     argv.strip_suffix("/load\0").is_some_and(|rest| !rest.contains('\0'))
 }
 
-fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + ATTACHING;
     while Instant::now() < until {
         if let Some(found) = found() {
@@ -186,11 +200,37 @@ fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
+/// Why a peer of a package is left out.
+pub fn not_installed(package: &str) -> String {
+    format!("it is not installed: apt-get install -y --no-install-recommends {package}")
+}
+
+/// The process or thread of the kernel of this name.
+pub fn find_by_name(name: &str) -> Option<u32> {
+    let all = fs::read_dir("/proc").ok()?.flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+    })
+}
+
+/// Processor time of all threads of a process.
+pub fn processor_seconds_of(pid: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>()
+        / 1e9
+}
+
 /// A running peer; it ends with this.
-struct Traced(Child);
+pub struct Traced(Child);
 
 impl Traced {
-    fn start(argv: &[String], log: &Path, package: &str) -> Result<Self, String> {
+    pub fn start(argv: &[String], log: &Path, package: &str) -> Result<Self, String> {
         let output = File::create(log).map_err(|error| error.to_string())?;
         // In mounts of its own, so that it finds the tracing file system where nobody has mounted it.
         let script = "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec \"$@\"";
@@ -201,9 +241,7 @@ impl Traced {
             .status()
             .is_ok_and(|status| status.success());
         if !there {
-            return Err(format!(
-                "it is not installed: apt-get install -y --no-install-recommends {package}"
-            ));
+            return Err(not_installed(package));
         }
         Command::new("unshare")
             .args(["--mount", "sh", "-c", script, "sh"])
@@ -220,16 +258,12 @@ impl Traced {
         matches!(self.0.try_wait(), Ok(Some(_)) | Err(_)).then_some(())
     }
 
-    fn processor_seconds(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id()));
-        tasks
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
-            .sum::<f64>()
-            / 1e9
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn processor_seconds(&self) -> f64 {
+        processor_seconds_of(self.pid())
     }
 }
 

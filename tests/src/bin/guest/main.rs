@@ -20,6 +20,7 @@ mod plain;
 mod play;
 mod suite;
 mod verifier;
+mod whole;
 
 use std::env;
 use std::panic;

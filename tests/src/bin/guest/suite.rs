@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::clock;
 use crate::play;
 use crate::verifier;
+use crate::whole;
 
 /// A way of capturing that the play is repeated in.
 pub struct Tier {
@@ -54,6 +55,10 @@ pub fn run() {
         let name = format!("calls_of_a_32_bit_program_are_counted::{}", tier.name);
         tests.push((name, Box::new(|| crate::narrow::is_counted(tier))));
     }
+    tests.push((
+        "ancestors_go_back_to_process_1".into(),
+        Box::new(whole::ancestors_go_back_to_process_1),
+    ));
     tests.push(("steps_of_the_clock_change_times_alone".into(), Box::new(clock::steps)));
     let mut failed = 0;
     println!("running {} tests", tests.len());
