@@ -52,8 +52,39 @@ impl<'a> Podman<'a> {
         Self { scene, folder }
     }
 
+    /// Makes an image of what the labelled server and a shell need of the root file system: none can be pulled.
+    pub fn import(&self, image: &str) {
+        let script = "set -e; cd \"$1\"; libraries=usr/lib/*-linux-gnu; \
+             tar -c bin lib $(ls -d lib64 usr/lib64) usr/bin/sh usr/bin/dash $(ls -d \
+             $libraries/ld-linux-* $libraries/libc.so.* $libraries/libm.so.* $libraries/libgcc_s.so.*) \
+             | podman import - \"$2\"";
+        let mut import = within(self.scene);
+        import.args(["bash", "-o", "pipefail", "-c", script, "bash"]);
+        import.arg(deps().root_file_system()).arg(image);
+        let output = self.told(&mut import).output().expect("podman can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The command with the settings of this scene.
+    fn told<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        for (name, value) in self.environment().as_object().into_iter().flatten() {
+            command.env(name, value.as_str().unwrap_or_default());
+        }
+        command
+    }
+
     /// An entry of an `mcp.json`: the labelled server in a container with these options beside.
     pub fn labelled(&self, options: &[&str]) -> Value {
+        let root = deps().root_file_system().display().to_string();
+        self.labelled_in(&["--rootfs", &root], options)
+    }
+
+    /// The same in a container of an image.
+    pub fn labelled_of_image(&self, image: &str, options: &[&str]) -> Value {
+        self.labelled_in(&["--pull", "never", image], options)
+    }
+
+    fn labelled_in(&self, root: &[&str], options: &[&str]) -> Value {
         let mounts = [
             format!("{}:{PROGRAM}:ro", own_program("labelled").display()),
             format!("{}:/root:ro", self.scene.home().display()),
@@ -63,8 +94,8 @@ impl<'a> Podman<'a> {
             args.extend(["-v", mount]);
         }
         args.extend(options);
-        let root = deps().root_file_system().display().to_string();
-        args.extend(["--rootfs", &root, PROGRAM]);
+        args.extend(root);
+        args.push(PROGRAM);
         json!({"command": "podman", "args": args, "env": self.environment()})
     }
 
@@ -81,10 +112,7 @@ impl Drop for Podman<'_> {
     fn drop(&mut self) {
         let mut podman = within(self.scene);
         podman.args(["podman", "rm", "--all", "--force", "--time", "0"]);
-        for (name, value) in self.environment().as_object().into_iter().flatten() {
-            podman.env(name, value.as_str().unwrap_or_default());
-        }
-        let _ = podman.output();
+        let _ = self.told(&mut podman).output();
     }
 }
 

@@ -125,6 +125,47 @@ fn podman_run_of_an_mcp_json_is_one_server_with_typescript() {
     podman(Sdk::TypeScript);
 }
 
+/// A container of an image, in a version of cgroups.
+fn of_image(builder: SceneBuilder, options: &[&str]) {
+    let scene = set(builder);
+    let podman = Podman::new(&scene);
+    let image = "localhost/acme/weather:2";
+    podman.import(image);
+    let options = [&["--name", "weather-2"], options].concat();
+    let entry = podman.labelled_of_image(image, &options);
+    let config = scene.config(&[("weather", entry)]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["weather"], Era::Default);
+    let shell = client.call("weather", "run_command", json!({"command": "echo done"}));
+    assert_ne!(shell["isError"], true, "{shell}");
+    client.close(&[]);
+    agent.find("its end", |record| text(record, "type") == "server.exited");
+    let records = agent.stop().records;
+    assert_eq!(servers(&records).len(), 1, "one server: {:?}", servers(&records));
+    let exec = records.of("process.exec").find(|one| text(one, "exec.path") == "/usr/bin/dash");
+    let exec = exec.expect("the shell inside");
+    let container = ["runtime", "name", "image"].map(|part| &exec["process"]["container"][part]);
+    assert_eq!(container, ["podman", "weather-2", image], "{exec}");
+    // A layer of its own, where the runtime keeps them.
+    let on_host = text(exec, "exec.host_path");
+    let below = scene.backstage("podman/root/vfs/dir").display().to_string();
+    assert!(on_host.starts_with(&below) && on_host.ends_with("/usr/bin/dash"), "{on_host}");
+}
+
+#[test]
+fn a_container_of_an_image_is_shown_with_it() {
+    of_image(SceneBuilder::default().network().cgroups_v1(), &[]);
+}
+
+#[test]
+fn a_container_of_podman_is_known_by_its_cgroup_of_version_2() {
+    // With all devices: to keep some from it, the runtime raises a limit that root may not raise everywhere. Without a
+    // limit of processes: where both versions are mounted, the first may have all controllers.
+    let options = ["--privileged", "--pids-limit", "-1"];
+    of_image(SceneBuilder::default().network().cgroups_v2(), &options);
+}
+
 #[test]
 fn a_container_s_label_names_its_server() {
     let scene = set(SceneBuilder::default().network().cgroups_v1());

@@ -41,6 +41,8 @@ const SERVICES: std::ops::Range<u16> = 9101..9113;
 /// Long enough for the response to be out, and for the agent to see that it is.
 const BACKGROUND_DELAY: Duration = Duration::from_millis(500);
 
+/// The answer that says that this and what follows goes another way.
+const HEARD: &str = "heard";
 /// Where it listens that way.
 const RING_PORT: u16 = 9361;
 /// A message that nobody answers.
@@ -126,11 +128,8 @@ const TOOLS: &[(&str, Deed)] = &[
     ("ring_write", |_| if_there_is(ring::write(NOTICE, &[1, 0]))),
     ("work_in_32_bits", |a| compat::work(&text(a, "path"))),
     // What it says then, it says that way, and hears what comes.
-    ("speak", |_| Ok("heard".into())),
-    (
-        "speak_narrowly",
-        |_| if compat::works() { Ok("heard".into()) } else { system::left_out(&[0]) },
-    ),
+    ("speak", |_| Ok(HEARD.into())),
+    ("speak_narrowly", |_| if compat::works() { Ok(HEARD.into()) } else { system::left_out(&[0]) }),
 ];
 
 /// What the tools promise.
@@ -319,12 +318,12 @@ fn main() -> io::Result<()> {
         if request["id"].is_null() || request["method"].is_null() {
             continue;
         }
-        let name = &request["params"]["name"];
-        if name == "speak" || name == "speak_narrowly" && compat::works() {
+        let mut response = json!({"jsonrpc": "2.0", "id": request["id"]});
+        let answer = answer(&request);
+        if answer.as_ref().is_ok_and(|result| result["content"][0]["text"] == HEARD) {
             channel.way = channel::Way::named(&text(&request["params"]["arguments"], "way"))?;
         }
-        let mut response = json!({"jsonrpc": "2.0", "id": request["id"]});
-        match answer(&request) {
+        match answer {
             Ok(result) => response["result"] = result,
             Err(error) => response["error"] = error,
         }
