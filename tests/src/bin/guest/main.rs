@@ -14,6 +14,7 @@
 mod boot;
 mod clock;
 mod costs;
+mod fallback;
 #[cfg(target_arch = "aarch64")]
 mod narrow;
 mod plain;

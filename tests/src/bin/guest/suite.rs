@@ -9,6 +9,7 @@ use mcpwatch_tests::{kernel_version, play_io_uring, text};
 use serde_json::Value;
 
 use crate::clock;
+use crate::fallback;
 use crate::play;
 use crate::verifier;
 use crate::whole;
@@ -39,6 +40,10 @@ pub fn run() {
     let mut tests: Vec<(String, Box<dyn Fn()>)> = vec![
         ("every_program_loads_and_attaches".into(), Box::new(every_program_loads_and_attaches)),
         ("the_best_tier_is_chosen".into(), Box::new(the_best_tier_is_chosen)),
+        (
+            "one_missing_function_takes_the_tier".into(),
+            Box::new(fallback::one_missing_function_takes_the_tier),
+        ),
     ];
     for tier in TIERS {
         let name = format!("the_records_are_those_of_the_host::{}", tier.name);
