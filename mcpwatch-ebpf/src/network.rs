@@ -246,7 +246,12 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
     // By its place in the map, not copied: the compiler reads a copy on the stack before it looks whether
     // there is one, and before 6.3 the verifier refuses to read a stack nobody wrote.
     let key = thread_key(task);
-    let pending = PENDING.get_ptr(key);
+    let mut pending = PENDING.get_ptr(key);
+    // One of a request to an `io_uring`, which this thread did on its way out of another call.
+    if pending.is_some() && !is_internet(kread::socket_family(kread::current_task(), fd)) {
+        flush(task);
+        pending = None;
+    }
     if address == 0 && pending.is_none() {
         // A send on a connected socket.
         filtered(probe);
@@ -401,33 +406,30 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
     let mut body = NOTHING;
     body.has_result = 0;
     let sock = of_socket(&mut body, socket);
-    // What is to be bound or connected has the socket's own family.
+    // What is to be bound or connected has the socket's own family. The address may still be changed by the process on
+    // kernels that take it later, and nothing is left out because of what it is now.
     let family = read(sock, offset!(sock_family)).unwrap_or(0);
-    let kept = address_of_family(draft.argument(3), family);
-    let (probe, kind) = if what == SUBMITTED_BIND {
-        (Probe::Bind, Kind::Bind)
-    } else {
-        (Probe::Connect, Kind::Connect)
-    };
-    let (given_family, unix_len) = if kept != 0 || what == SUBMITTED_BIND {
-        let address = Memory::Kernel(kept);
-        (address.read::<u16>(0), given(&draft, &mut body, address, len))
+    let seen = is_internet(family) && has_hook(body.protocol) && handover::destinations_are_seen();
+    if what == SUBMITTED_CONNECT && seen {
+        filtered(Probe::Connect);
+        return 0;
+    }
+    let data = draft.argument(3);
+    let kept = address_of_family(data, family);
+    let (probe, kind, unix_len) = if what == SUBMITTED_BIND {
+        (Probe::Bind, Kind::Bind, given(&draft, &mut body, Memory::Kernel(kept), len))
+    } else if kept != 0 {
+        (Probe::Connect, Kind::Connect, given(&draft, &mut body, Memory::Kernel(kept), len))
+    } else if data != 0 {
+        // It is there, but where is not certain.
+        (Probe::Connect, Kind::Connect, 0)
     } else {
         let address = Memory::User(draft.argument(1));
-        (address.read::<u16>(0), given(&draft, &mut body, address, len))
+        (Probe::Connect, Kind::Connect, given(&draft, &mut body, address, len))
     };
-    if what == SUBMITTED_CONNECT {
-        // Without an address the socket is disconnected.
-        let ends = given_family == Some(0);
-        let is_ip = is_internet(if socket == 0 { body.family } else { family });
-        if ends || is_ip && has_hook(socket, body.protocol) && handover::destinations_are_seen() {
-            filtered(probe);
-            return 0;
-        }
-    }
-    let changed = socket != 0 && body.family != family && !is_internet(family);
+    let fits = body.family == family || is_internet(family) && is_internet(body.family);
     let nameless = body.family == AF_UNIX && len > 2 && unix_len == 0;
-    if body.family == 0 || changed || nameless {
+    if body.family == 0 || !fits || nameless {
         unreadable(probe);
         return 0;
     }
@@ -442,11 +444,11 @@ fn is_internet(family: u16) -> bool {
     family == AF_INET || family == AF_INET6
 }
 
-/// Whether the kernel calls the hooks on cgroups when a socket of a protocol in IP networks is connected: only for
-/// TCP, UDP and MPTCP on every kernel. Of a socket that is not known that is taken for granted.
+/// Whether the kernel calls the hooks on cgroups when a socket of a protocol in IP networks is connected: only for TCP, UDP
+/// and MPTCP on every kernel.
 #[inline(always)]
-fn has_hook(socket: Address, protocol: u16) -> bool {
-    socket == 0 || matches!(protocol, 6 | 17 | 262)
+fn has_hook(protocol: u16) -> bool {
+    matches!(protocol, 6 | 17 | 262)
 }
 
 /// Where the address of a family stands in what the kernel keeps for a request; 0 when nowhere, or when that is not

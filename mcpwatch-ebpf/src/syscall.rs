@@ -333,7 +333,8 @@ mod arch {
     #[inline(always)]
     pub fn registers(regs: u64) -> Option<(u64, [u64; 6])> {
         let [r10, r9, r8, _ax, _cx, dx, si, di, number] = read::<[u64; 9]>(regs, 56)?;
-        Some((number, [di, si, dx, r10, r8, r9]))
+        // The kernel goes by the lower half alone (since 5.13), and the process may put anything into the upper one.
+        Some((i64::from(number as i32) as u64, [di, si, dx, r10, r8, r9]))
     }
 
     /// The number of a call of the x32 interface (`arch/x86/entry/syscalls/syscall_64.tbl`), as that of the ordinary
@@ -585,10 +586,19 @@ extern "C" fn mcpwatch_take(regs: u64, result: u64, start_time: u64, instance: u
     let is_compat = arch::is_compat(regs);
     let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
     let Some((number, args)) = registers else { return 0 };
-    let args = if is_compat && number == SOCKETCALL { spread(args) } else { args };
-    let Some(draft) = Draft::new(Room::Call) else { return 0 };
     let (pid, tid) = watch::ids();
-    draft.set_call(&args, result as i64, &Task { pid, tid, start_time, instance });
+    let task = Task { pid, tid, start_time, instance };
+    let mut args = args;
+    if is_compat && number == SOCKETCALL {
+        if read_user::<u32>(args[1]).is_none() {
+            unreadable(Probe::Compat);
+            network::flush(&task);
+            return 0;
+        }
+        args = spread(args);
+    }
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    draft.set_call(&args, result as i64, &task);
     if is_compat || arch::x32(number).is_some() {
         draft.set_narrow();
     }

@@ -750,6 +750,27 @@ fn what_is_done_through_io_uring_is_told() {
     play_io_uring("", &json!(own_program("labelled")), missing.as_deref());
 }
 
+/// In the register for the number there is room for more than the kernel looks at.
+#[test]
+fn a_number_with_something_in_its_upper_half_hides_nothing() {
+    let scene = Scene::new();
+    let path = scene.write("file", "text");
+    let config = scene.config(&[("labelled-rust", json!({"command": own_program("labelled")}))]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Own);
+    client.open(&config, &["labelled-rust"], Era::Handshake);
+    let result = client.call("labelled-rust", "open_widely", json!({"path": path}));
+    if said(&result) == "left out" {
+        eprintln!("*** SKIPPED: THIS KERNEL OR ARCHITECTURE HAS NO SUCH NUMBERS ***");
+        return;
+    }
+    assert_eq!(said(&result), "opened", "{result}");
+    agent.find("the open", |record| {
+        text(record, "type") == "file.open" && text(record, "file.path") == path
+    });
+    client.close(&[]);
+}
+
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn system_calls_of_32_bits_are_told_like_others() {

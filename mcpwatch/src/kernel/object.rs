@@ -69,6 +69,8 @@ pub struct Object {
     /// The one on opens through `io_uring`, if it works.
     io_uring: Programs,
     opens_asked_for: Array<MapData, u32>,
+    /// A process is watched that may have asked before it was.
+    may_have_asked: bool,
     /// What the kernel told of programs on tracepoints before they were unloaded.
     passed_over_before: u64,
     watching: bool,
@@ -143,6 +145,7 @@ impl Object {
             system_calls: SystemCalls::new(&mut ebpf)?,
             io_uring: Programs::default(),
             opens_asked_for: take(&mut ebpf, OPENS_ASKED_FOR)?,
+            may_have_asked: false,
             passed_over_before: 0,
             watching: false,
             submissions,
@@ -318,6 +321,7 @@ impl Object {
     /// is missing.
     fn watch_beside(&mut self, watching: bool) -> Result<(), KernelError> {
         if !watching {
+            self.may_have_asked = false;
             self.opens_asked_for(true)?;
             for (name, link) in std::mem::take(&mut self.links) {
                 // The only error is an unknown link: then it is detached.
@@ -342,7 +346,7 @@ impl Object {
                 let tells_of_opens = hook.name == IO_URING_SUBMIT;
                 // Before it is attached: from then on the program says so itself.
                 if tells_of_opens {
-                    self.opens_asked_for(false)?;
+                    self.opens_asked_for(self.may_have_asked)?;
                 }
                 let attached = self.attach(way);
                 if tells_of_opens && attached.is_err() {
@@ -480,6 +484,7 @@ impl Object {
             .map_err(|error| map_error("WATCH", &error))?;
         self.watched.note(pid, true);
         // What it asked of an io_uring so far, nobody has seen.
+        self.may_have_asked = true;
         self.opens_asked_for(true)?;
         self.system_calls.joined(&mut self.ebpf, pid).map_err(sys_exit_missing)
     }

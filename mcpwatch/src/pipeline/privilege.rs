@@ -118,6 +118,8 @@ const BPF_COMMANDS: &[&str] = &[
     "BPF_LINK_DETACH",
     "BPF_PROG_BIND_MAP",
     "BPF_TOKEN_CREATE",
+    "BPF_PROG_STREAM_READ_BY_FD",
+    "BPF_PROG_ASSOC_STRUCT_OPS",
 ];
 
 /// Options of prctl(2) that are reported: `include/uapi/linux/prctl.h`.

@@ -1,12 +1,14 @@
 //! auditd with the same job: another peer, but one that is switched on for the whole host.
 //!
 //! A process has what audit needs only if it was started while audit was on, and from then on each new one of the host
-//! pays for it. So this comes last, is left out where audit is in use, and undoes what it did. Its rules name the
-//! server alone, and what else the kernel would write of others is excluded.
+//! pays for it. So this comes last, is left out where audit is in use, and undoes what it did, also when the bench is
+//! killed; but for the rule `never,task`, which keeps new processes from paying on. Its rules name the server alone, and
+//! what else the kernel would write of others is excluded.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::Scene;
@@ -19,8 +21,6 @@ use crate::rates::{Alone, WORKS, Work, start};
 const NAME: &str = "auditd";
 /// Records the kernel keeps for the daemon at most: its default is for machines where little is recorded.
 const BACKLOG: &str = "65536";
-/// What it was before, on every kernel.
-const BACKLOG_BEFORE: &str = "64";
 
 /// auditd at one rate of each work, if it can be had.
 pub fn measure(rounds: usize, seconds: u64) -> Vec<Value> {
@@ -68,7 +68,13 @@ fn round(work: &Work, rate: u64, seconds: u64) -> Result<(Alone, f64), String> {
 struct Audit {
     daemon: Option<Traced>,
     log: PathBuf,
+    /// Puts everything back when its stdin ends: also when the bench is killed.
+    undo: Child,
 }
+
+/// Ends the daemon `$1` if it is there, then audit, its rules, and what new processes would pay.
+const UNDO: &str = "cat >/dev/null; daemon=$(auditctl -s | sed -n 's/^pid //p'); auditctl -e 0; \
+     [ \"$daemon\" = 0 ] || kill \"$daemon\"; sleep 1; auditctl -D; auditctl -b \"$1\"; auditctl -a task,never";
 
 impl Audit {
     fn begin(scene: &Scene) -> Result<Self, String> {
@@ -77,30 +83,40 @@ impl Audit {
         let state = String::from_utf8_lossy(&state.stdout).into_owned();
         let rules = auditctl(&["-l"])?;
         let unused = ["No rules", "-a never,task"].contains(&rules.trim());
-        if !unused || !state.contains("enabled 0") || !state.contains("pid 0") {
+        let of = |name: &str| state.lines().find_map(|line| line.strip_prefix(name));
+        let (Some(backlog), "0", "0", true) =
+            (of("backlog_limit "), of("enabled ").unwrap_or(""), of("pid ").unwrap_or(""), unused)
+        else {
             return Err("audit is in use on this host".into());
-        }
+        };
         let folder = scene.backstage("audit");
         let plugins = folder.join("plugins");
         let log = folder.join("audit.log");
-        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        let failed = |error: io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(&plugins).map_err(failed)?;
         fs::write(folder.join("auditd.conf"), settings(&log, &plugins)).map_err(failed)?;
+        let undo = Command::new("setsid")
+            .args(["sh", "-c", UNDO, "sh", backlog])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("setsid: {error}"))?;
+        let mut audit = Self { daemon: None, log, undo };
         auditctl(&["-D"])?;
+        auditctl(&["-b", BACKLOG])?;
+        // What programs say of themselves, and what the kernel says of others: 1300 to 1324 and 1327 are of rules.
+        for (from, to) in [("1000", "1299"), ("1325", "1326"), ("1328", "2999")] {
+            let (from, to) = (format!("msgtype>={from}"), format!("msgtype<={to}"));
+            auditctl(&["-a", "never,exclude", "-F", &from, "-F", &to])?;
+        }
         let argv = ["auditd", "-n", "-s", "enable", "-c", &folder.display().to_string()];
         let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
-        let mut audit = Self { daemon: None, log };
         let daemon = Traced::start(&argv, &scene.backstage("audit.out"), NAME)?;
         let registered = format!("pid {}", daemon.pid());
         audit.daemon = Some(daemon);
         wait_for(|| auditctl(&["-s"]).ok()?.lines().any(|line| line == registered).then_some(()))
             .ok_or("the kernel does not take it for its daemon")?;
-        auditctl(&["-b", BACKLOG])?;
-        // What programs say of themselves, and what the kernel says of others: 1300 to 1324 and 1327 are of rules.
-        for (from, to) in [("1100", "1299"), ("1325", "1326"), ("1328", "2999")] {
-            let (from, to) = (format!("msgtype>={from}"), format!("msgtype<={to}"));
-            auditctl(&["-a", "never,exclude", "-F", &from, "-F", &to])?;
-        }
         Ok(audit)
     }
 
@@ -112,14 +128,13 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        self.daemon = None;
-        // The last one has new processes pay nothing any more.
-        let undone: [&[&str]; 4] =
-            [&["-D"], &["-e", "0"], &["-b", BACKLOG_BEFORE], &["-a", "task,never"]];
-        for arguments in undone {
-            if let Err(why) = auditctl(arguments) {
-                println!("*** AUDIT IS NOT AS IT WAS: auditctl {}: {why} ***", arguments.join(" "));
-            }
+        drop(self.undo.stdin.take());
+        let undone = self.undo.wait().is_ok_and(|status| status.success());
+        let is_off = auditctl(&["-s"]).is_ok_and(|state| state.contains("enabled 0"));
+        if !undone || !is_off {
+            println!(
+                "*** AUDIT IS STILL ON: auditctl -e 0; auditctl -D; auditctl -a task,never ***"
+            );
         }
     }
 }

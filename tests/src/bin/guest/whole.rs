@@ -16,7 +16,7 @@ pub fn ancestors_go_back_to_process_1() {
     agent.find("the hooks attached", |record| text(record, "status.state") == "attached");
     client.call(SERVER, "run_command", json!({"command": "/bin/uname -s"}));
     let exec = agent.find("the program that was asked for", |record| {
-        text(record, "type") == "process.exec" && text(record, "server.name") == SERVER
+        text(record, "type") == "process.exec" && record["exec"]["argv"][0] == "/bin/uname"
     });
     let pids: Vec<u64> = exec["exec"]["ancestors"]
         .as_array()

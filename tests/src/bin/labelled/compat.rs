@@ -46,6 +46,18 @@ pub fn write(_how: Narrow, _bytes: &[u8]) -> io::Result<usize> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
+/// Opens a file by a number of which the kernel (since 5.13) looks at the lower half alone.
+#[cfg(target_arch = "x86_64")]
+pub fn open_widely(path: &str) -> io::Result<String> {
+    x86_64::open_widely(path)
+}
+
+/// There are no such numbers on this architecture.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn open_widely(_path: &str) -> io::Result<String> {
+    crate::system::left_out(&[])
+}
+
 /// Makes them, in a folder that does not exist yet.
 #[cfg(target_arch = "x86_64")]
 pub fn work(path: &str) -> io::Result<String> {
@@ -143,6 +155,32 @@ mod x86_64 {
         })?;
         dial(&mut low)?;
         Ok("worked".into())
+    }
+
+    pub fn open_widely(path: &str) -> io::Result<String> {
+        if mcpwatch_tests::kernel_version()? < (5, 13) {
+            return left_out(&[]);
+        }
+        let path = std::ffi::CString::new(path)?;
+        let number = 1 << 32 | i64::from(libc::SYS_openat as i32);
+        let result: i64;
+        // SAFETY: openat(2) with a path that lives, to be read.
+        unsafe {
+            asm!(
+                "syscall",
+                inout("rax") number => result,
+                in("rdi") i64::from(libc::AT_FDCWD),
+                in("rsi") path.as_ptr(),
+                in("rdx") 0,
+                in("r10") 0,
+                out("rcx") _,
+                out("r11") _,
+            );
+        }
+        if result < 0 {
+            return Err(io::Error::from_raw_os_error(-result as i32));
+        }
+        Ok("opened".into())
     }
 
     /// The kernel ends a process that makes such a call if it was built or started without them.

@@ -126,6 +126,7 @@ const TOOLS: &[(&str, Deed)] = &[
     ("ring_listen", |a| if_there_is(ring::listen(&text(a, "path"), RING_PORT))),
     // To its own stdin as well.
     ("ring_write", |_| if_there_is(ring::write(NOTICE, &[1, 0]))),
+    ("open_widely", |a| compat::open_widely(&text(a, "path"))),
     ("work_in_32_bits", |a| compat::work(&text(a, "path"))),
     // What it says then, it says that way, and hears what comes.
     ("speak", |_| Ok(HEARD.into())),
