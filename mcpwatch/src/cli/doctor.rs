@@ -112,9 +112,8 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
         capabilities::cgroup2_root(&mounts)
             .map(|root| format!("mounted at {}", root.display()))
             .ok_or_else(|| {
-                "not mounted: destinations are seen at the exit of system calls only, so those of \
-                 datagrams sent through io_uring are missed, and of connections they are told as they were asked for; \
-                 mount it, or boot with systemd.unified_cgroup_hierarchy=1"
+                "not mounted: destinations are seen at the exit of system calls only, so those of datagrams sent \
+                 through io_uring are missed, and of connections they are told as they were asked for; mount it, or boot with systemd.unified_cgroup_hierarchy=1"
                     .into()
             }),
     );

@@ -20,11 +20,10 @@ pub static INFO: RuleInfo = RuleInfo {
     atlas_version: ATLAS_VERSION,
     description: "Work given to an io_uring is done by the kernel without a system call: what is read and written \
         that way is not seen; messages of the server's channel and connections it takes are counted as `loss`, \
-        unless the channel is a file registered with the ring. Files \
-        renamed, linked, removed, cut or opened through it are seen (`file.via`), and sockets connected, bound and \
-        listened on, where the hooks `io_uring_submit` and `io_uring_open` work (`mcpwatch doctor`); what came of it \
-        is known of opens alone, and only with the second. Datagrams, and where connections in IP networks really go, are seen \
-        where cgroup v2 is mounted.",
+        unless the channel is a file registered with the ring. Files renamed, linked, removed, cut or opened through \
+        it are seen (`file.via`), and sockets connected, bound and listened on, where the hooks `io_uring_submit` and \
+        `io_uring_open` work (`mcpwatch doctor`); what came of it is known of opens alone, and only with the second. \
+        Datagrams, and where connections in IP networks really go, are seen where cgroup v2 is mounted.",
     trigger: "A process of the server's tree calls io_uring_setup, or tries to. At most of low severity when \
         its program is a runtime whose event loop does so by itself: node, nodejs, bun, deno, python (libuv, \
         uvloop).",

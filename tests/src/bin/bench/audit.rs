@@ -6,7 +6,7 @@
 //! what else the kernel would write of others is excluded.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,9 +72,10 @@ struct Audit {
     undo: Child,
 }
 
-/// Ends the daemon `$1` if it is there, then audit, its rules, and what new processes would pay.
-const UNDO: &str = "cat >/dev/null; daemon=$(auditctl -s | sed -n 's/^pid //p'); auditctl -e 0; \
-     [ \"$daemon\" = 0 ] || kill \"$daemon\"; sleep 1; auditctl -D; auditctl -b \"$1\"; auditctl -a task,never";
+/// Is told the daemon's process id once there is one. Ends audit and that daemon, its rules, and what new processes would
+/// pay; `$1` is the backlog there was.
+const UNDO: &str = "daemon=; read -r daemon; cat >/dev/null; auditctl -e 0; \
+     [ -z \"$daemon\" ] || kill \"$daemon\"; sleep 1; auditctl -D; auditctl -b \"$1\"; auditctl -a task,never";
 
 impl Audit {
     fn begin(scene: &Scene) -> Result<Self, String> {
@@ -113,8 +114,11 @@ impl Audit {
         let argv = ["auditd", "-n", "-s", "enable", "-c", &folder.display().to_string()];
         let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
         let daemon = Traced::start(&argv, &scene.backstage("audit.out"), NAME)?;
-        let registered = format!("pid {}", daemon.pid());
+        let pid = daemon.pid();
         audit.daemon = Some(daemon);
+        let told = audit.undo.stdin.as_mut().map(|stdin| writeln!(stdin, "{pid}"));
+        told.ok_or("nobody is there to undo it")?.map_err(|error| error.to_string())?;
+        let registered = format!("pid {pid}");
         wait_for(|| auditctl(&["-s"]).ok()?.lines().any(|line| line == registered).then_some(()))
             .ok_or("the kernel does not take it for its daemon")?;
         Ok(audit)
