@@ -18,7 +18,7 @@ use crate::workspace;
 
 /// A guest takes a tenth of this on two processors of its own; one that shares them takes its time.
 const PATIENCE: Duration = Duration::from_mins(15);
-/// Lines of a failed guest's console that are shown.
+/// Lines of a failed guest's console that are shown; for each test, where it is tests that failed.
 const SHOWN_LINES: usize = 40;
 
 /// A machine to be started.
@@ -154,7 +154,8 @@ impl Console {
                 Outcome::Passed { tests: passed, costs, figures }
             }
             Some((_, failed)) => {
-                Outcome::Failed { why: self.told(&format!("{failed} tests failed")), costs }
+                let why = format!("tests failed: {failed}{}", self.of_failed_tests());
+                Outcome::Failed { why, costs }
             }
             None if self.hung => {
                 Outcome::Failed { why: self.told(&format!("no end within {PATIENCE:?}")), costs }
@@ -163,6 +164,24 @@ impl Console {
         }
     }
 
+    /// What each failed test wrote: from its panic on, which goes before a digest of all there was.
+    fn of_failed_tests(&self) -> String {
+        let mut text = String::new();
+        for test in self.lines.split_inclusive(|line| line.starts_with("test ")) {
+            if !test.last().is_some_and(|line| line.ends_with(" ... FAILED")) {
+                continue;
+            }
+            let panic = test.iter().position(|line| line.contains(" panicked at "));
+            let from = panic.unwrap_or_else(|| test.len().saturating_sub(SHOWN_LINES));
+            for line in test.iter().skip(from).take(SHOWN_LINES).chain(test.last()) {
+                text.push('\n');
+                text += &printable(line);
+            }
+        }
+        text
+    }
+
+    /// Its end.
     fn told(&self, why: &str) -> String {
         let skipped = self.lines.len().saturating_sub(SHOWN_LINES);
         let last: Vec<String> =
@@ -215,6 +234,19 @@ mod tests {
         ] {
             assert!(matches!(console(text, hung), Outcome::Failed { .. }), "{text}");
         }
+    }
+
+    #[test]
+    fn a_failed_test_is_shown_from_its_panic_on() {
+        let digest = "a record\n".repeat(SHOWN_LINES * 2);
+        let text = format!(
+            "of another test\ntest a ... ok\nsaid before\nthread 'main' panicked at b.rs:1:\nwhy\n{digest}\
+             test b ... FAILED\ntest c ... ok\ntest result: FAILED. 2 passed; 1 failed"
+        );
+        let Outcome::Failed { why, .. } = console(&text, false) else { panic!() };
+        let why: Vec<&str> = why.lines().collect();
+        assert_eq!(why[..3], ["tests failed: 1", "thread 'main' panicked at b.rs:1:", "why"]);
+        assert_eq!((why.len(), why[why.len() - 1]), (SHOWN_LINES + 2, "test b ... FAILED"));
     }
 
     #[test]

@@ -120,14 +120,27 @@ impl Row {
     }
 }
 
-/// For the terminal.
+/// For the terminal; what failed comes last, where it is looked for.
 pub fn text(rows: &[Row]) -> String {
-    let mut text = String::from("\nThe matrix of kernels\n");
+    let mut text = String::new();
+    if rows.iter().any(|row| !row.costs().is_empty()) {
+        text += "\nInstructions the verifier walked\n";
+    }
+    for line in costs(rows) {
+        let (program, cells) =
+            line.split_first().map_or((String::new(), &[][..]), |(p, c)| (p.clone(), c));
+        let _ = write!(text, "  {program:<24}");
+        for cell in cells {
+            let _ = write!(text, "{cell:>11}");
+        }
+        text.push('\n');
+    }
+    text += "\nThe matrix of kernels\n";
     for row in rows {
         let package = row.package.as_deref().unwrap_or("-");
         let (word, detail) = match &row.outcome {
             Outcome::Passed { tests, .. } => ("ok", format!("{tests} tests")),
-            Outcome::Failed { why, .. } => ("FAILED", why.clone()),
+            Outcome::Failed { .. } => ("FAILED", "see below".into()),
             Outcome::Skipped { why } => ("SKIPPED", why.clone()),
         };
         let _ = writeln!(text, "  {word:<8} {:<10} {package:<40} {detail}", row.kernel.name);
@@ -140,17 +153,10 @@ pub fn text(rows: &[Row]) -> String {
             rows.len()
         );
     }
-    if rows.iter().any(|row| !row.costs().is_empty()) {
-        let _ = writeln!(text, "\nInstructions the verifier walked");
-    }
-    for line in costs(rows) {
-        let (program, cells) =
-            line.split_first().map_or((String::new(), &[][..]), |(p, c)| (p.clone(), c));
-        let _ = write!(text, "  {program:<24}");
-        for cell in cells {
-            let _ = write!(text, "{cell:>11}");
+    for row in rows {
+        if let Outcome::Failed { why, .. } = &row.outcome {
+            let _ = writeln!(text, "\n{}: {why}", row.kernel.name);
         }
-        text.push('\n');
     }
     text
 }
@@ -261,6 +267,15 @@ mod tests {
         assert!(text.contains("SKIPPED  6.1"), "{text}");
         assert!(text.contains("*** 1 of 3 KERNELS WERE NOT TESTED"), "{text}");
         assert!(text.contains("5.10"), "{text}");
+    }
+
+    #[test]
+    fn what_failed_comes_last() {
+        let mut rows = rows();
+        rows[1].outcome =
+            Outcome::Failed { why: "tests failed: 1\nthe panic".into(), costs: Vec::new() };
+        let text = text(&rows);
+        assert!(text.ends_with("\n\nnewest: tests failed: 1\nthe panic\n"), "{text}");
     }
 
     #[test]
