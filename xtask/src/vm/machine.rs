@@ -26,14 +26,14 @@ pub struct Guest<'g> {
     pub kernel: &'static Kernel,
     pub image: &'g Image,
     pub initrd: &'g Path,
-    pub job: Job,
+    pub job: &'g Job,
 }
 
 /// What a guest is started for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
-    /// Its tests.
-    Test,
+    /// Its tests; those with this in their names, if it is there.
+    Test { only: Option<String> },
     /// To count instructions.
     Measure,
 }
@@ -42,7 +42,7 @@ impl Guest<'_> {
     /// Starts it and reads its console until it switches itself off.
     pub fn run(&self) -> Outcome {
         let log = match self.job {
-            Job::Test => format!("console-{}.log", self.kernel.name),
+            Job::Test { .. } => format!("console-{}.log", self.kernel.name),
             Job::Measure => format!("costs-{}.log", self.kernel.name),
         };
         let log = workspace::target().join("vm").join(log);
@@ -59,8 +59,13 @@ impl Guest<'_> {
             "{} quiet panic=-1 mitigations=off MCPWATCH_TESTS_SLOWNESS={}",
             arch.command_line, arch.slowness
         );
-        if self.job == Job::Measure {
-            command_line += " MCPWATCH_COSTS=1";
+        match self.job {
+            Job::Test { only: None } => {}
+            Job::Test { only: Some(part) } => {
+                command_line += " MCPWATCH_TESTS_ONLY=";
+                command_line += part;
+            }
+            Job::Measure => command_line += " MCPWATCH_COSTS=1",
         }
         if let Some(lsm) = self.kernel.lsm {
             command_line += " lsm=";
@@ -71,7 +76,7 @@ impl Guest<'_> {
         match self.job {
             // By turns: with a thread for each, a processor may run on in code that another one has just patched, and
             // die of a breakpoint that is gone (`Oops: int3` where a program was attached).
-            Job::Test => command.args(["-accel", "tcg,thread=single", "-smp", "2"]),
+            Job::Test { .. } => command.args(["-accel", "tcg,thread=single", "-smp", "2"]),
             // The guest's clock goes by its instructions, one a nanosecond, whatever else this machine does.
             Job::Measure => command.args(["-accel", "tcg,thread=single", "-smp", "1"]).args([
                 "-icount",

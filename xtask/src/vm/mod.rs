@@ -36,7 +36,8 @@ const AT_ONCE: usize = 2;
 pub fn vm(arguments: &[String]) -> Result<(), Failure> {
     let mut wanted = Vec::new();
     let mut write_docs = false;
-    let mut job = Job::Test;
+    let mut measures = false;
+    let mut only = None;
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -50,34 +51,50 @@ pub fn vm(arguments: &[String]) -> Result<(), Failure> {
                 )?);
             }
             "--write-docs" => write_docs = true,
-            "--costs" => job = Job::Measure,
+            "--costs" => measures = true,
+            "--only" => {
+                only = words.next().filter(|part| is_part_of_a_name(part)).cloned();
+                if only.is_none() {
+                    return Err(Failure::Usage("`--only` takes a part of a test's name".into()));
+                }
+            }
             other => {
                 return Err(Failure::Usage(format!(
-                    "`vm` takes --kernel, --costs and --write-docs, but got `{other}`"
+                    "`vm` takes --kernel, --only, --costs and --write-docs, but got `{other}`"
                 )));
             }
         }
     }
+    if only.is_some() && (measures || write_docs) {
+        return Err(Failure::Usage("`--only` goes with nothing but `--kernel`".into()));
+    }
+    let job = if measures { Job::Measure } else { Job::Test { only } };
     let whole = wanted.is_empty();
     if whole {
-        wanted.extend(KERNELS.iter().filter(|kernel| job == Job::Test || kernel.arch.is_ours()));
-    } else if write_docs && job == Job::Test {
+        wanted.extend(KERNELS.iter().filter(|kernel| !measures || kernel.arch.is_ours()));
+    } else if write_docs && !measures {
         return Err(Failure::Usage("`--write-docs` is for the whole matrix".into()));
     }
-    let rows = run(&Toolchain::ensure()?, &wanted, job)?;
+    let rows = run(&Toolchain::ensure()?, &wanted, &job)?;
     match job {
-        Job::Test if write_docs => report::write_docs(&rows)?,
+        Job::Test { .. } if write_docs => report::write_docs(&rows)?,
         Job::Measure if write_docs => costs::write_docs(&rows)?,
-        Job::Test => {}
+        Job::Test { .. } => {}
         Job::Measure => print!("\n{}", costs::text(&rows)),
     }
     judge(&rows, whole && is_automatic())
 }
 
+/// Whether it can stand on a kernel's command line, which parts its words at spaces.
+fn is_part_of_a_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    !text.is_empty() && text.chars().all(fits)
+}
+
 /// The whole matrix, as a part of `cargo xtask test`.
 pub fn matrix(toolchain: &Toolchain) -> Result<(), Failure> {
     let wanted: Vec<&Kernel> = KERNELS.iter().collect();
-    let rows = run(toolchain, &wanted, Job::Test)?;
+    let rows = run(toolchain, &wanted, &Job::Test { only: None })?;
     judge(&rows, is_automatic())
 }
 
@@ -93,7 +110,7 @@ fn ours() -> Result<&'static Arch, Failure> {
     })
 }
 
-fn run(toolchain: &Toolchain, wanted: &[&'static Kernel], job: Job) -> Result<Vec<Row>, Failure> {
+fn run(toolchain: &Toolchain, wanted: &[&'static Kernel], job: &Job) -> Result<Vec<Row>, Failure> {
     ensure()?;
     let ours = ours()?;
     let packages = Packages::open()?;
@@ -116,7 +133,7 @@ fn run(toolchain: &Toolchain, wanted: &[&'static Kernel], job: Job) -> Result<Ve
     };
     let tree = Tree::build(toolchain, ours, &busybox)?;
     let expected = match job {
-        Job::Test => tree.play_on_host()?,
+        Job::Test { .. } => tree.play_on_host()?,
         Job::Measure => Records::default(),
     };
     let mut initrds = BTreeMap::from([(ours.name, Ok(tree.initrd(&expected)?))]);
@@ -149,7 +166,7 @@ fn foreign(
 fn boot(
     images: Vec<(&'static Kernel, Result<Image, String>)>,
     initrds: &BTreeMap<&str, Result<PathBuf, String>>,
-    job: Job,
+    job: &Job,
 ) -> Vec<Row> {
     let step = Step::start("Booting the kernels");
     let workers = AT_ONCE.min(images.len());
@@ -253,6 +270,9 @@ mod tests {
             &["--kernel"],
             &["--fast"],
             &["--kernel", "6.1", "--write-docs"],
+            &["--only"],
+            &["--only", "two words"],
+            &["--only", "clock", "--costs"],
         ] {
             let words: Vec<String> = words.iter().map(ToString::to_string).collect();
             assert_eq!(vm(&words).unwrap_err().exit_code(), 2, "{words:?}");

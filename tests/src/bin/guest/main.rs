@@ -4,7 +4,8 @@
 //! As process 1 of the virtual machine, from its initial RAM file system: it says on the console what
 //! became of each test, like a test program, and switches the machine off.
 //!
-//! With `MCPWATCH_COSTS` on the kernel's command line it measures instead (`costs`).
+//! With `MCPWATCH_TESTS_ONLY=TEST` on the kernel's command line only tests with that in their names run; with
+//! `MCPWATCH_COSTS` it measures instead (`costs`).
 //!
 //! `guest --on-host TREE`, once before: in a file system of its own made of the same files, on the kernel
 //! that is there. The records of the play go to stdout; they are what the others have to be like.

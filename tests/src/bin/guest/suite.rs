@@ -1,5 +1,6 @@
 //! The tests of a virtual machine, and how their results go to the console.
 
+use std::env;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, Stdio};
@@ -35,7 +36,8 @@ const EXPECTED: &str = "/expected.jsonl";
 /// Lines of a difference that are shown: the console is slow.
 const SHOWN: usize = 20;
 
-/// Runs every test; the last line is the summary that `cargo xtask vm` looks for.
+/// Runs every test, or those with `MCPWATCH_TESTS_ONLY` in their names; the last line is the summary that `cargo xtask vm`
+/// looks for.
 pub fn run() {
     let mut tests: Vec<(String, Box<dyn Fn()>)> = vec![
         ("every_program_loads_and_attaches".into(), Box::new(every_program_loads_and_attaches)),
@@ -65,6 +67,9 @@ pub fn run() {
         Box::new(whole::ancestors_go_back_to_process_1),
     ));
     tests.push(("steps_of_the_clock_change_times_alone".into(), Box::new(clock::steps)));
+    if let Ok(part) = env::var("MCPWATCH_TESTS_ONLY") {
+        tests.retain(|(name, _)| name.contains(&part));
+    }
     let mut failed = 0;
     println!("running {} tests", tests.len());
     for (name, test) in &tests {
