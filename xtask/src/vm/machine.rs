@@ -158,6 +158,7 @@ impl Console {
                 let figures = self.lines.iter().filter_map(|line| figure(line)).collect();
                 Outcome::Passed { tests: passed, costs, figures }
             }
+            Some((_, 0)) => Outcome::Failed { why: "no test ran".into(), costs },
             Some((_, failed)) => {
                 let why = format!("tests failed: {failed}{}", self.of_failed_tests());
                 Outcome::Failed { why, costs }

@@ -103,6 +103,8 @@ const SOCKET_WAYS: &[(&str, &str)] = &[
 const LEFT_OUT: &str = "left out";
 /// Begins the line of the play's output that names a tool that was left out.
 pub const LEFT_OUT_LINE: &str = "left out: ";
+/// Begins the line of a play in a guest that says how many calls the kernel passed over.
+pub const PASSED_OVER_LINE: &str = "passed over: ";
 
 /// An agent of this tier that watches a server, and the server's client.
 pub fn watch(scene: &Scene, tier: &Tier, config: &str) -> (Agent, Client) {
@@ -179,7 +181,6 @@ pub fn play(tier: &Tier) -> Vec<String> {
         let losses = records.of("loss").filter(|record| text(record, "loss.what") == what);
         losses.filter_map(|record| int(record, "loss.lost")).sum()
     };
-    eprintln!("the kernel passed over {} calls", losses("busy"));
     let told = ["busy", "mounts"].map(losses).iter().sum::<i64>();
     let all: i64 = records.of("loss").filter_map(|record| int(record, "loss.lost")).sum();
     assert_eq!(all, told, "something else was lost: {}", records.digest());
