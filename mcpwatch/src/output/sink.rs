@@ -2,10 +2,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
+
+use flume::{Receiver, Sender};
 
 use super::Renderer;
 use super::stream::Stream;
@@ -134,8 +135,8 @@ impl Sink {
         let name = stream.destination.to_string();
         let shared = Arc::new(Shared::default());
         // The channel itself has no bound: `offer` keeps it by weight, and every record weighs.
-        let (sender, jobs) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
+        let (sender, jobs) = flume::unbounded();
+        let (end, ended) = flume::bounded(1);
         let writer = Writer::new(stream, renderer, Arc::clone(&shared));
         thread::Builder::new().name("output".to_owned()).spawn(move || {
             begin();

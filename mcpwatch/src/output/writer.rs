@@ -3,8 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
+
+use flume::{Receiver, RecvTimeoutError};
 
 use super::Renderer;
 use super::sink::{Failure, Job, LossReason, Shared};
@@ -60,7 +61,7 @@ impl Writer {
             let job = if self.renderer.holds() {
                 jobs.recv_timeout(QUIET)
             } else {
-                jobs.recv().map_err(RecvTimeoutError::from)
+                jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match job {
                 Ok(job) => self.take(job, jobs),

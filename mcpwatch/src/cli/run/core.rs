@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use flume::RecvTimeoutError;
 use mcpwatch_common::control::{Instance, Watch};
 
 use super::books::Books;
@@ -60,7 +61,7 @@ impl Core {
     /// Runs until it is told to stop, or an output is gone.
     pub fn run(
         mut self,
-        inbox: &Receiver<Message>,
+        inbox: &flume::Receiver<Message>,
         processes: Vec<ProcessSnapshot>,
         beat: &Heartbeat,
     ) -> anyhow::Result<()> {
@@ -397,7 +398,7 @@ impl Core {
     /// Takes out what is in flight, tells the last counters, and detaches.
     fn end(
         mut self,
-        inbox: &Receiver<Message>,
+        inbox: &flume::Receiver<Message>,
         beat: &Heartbeat,
         reason: &str,
     ) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SendError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -102,7 +102,7 @@ const FINDINGS: usize = 256;
 /// name from there, and is waited for so long only.
 struct Findings {
     found: SyncSender<Input>,
-    messages: SyncSender<Message>,
+    messages: flume::Sender<Message>,
 }
 
 impl Findings {
@@ -166,7 +166,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     let metrics = Arc::new(Metrics::new()?);
     let health = Arc::new(Health::new());
-    let (messages, inbox) = sync_channel(BATCHES);
+    let (messages, inbox) = flume::bounded(BATCHES);
     let (look_for, looking) = channel();
     let reader = reader::start(ring, messages.clone(), health.part("ring reader"))?;
     let (findings, found) = sync_channel(FINDINGS);
@@ -195,8 +195,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// Starts the pipeline's thread, and waits for signals, its end, and requests to the endpoint.
 fn serve(
     core: core::Core,
-    inbox: Receiver<Message>,
-    messages: SyncSender<Message>,
+    inbox: flume::Receiver<Message>,
+    messages: flume::Sender<Message>,
     listener: Option<std::net::TcpListener>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -248,7 +248,7 @@ fn go_first() {
 }
 
 /// Passes signals on; never ends by itself.
-async fn signals(messages: SyncSender<Message>) -> anyhow::Result<std::convert::Infallible> {
+async fn signals(messages: flume::Sender<Message>) -> anyhow::Result<std::convert::Infallible> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;

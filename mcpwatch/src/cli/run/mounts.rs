@@ -1,8 +1,9 @@
 //! Reads what is mounted where, on a thread of its own: events must not wait for it, nor it for configurations.
 
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 
 use anyhow::Context;
+use flume::Sender;
 
 use super::Message;
 use super::origin::boot_time;
@@ -20,7 +21,7 @@ pub struct Wanted {
 }
 
 /// Starts the thread.
-pub fn start(wanted: Receiver<Wanted>, messages: SyncSender<Message>) -> anyhow::Result<()> {
+pub fn start(wanted: Receiver<Wanted>, messages: Sender<Message>) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("mounts".into())
         .spawn(move || follow(&wanted, &messages))
@@ -28,7 +29,7 @@ pub fn start(wanted: Receiver<Wanted>, messages: SyncSender<Message>) -> anyhow:
     Ok(())
 }
 
-fn follow(wanted: &Receiver<Wanted>, messages: &SyncSender<Message>) {
+fn follow(wanted: &Receiver<Wanted>, messages: &Sender<Message>) {
     for Wanted { namespace, pid } in wanted {
         // Before the reading: what is mounted meanwhile may not be in it.
         let time = boot_time();

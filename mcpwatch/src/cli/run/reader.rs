@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use flume::Sender;
 
 use super::Message;
 use crate::kernel::ring::Ring;
 use crate::telemetry::Heartbeat;
 
 /// How long events may wait while there are any: a part of the 10 ms from system call to alert.
-const BUSY: Duration = Duration::from_millis(6);
+const BUSY: Duration = Duration::from_millis(8);
 /// How long the first one after a silence may wait. The kernel wakes the reader for what is urgent.
 const IDLE: Duration = Duration::from_millis(20);
 /// How long an event in the making is left alone.
@@ -34,11 +34,7 @@ impl Reader {
 }
 
 /// Starts the thread.
-pub fn start(
-    mut ring: Ring,
-    messages: SyncSender<Message>,
-    beat: Heartbeat,
-) -> anyhow::Result<Reader> {
+pub fn start(mut ring: Ring, messages: Sender<Message>, beat: Heartbeat) -> anyhow::Result<Reader> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     std::thread::Builder::new()
@@ -54,7 +50,7 @@ pub fn start(
     Ok(Reader { stop })
 }
 
-fn read(ring: &mut Ring, messages: &SyncSender<Message>, beat: &Heartbeat, stop: &AtomicBool) {
+fn read(ring: &mut Ring, messages: &Sender<Message>, beat: &Heartbeat, stop: &AtomicBool) {
     let mut last = Instant::now();
     let mut woken = false;
     loop {
