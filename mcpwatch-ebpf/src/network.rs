@@ -415,7 +415,8 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
         return 0;
     }
     let data = draft.argument(3);
-    let kept = address_of_family(data, family);
+    let asked = if what == SUBMITTED_CONNECT { draft.argument(1) } else { 0 };
+    let kept = address_of_family(data, family, asked);
     let (probe, kind, unix_len) = if what == SUBMITTED_BIND {
         (Probe::Bind, Kind::Bind, given(&draft, &mut body, Memory::Kernel(kept), len))
     } else if kept != 0 {
@@ -453,13 +454,31 @@ fn has_hook(protocol: u16) -> bool {
 
 /// Where the address of a family stands in what the kernel keeps for a request; 0 when nowhere, or when that is not
 /// certain. In later versions of some series, from 6.18 on, that is nothing but the address, and the types do not say
-/// so; before, it is what a message is sent with, of which an earlier message may have left anything.
+/// so; before, it is what a message is sent with, of which an earlier message may have left anything. What stands in the
+/// other place may look like that family, which is a small number. `asked` is the address in user memory, if that is
+/// still known.
 #[inline(always)]
-fn address_of_family(data: Address, family: u16) -> Address {
+fn address_of_family(data: Address, family: u16, asked: u64) -> Address {
+    let other = offset!(io_message_address);
     let is = |offset| family != 0 && read(data, offset) == Some(family);
-    match (is(0), is(offset!(io_message_address))) {
+    let begins = |offset, with: Option<u64>| with.is_some() && read::<u64>(data, offset) == with;
+    let (first, second) = match (is(0), is(other)) {
+        (true, true) => {
+            let given = if asked == 0 { None } else { read_user::<u64>(asked) };
+            match (begins(0, given), begins(other, given)) {
+                // No address is a number and nothing else, but for one that means none.
+                (false, false) => {
+                    let number = Some(u64::from(family));
+                    (begins(other, number), begins(0, number))
+                }
+                like_that => like_that,
+            }
+        }
+        one => one,
+    };
+    match (first, second) {
         (true, false) => data,
-        (false, true) => data + u64::from(offset!(io_message_address)),
+        (false, true) => data + u64::from(other),
         _ => 0,
     }
 }
