@@ -82,7 +82,7 @@ fn an_agent_killed_under_load_leaves_nothing_behind_and_the_next_finds_the_serve
     let agent = scene.agent().start();
     let client = open(&scene);
     agent.find("the server", |record| text(record, "type") == "server.discovered");
-    let load = json!({"folder": scene.path("files"), "name": "f", "files": 1, "rate": 10_000, "seconds": 6});
+    let load = json!({"folder": scene.path("files"), "name": "f", "files": 1, "rate": 10_000, "seconds": 12});
     let load = client.begin("heavy", "open_files", load);
     agent.find("the load", |record| text(record, "file.path") == path);
     let left: BTreeSet<BpfObject> = bpf_objects(agent.pid());
