@@ -34,7 +34,7 @@ pub const TIERS: &[Tier] = &[
 /// What the host's agent wrote, put there by `cargo xtask vm`.
 const EXPECTED: &str = "/expected.jsonl";
 /// How often a test is tried where the kernel passed over calls meanwhile.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 5;
 /// Lines of a difference that are shown: the console is slow.
 const SHOWN: usize = 20;
 
