@@ -13,7 +13,7 @@ use crate::kernel::ring::Ring;
 use crate::telemetry::Heartbeat;
 
 /// How long events may wait while there are any: a part of the 10 ms from system call to alert.
-const BUSY: Duration = Duration::from_millis(8);
+const BUSY: Duration = Duration::from_millis(7);
 /// How long the first one after a silence may wait. The kernel wakes the reader for what is urgent.
 const IDLE: Duration = Duration::from_millis(20);
 /// How long an event in the making is left alone.
