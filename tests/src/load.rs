@@ -81,9 +81,9 @@ impl Load {
             &[&program, &call.to_string(), &result.display().to_string()],
             &BTreeMap::new(),
         );
-        // Twice the time: the machine may be busy.
+        // Ten times the time: the machine may be busy, and what is traced call by call is slow.
         let seconds = call["seconds"].as_u64().unwrap_or(0);
-        Self { result, until: Instant::now() + Duration::from_secs(30 + 2 * seconds) }
+        Self { result, until: Instant::now() + Duration::from_secs(30 + 10 * seconds) }
     }
 
     /// What it did, if it is done.
