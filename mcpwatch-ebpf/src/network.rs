@@ -455,8 +455,9 @@ fn has_hook(protocol: u16) -> bool {
 /// Where the address of a family stands in what the kernel keeps for a request; 0 when nowhere, or when that is not
 /// certain. In later versions of some series, from 6.18 on, that is nothing but the address, and the types do not say
 /// so; before, it is what a message is sent with, of which an earlier message may have left anything. What stands in the
-/// other place may look like that family, which is a small number. `asked` is the address in user memory, if that is
-/// still known.
+/// other place may look like that family, which is a small number: then it is where the first bytes are those that are
+/// in user memory at `asked`, if that is still known, or of unix sockets where a name follows. A process that sees to both,
+/// with what an earlier request left there, can have that told.
 #[inline(always)]
 fn address_of_family(data: Address, family: u16, asked: u64) -> Address {
     let other = offset!(io_message_address);
@@ -466,10 +467,9 @@ fn address_of_family(data: Address, family: u16, asked: u64) -> Address {
         (true, true) => {
             let given = if asked == 0 { None } else { read_user::<u64>(asked) };
             match (begins(0, given), begins(other, given)) {
-                // No address is a number and nothing else, but for one that means none.
-                (false, false) => {
-                    let number = Some(u64::from(family));
-                    (begins(other, number), begins(0, number))
+                (false, false) if family == AF_UNIX => {
+                    let nameless = Some(u64::from(AF_UNIX));
+                    (begins(other, nameless), begins(0, nameless))
                 }
                 like_that => like_that,
             }

@@ -27,6 +27,18 @@ pub fn passed_over() -> u64 {
     PASSED_OVER.load(Ordering::Relaxed)
 }
 
+static IS_FINAL: AtomicBool = AtomicBool::new(false);
+
+/// What fails now is none of that: it is not to be tried again.
+pub fn make_failure_final() {
+    IS_FINAL.store(true, Ordering::Relaxed);
+}
+
+/// Whether it was said of a failure of this process.
+pub fn is_failure_final() -> bool {
+    IS_FINAL.load(Ordering::Relaxed)
+}
+
 /// Adds those that another process of the test knows of.
 pub fn note_passed_over(calls: u64) {
     PASSED_OVER.fetch_add(calls, Ordering::Relaxed);
@@ -352,10 +364,16 @@ impl Agent {
         self.signal(signal);
         let status = wait(&mut self.child, patience()).expect("the agent ends when it is asked to");
         let took = begun.elapsed();
+        if status.code() != Some(0) {
+            make_failure_final();
+        }
         assert_eq!(status.code(), Some(0), "exit code of the agent");
         self.finish_reading();
         {
             let state = self.state();
+            if !state.wrong.is_empty() {
+                make_failure_final();
+            }
             assert!(
                 state.wrong.is_empty(),
                 "records against the schema:\n{}",
@@ -377,9 +395,13 @@ impl Agent {
         self.done.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader of the event file");
-            let records = self.records();
-            let busy = records.of("loss").filter(|record| text(record, "loss.what") == "busy");
+            let is_busy = |record: &&Value| {
+                text(record, "type") == "loss" && text(record, "loss.what") == "busy"
+            };
+            let state = self.state();
+            let busy = state.records.iter().filter(is_busy);
             let calls: i64 = busy.filter_map(|record| int(record, "loss.lost")).sum();
+            drop(state);
             note_passed_over(calls.try_into().unwrap_or(0));
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, make_failure_final};
 use crate::client::{Client, Era, Sdk};
 use crate::deps::agent_program;
 use crate::play::merge;
@@ -67,6 +67,9 @@ pub fn play_io_uring(settings: &str, program: &Value, missing: Option<&str>) {
         .filter(|what| !["busy", "mounts"].contains(what))
         .collect();
     // Who connected, and what was written to the channel.
+    if lost != ["accept", "write"] {
+        make_failure_final();
+    }
     assert_eq!(lost, ["accept", "write"], "{}", records.digest());
 }
 

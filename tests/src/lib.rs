@@ -24,7 +24,10 @@ mod schema;
 mod soak;
 mod stage;
 
-pub use agent::{Agent, AgentBuilder, Outcome, Stopped, note_passed_over, passed_over};
+pub use agent::{
+    Agent, AgentBuilder, Outcome, Stopped, is_failure_final, make_failure_final, note_passed_over,
+    passed_over,
+};
 pub use books::{check_identity, check_identity_of_metrics, counter, counters, lost, lost_at};
 pub use bpf::{BpfObject, bpf_object_exists, bpf_objects};
 pub use client::{Client, Era, Pending, Sdk};

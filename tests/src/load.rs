@@ -81,9 +81,12 @@ impl Load {
             &[&program, &call.to_string(), &result.display().to_string()],
             &BTreeMap::new(),
         );
-        // Ten times the time: the machine may be busy, and what is traced call by call is slow.
+        // Up to ten times the time: the machine may be busy, and what is traced call by call is slow.
         let seconds = call["seconds"].as_u64().unwrap_or(0);
-        Self { result, until: Instant::now() + Duration::from_secs(30 + 10 * seconds) }
+        Self {
+            result,
+            until: Instant::now() + Duration::from_secs(30 + seconds + (9 * seconds).min(300)),
+        }
     }
 
     /// What it did, if it is done.

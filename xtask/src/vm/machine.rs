@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::process;
 use crate::workspace;
 
-/// A guest takes a tenth of this on two processors of its own; one that shares them takes its time.
+/// A guest takes a third of this on a processor of its own; one that shares it, or tries again, takes its time.
 const PATIENCE: Duration = Duration::from_mins(15);
 /// Lines of a failed guest's console that are shown; for each test, where it is tests that failed.
 const SHOWN_LINES: usize = 40;
@@ -164,7 +164,8 @@ impl Console {
                 Outcome::Failed { why, costs }
             }
             None if self.hung => {
-                Outcome::Failed { why: self.told(&format!("no end within {PATIENCE:?}")), costs }
+                let why = self.told(&format!("no end within {PATIENCE:?}"));
+                Outcome::Failed { why: why + &self.of_failed_tests(), costs }
             }
             None => Outcome::Failed { why: self.told("it ended without a summary"), costs },
         }
@@ -174,12 +175,13 @@ impl Console {
     fn of_failed_tests(&self) -> String {
         let mut text = String::new();
         for test in self.lines.split_inclusive(|line| line.starts_with("test ")) {
-            if !test.last().is_some_and(|line| line.ends_with(" ... FAILED")) {
+            let Some((end, said)) = test.split_last() else { continue };
+            if !end.ends_with(" ... FAILED") {
                 continue;
             }
-            let panic = test.iter().position(|line| line.contains(" panicked at "));
-            let from = panic.unwrap_or_else(|| test.len().saturating_sub(SHOWN_LINES));
-            for line in test.iter().skip(from).take(SHOWN_LINES).chain(test.last()) {
+            let panic = said.iter().position(|line| line.contains(" panicked at "));
+            let from = panic.unwrap_or_else(|| said.len().saturating_sub(SHOWN_LINES));
+            for line in said.iter().skip(from).take(SHOWN_LINES).chain([end]) {
                 text.push('\n');
                 text += &printable(line);
             }
@@ -253,6 +255,10 @@ mod tests {
         let why: Vec<&str> = why.lines().collect();
         assert_eq!(why[..3], ["tests failed: 1", "thread 'main' panicked at b.rs:1:", "why"]);
         assert_eq!((why.len(), why[why.len() - 1]), (SHOWN_LINES + 2, "test b ... FAILED"));
+        let text =
+            "panicked at b.rs:1:\ntest b ... FAILED\ntest result: FAILED. 0 passed; 1 failed";
+        let Outcome::Failed { why, .. } = console(text, false) else { panic!() };
+        assert_eq!(why, "tests failed: 1\npanicked at b.rs:1:\ntest b ... FAILED");
     }
 
     #[test]

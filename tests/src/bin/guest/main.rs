@@ -28,7 +28,7 @@ use std::env;
 use std::panic;
 use std::process::ExitCode;
 
-use mcpwatch_tests::passed_over;
+use mcpwatch_tests::{is_failure_final, passed_over};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -56,7 +56,8 @@ fn main() -> ExitCode {
             let tier = suite::TIERS.iter().find(|tier| tier.name == *name).expect("a tier's name");
             let played = panic::catch_unwind(|| play::play(tier));
             println!("{}{}", play::PASSED_OVER_LINE, passed_over());
-            let Ok(lines) = played else { return ExitCode::FAILURE };
+            let failed = if is_failure_final() { suite::FINAL } else { 1 };
+            let Ok(lines) = played else { return ExitCode::from(failed) };
             print!("{}", lines.join("\n"));
             ExitCode::SUCCESS
         }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{
-    Agent, Client, Era, Records, Scene, Sdk, Visitor, address, int, operations, request_id, said,
-    text,
+    Agent, Client, Era, Records, Scene, Sdk, Visitor, address, int, make_failure_final, operations,
+    request_id, said, text,
 };
 use serde_json::{Value, json};
 
@@ -183,6 +183,9 @@ pub fn play(tier: &Tier) -> Vec<String> {
     };
     let told = ["busy", "mounts"].map(losses).iter().sum::<i64>();
     let all: i64 = records.of("loss").filter_map(|record| int(record, "loss.lost")).sum();
+    if all != told {
+        make_failure_final();
+    }
     assert_eq!(all, told, "something else was lost: {}", records.digest());
     every_operation_is_told(&records, &left_out);
     left_out.extend(plain::lines(&records, &[SERVER, BY_SOCKETS], &scene));
