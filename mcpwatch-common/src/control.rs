@@ -329,6 +329,7 @@ pub struct Offsets {
     pub io_connect_late: u32,
     pub io_bind_len: u32,
     pub io_message_address: u32,
+    pub io_message_vector: u32,
     pub unix_peer: u32,
     pub unix_name: u32,
     pub unix_name_len: u32,

@@ -415,8 +415,7 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
         return 0;
     }
     let data = draft.argument(3);
-    let asked = if what == SUBMITTED_CONNECT { draft.argument(1) } else { 0 };
-    let kept = address_of_family(data, family, asked);
+    let kept = address_of_family(data, family);
     let (probe, kind, unix_len) = if what == SUBMITTED_BIND {
         (Probe::Bind, Kind::Bind, given(&draft, &mut body, Memory::Kernel(kept), len))
     } else if kept != 0 {
@@ -454,31 +453,24 @@ fn has_hook(protocol: u16) -> bool {
 
 /// Where the address of a family stands in what the kernel keeps for a request; 0 when nowhere, or when that is not
 /// certain. In later versions of some series, from 6.18 on, that is nothing but the address, and the types do not say
-/// so; before, it is what a message is sent with, of which an earlier message may have left anything. What stands in the
-/// other place may look like that family, which is a small number: then it is where the first bytes are those that are
-/// in user memory at `asked`, if that is still known, or of unix sockets where a name follows. A process that sees to both,
-/// with what an earlier request left there, can have that told.
+/// so; before, it is what a message is sent with, of which an earlier message may have left anything where the address
+/// comes to stand. Where a pointer, or none, is the first of it, the first bytes tell them apart: the families of IP and
+/// of unix sockets are no multiples of 8, so an address does not begin like a pointer.
 #[inline(always)]
-fn address_of_family(data: Address, family: u16, asked: u64) -> Address {
+fn address_of_family(data: Address, family: u16) -> Address {
     let other = offset!(io_message_address);
     let is = |offset| family != 0 && read(data, offset) == Some(family);
-    let begins = |offset, with: Option<u64>| with.is_some() && read::<u64>(data, offset) == with;
-    let (first, second) = match (is(0), is(other)) {
-        (true, true) => {
-            let given = if asked == 0 { None } else { read_user::<u64>(asked) };
-            match (begins(0, given), begins(other, given)) {
-                (false, false) if family == AF_UNIX => {
-                    let nameless = Some(u64::from(AF_UNIX));
-                    (begins(other, nameless), begins(0, nameless))
-                }
-                like_that => like_that,
-            }
-        }
-        one => one,
+    let begins_with_pointer = || {
+        let first = read::<u64>(data, 0).unwrap_or(0);
+        first.is_multiple_of(8) && first as i64 <= 0
     };
-    match (first, second) {
-        (true, false) => data,
-        (false, true) => data + u64::from(other),
+    let is_message = match offset!(io_message_vector) {
+        0 => Some(begins_with_pointer()),
+        _ => None,
+    };
+    match (is(0), is(other), is_message) {
+        (true, _, Some(false)) | (true, false, None) => data,
+        (false, true, None | Some(true)) => data + u64::from(other),
         _ => 0,
     }
 }

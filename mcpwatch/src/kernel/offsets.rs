@@ -148,6 +148,8 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
     io_bind_len: "io_bind" "addr_len";
     // What a message is sent with, and where an address that was taken from the process's memory is kept.
     io_message_address: "io_async_msghdr" "addr";
+    // A pointer to memory of the kernel, or none; at the very beginning, where it exists.
+    io_message_vector: "io_async_msghdr" "vec";
     // Unix sockets may be a module, with types of its own.
     unix_peer: "unix_sock" "peer";
     unix_name: "unix_sock" "addr";
