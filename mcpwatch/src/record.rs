@@ -36,7 +36,7 @@ pub struct Record {
     pub process: Option<Arc<Process>>,
     /// The call it belongs to; on `mcp.call` the call itself, on `mcp.message` the one whose progress is told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub call: Option<Call>,
+    pub call: Option<Arc<Call>>,
     /// How the effect stands to the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relation: Option<Relation>,

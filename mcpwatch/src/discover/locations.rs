@@ -351,7 +351,8 @@ pub fn project_of<'a>(path: &'a str, location: &Location) -> Option<&'a str> {
 pub fn location_of(path: &str) -> Option<&'static Location> {
     let name = path.rsplit('/').next()?;
     let exact = INDEX.by_name.get(name).into_iter().flatten();
-    exact.chain(&INDEX.by_pattern).copied().find(|location| fits(path, location))
+    let alike = INDEX.by_pattern.iter().filter(|(pattern, _)| component_matches(pattern, name));
+    exact.chain(alike.map(|(_, location)| location)).copied().find(|location| fits(path, location))
 }
 
 /// Folders that many programs share: one of this name says nothing of a client, but for those of
@@ -379,7 +380,7 @@ pub fn locations_in(folder: &str) -> impl Iterator<Item = &'static Location> {
 /// Rows by their last component: asked for every file a server opens, almost always in vain.
 struct Index {
     by_name: HashMap<&'static str, Vec<&'static Location>>,
-    by_pattern: Vec<&'static Location>,
+    by_pattern: Vec<(&'static str, &'static Location)>,
 }
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
@@ -389,7 +390,8 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
             Some(name) if !name.contains('*') => {
                 index.by_name.entry(name).or_default().push(location);
             }
-            _ => index.by_pattern.push(location),
+            Some(pattern) => index.by_pattern.push((pattern, location)),
+            None => {}
         }
     }
     for locations in index.by_name.values_mut() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::output::samples;
-use crate::record::RecordType;
+use crate::record::{Call, RecordType};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -96,7 +96,7 @@ fn a_slow_reader_costs_exactly_the_counted_records_and_leaves_gaps() {
 
 #[test]
 fn room_is_given_back_while_the_backlog_is_still_being_written() {
-    let (mut fanout, mut reader) = pipe(2000 * size_of::<Record>());
+    let (mut fanout, mut reader) = pipe(2000 * (size_of::<Record>() + size_of::<Call>()));
     for _ in 0..300 {
         fanout.publish((0..10).map(|_| samples::open("/etc/hosts")).collect());
     }

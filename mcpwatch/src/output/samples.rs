@@ -117,7 +117,7 @@ fn effect(kind: RecordType) -> Record {
         host: host(),
         server: Some(server()),
         process: Some(process()),
-        call: Some(call_reference()),
+        call: Some(Arc::new(call_reference())),
         relation: Some(Relation::Covert),
         exec: None,
         exit: None,
@@ -348,7 +348,7 @@ pub fn of_type(kind: RecordType) -> Record {
         },
         RecordType::McpSession | RecordType::McpMessage => mcp(kind),
         RecordType::McpCall => {
-            Record { call: Some(ended_call(CallStatus::ToolError)), ..of_server(kind) }
+            Record { call: Some(Arc::new(ended_call(CallStatus::ToolError))), ..of_server(kind) }
         }
         RecordType::ProcessExec => Record { exec: Some(Box::new(exec())), ..effect(kind) },
         RecordType::ProcessExit => {

@@ -1,5 +1,5 @@
-//! The JSON text of what many records share (host, server, process), made once: it is more than half
-//! of a record's text, and nearly half of the time to write one.
+//! The JSON text of what many records share (host, server, process, and the call of effects in a row), made once: it is
+//! more than half of a record's text, and of the time to write one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::json;
-use crate::record::{Host, Process, Record, Server};
+use crate::record::{Call, Host, Process, Record, Server};
 
 /// Most texts kept of a kind, and bytes of each: about a megabyte at the worst.
 const KEPT: usize = 256;
@@ -21,6 +21,7 @@ pub(super) struct SharedTexts {
     hosts: Texts<Host>,
     servers: Texts<Server>,
     processes: Texts<Process>,
+    calls: Texts<Call>,
 }
 
 /// Texts by the address of the value; holding the value keeps its address its own.
@@ -67,6 +68,11 @@ impl SharedTexts {
         }
         if let Some(process) = &record.process {
             self.processes.learn(process)?;
+        }
+        if let Some(call) = &record.call
+            && Arc::strong_count(call) > 1
+        {
+            self.calls.learn(call)?;
         }
         json::append(&Line { record, texts: self }, out)
     }
@@ -119,7 +125,9 @@ impl Serialize for Line<'_> {
         if let Some(process) = process {
             put_shared(&mut map, "process", process, &texts.processes)?;
         }
-        put(&mut map, "call", call.as_ref())?;
+        if let Some(call) = call {
+            put_shared(&mut map, "call", call, &texts.calls)?;
+        }
         put(&mut map, "relation", relation.as_ref())?;
         put(&mut map, "exec", exec.as_ref())?;
         put(&mut map, "exit", exit.as_ref())?;
@@ -181,6 +189,19 @@ mod tests {
                 let (fast, plain) = both(&mut texts, &record);
                 assert_eq!(fast, plain);
             }
+        }
+    }
+
+    #[test]
+    fn a_call_of_several_records_is_kept_and_that_of_one_is_not() {
+        let mut texts = SharedTexts::default();
+        let first = samples::open("/x");
+        let (fast, plain) = both(&mut texts, &first);
+        assert_eq!((fast, texts.calls.0.len()), (plain, 0));
+        let second = first.clone();
+        for record in [&first, &second] {
+            let (fast, plain) = both(&mut texts, record);
+            assert_eq!((fast, texts.calls.0.len()), (plain, 1));
         }
     }
 

@@ -1,7 +1,7 @@
 //! How much memory a record holds while it waits: what the bound of a queue is kept by.
 
 use crate::record::{
-    AccessDetail, Alert, Ancestor, ClaimedName, DnsAnswer, DnsDetail, ExecDetail, McpDetail,
+    AccessDetail, Alert, Ancestor, Call, ClaimedName, DnsAnswer, DnsDetail, ExecDetail, McpDetail,
     NetDetail, PrivilegeDetail, Record,
 };
 
@@ -13,6 +13,9 @@ const BESIDE: usize = 192;
 pub fn weight(record: &Record) -> usize {
     let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let mut weight = size_of::<Record>() + BESIDE;
+    if record.call.is_some() {
+        weight += size_of::<Call>();
+    }
     if let Some(exec) = &record.exec {
         weight += size_of::<ExecDetail>() + exec.path.len() + exec.cwd.len();
         weight += of(&exec.host_path) + of(&exec.parent_exe);

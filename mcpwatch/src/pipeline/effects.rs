@@ -12,6 +12,7 @@ use crate::record::{self, Candidate, FileDetail, Process, Record, RecordType, Re
 use crate::session::Call;
 
 use super::change::change_detail;
+use super::instance::Instance;
 use super::naming::lookup_net;
 use super::net::net_detail;
 use super::privilege::privilege_detail;
@@ -155,15 +156,15 @@ impl Pipeline {
     }
 
     pub(super) fn effect_record(
-        &self,
+        &mut self,
         kind: RecordType,
         event: &Event,
         owner: u64,
         attribution: &Attribution,
     ) -> Record {
         let mut record = self.record(kind, event.time);
-        if let Some(serving) = self.serving(owner) {
-            record.call = reference(&serving.shown.id, attribution);
+        if let Some(serving) = self.instances.get_mut(&owner).and_then(Instance::serving_mut) {
+            record.call = serving.reference.to(attribution, &serving.shown.id);
             if attribution.candidates.len() > CANDIDATES {
                 record.truncated.push("call.candidates");
             }
@@ -250,10 +251,11 @@ impl Pipeline {
                 severity: finding.severity,
             };
             let mut due = Vec::new();
-            // Taken out for the call: making the record reads the rest of the pipeline.
+            // Taken out for the call: making the record takes the rest of the pipeline.
             let mut dedupe = std::mem::take(&mut self.dedupe);
+            let now = self.now;
             let alert = || self.alert_record(event, owner, process, action, attribution, &finding);
-            dedupe.admit(key, &finding.object, self.now, alert, &mut due);
+            dedupe.admit(key, &finding.object, now, alert, &mut due);
             self.dedupe = dedupe;
             for due in due {
                 self.publish_alert(due);
@@ -263,7 +265,7 @@ impl Pipeline {
     }
 
     fn alert_record(
-        &self,
+        &mut self,
         event: &Event,
         owner: u64,
         process: &Arc<Process>,
@@ -372,25 +374,55 @@ pub(super) fn call_of(server: &str, call: &Call) -> record::Call {
     }
 }
 
-/// The call of an effect, with the others it may belong to.
-fn reference(server: &str, attribution: &Attribution) -> Option<record::Call> {
-    let (call, confidence) = attribution.candidates.first()?;
-    let candidates = if attribution.candidates.len() > 1 {
-        attribution
-            .candidates
-            .iter()
-            .take(CANDIDATES)
-            .map(|(call, confidence)| Candidate {
-                uid: call_uid(server, call),
-                id: call.id.clone(),
-                tool: call.tool.clone(),
-                confidence: *confidence,
-            })
-            .collect()
-    } else {
-        Vec::new()
-    };
-    Some(record::Call { confidence: Some(*confidence), candidates, ..call_of(server, call) })
+/// What the last effects of a server said of their calls: most of those in a row say the same.
+#[derive(Debug, Default)]
+pub(super) struct Reference(Option<Said>);
+
+#[derive(Debug)]
+struct Said {
+    candidates: Vec<(Arc<Call>, f64)>,
+    text: Arc<record::Call>,
+}
+
+impl Reference {
+    /// The call of an effect, with the others it may belong to.
+    fn to(&mut self, attribution: &Attribution, server: &str) -> Option<Arc<record::Call>> {
+        let candidates = &attribution.candidates;
+        let same = |(one, sure): &(Arc<Call>, f64), (other, as_sure): &(Arc<Call>, f64)| {
+            Arc::ptr_eq(one, other) && sure.to_bits() == as_sure.to_bits()
+        };
+        if let Some(said) = &self.0
+            && said.candidates.len() == candidates.len()
+            && said.candidates.iter().zip(candidates).all(|(one, other)| same(one, other))
+        {
+            return Some(Arc::clone(&said.text));
+        }
+        let text = Arc::new(referred(server, candidates)?);
+        self.0 = Some(Said { candidates: candidates.clone(), text: Arc::clone(&text) });
+        Some(text)
+    }
+
+    /// A call is over, and need not be kept for this.
+    pub(super) fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
+fn referred(server: &str, candidates: &[(Arc<Call>, f64)]) -> Option<record::Call> {
+    let (call, confidence) = candidates.first()?;
+    let several =
+        candidates.get(..CANDIDATES.min(candidates.len())).filter(|_| candidates.len() > 1);
+    let candidates = several.into_iter().flatten().map(|(call, confidence)| Candidate {
+        uid: call_uid(server, call),
+        id: call.id.clone(),
+        tool: call.tool.clone(),
+        confidence: *confidence,
+    });
+    Some(record::Call {
+        confidence: Some(*confidence),
+        candidates: candidates.collect(),
+        ..call_of(server, call)
+    })
 }
 
 /// `O_*` flags beyond the access mode that are shown, with their names.

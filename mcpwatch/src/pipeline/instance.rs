@@ -13,6 +13,7 @@ use crate::record::{ExitDetail, Server};
 use crate::session::{Call, Conversation};
 use crate::wire::Limits;
 
+use super::effects::Reference;
 use super::folders::Folders;
 use super::naming::Naming;
 use super::relay::{Heard, Position, is_runtime, is_runtime_client};
@@ -105,6 +106,8 @@ pub struct Serving {
     pub problems: Flood,
     /// What it asked name service, and was told.
     pub naming: Naming,
+    /// What was said of the calls that its last effects belong to.
+    pub reference: Reference,
 }
 
 impl Serving {
@@ -125,6 +128,7 @@ impl Serving {
             if self.answered.len() > ANSWERED {
                 self.answered.pop_first();
             }
+            self.reference.forget();
             self.refresh();
         }
     }

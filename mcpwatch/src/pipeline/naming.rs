@@ -143,7 +143,7 @@ impl Pipeline {
     }
 
     fn dns_record(
-        &self,
+        &mut self,
         event: &Event,
         owner: u64,
         packet: &Packet,

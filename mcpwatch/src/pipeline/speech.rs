@@ -166,7 +166,7 @@ impl Pipeline {
         if ended.clipped {
             record.truncated.push("call.response");
         }
-        record.call = Some(record::Call {
+        record.call = Some(Arc::new(record::Call {
             outcome: Some(CallOutcome {
                 to: match call.direction {
                     Direction::ClientToServer => "server",
@@ -180,7 +180,7 @@ impl Pipeline {
                 error,
             }),
             ..call_of(&shown.id, call)
-        });
+        }));
         record.server = Some(shown);
         self.records.push(record);
     }
@@ -218,7 +218,7 @@ impl Pipeline {
     fn message(&mut self, id: u64, time: u64, detail: McpDetail, call: Option<&Call>) {
         let Some(serving) = self.serving(id) else { return };
         let mut record = self.record(RecordType::McpMessage, time);
-        record.call = call.map(|call| call_of(&serving.shown.id, call));
+        record.call = call.map(|call| Arc::new(call_of(&serving.shown.id, call)));
         record.server = Some(Arc::clone(&serving.shown));
         record.mcp = Some(Box::new(detail));
         self.records.push(record);

@@ -13,6 +13,7 @@ use crate::record::{EvidenceKind, RecordType, Server};
 use crate::session::Conversation;
 
 use super::candidates::NESTING;
+use super::effects::Reference;
 use super::instance::{Flood, Held, Instance, OwnedProgram, Role, Serving};
 use super::naming::Naming;
 use super::relay::Position;
@@ -114,6 +115,7 @@ impl Pipeline {
             answered: BTreeMap::new(),
             problems: Flood::default(),
             naming: Naming::default(),
+            reference: Reference::default(),
         };
         let before = std::mem::replace(&mut instance.role, Role::Server(Box::new(serving)));
         // The calls around it are another server's; from here on its processes answer to its own.

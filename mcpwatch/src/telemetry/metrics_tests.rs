@@ -1,5 +1,7 @@
 //! What a scrape shows after records were published, and that the documentation lists it.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::output::{OutputState, samples};
 use crate::record::Loss;
@@ -68,8 +70,9 @@ fn messages_are_counted_both_ways_with_era_and_known_methods_only() {
     metrics.observe(&samples::of_type(RecordType::McpSession));
     let mut call = samples::of_type(RecordType::McpCall);
     metrics.observe(&call);
-    call.call.as_mut().unwrap().method = "made/up/by/the/client".to_owned();
-    call.call.as_mut().unwrap().outcome.as_mut().unwrap().response_bytes = None;
+    let made_up = Arc::make_mut(call.call.as_mut().unwrap());
+    made_up.method = "made/up/by/the/client".to_owned();
+    made_up.outcome.as_mut().unwrap().response_bytes = None;
     metrics.observe(&call);
     let mut notification = samples::of_type(RecordType::McpMessage);
     let mcp = notification.mcp.as_mut().unwrap();

@@ -100,8 +100,8 @@ impl Display for Line<'_> {
             put_net(net, f)?;
         } else if let Some(mcp) = &record.mcp {
             return self.mcp(mcp, f);
-        } else if let Some(Call { outcome: Some(outcome), .. }) = &record.call {
-            return self.ended(record.call.as_ref(), outcome, f);
+        } else if let Some(Call { outcome: Some(outcome), .. }) = record.call.as_deref() {
+            return self.ended(record.call.as_deref(), outcome, f);
         } else if let Some(server) = &record.server {
             write!(f, "{word}: ")?;
             put_server(server, f)?;

@@ -1,5 +1,7 @@
 //! What a person sees.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::output::samples;
 use crate::record::{Call, CallStatus, Severity};
@@ -29,7 +31,7 @@ fn call(number: u64) -> Call {
 }
 
 fn in_call(number: u64, record: Record) -> Record {
-    Record { call: Some(call(number)), ..record }
+    Record { call: Some(Arc::new(call(number))), ..record }
 }
 
 fn end(number: u64) -> Record {
@@ -38,7 +40,7 @@ fn end(number: u64) -> Record {
         outcome
     });
     Record {
-        call: Some(Call { outcome, confidence: None, ..call(number) }),
+        call: Some(Arc::new(Call { outcome, confidence: None, ..call(number) })),
         ..samples::of_type(RecordType::McpCall)
     }
 }
@@ -201,7 +203,7 @@ fn hostile(record: &Record) -> Record {
     let evil = || "\x1b[2J\x1b[1;1H\r\nfalse\u{9b}8m\u{202e}\u{200b}\u{e0041}\x07".to_owned();
     let mut record = record.clone();
     if let Some(server) = &mut record.server {
-        let server = std::sync::Arc::make_mut(server);
+        let server = Arc::make_mut(server);
         server.name = evil();
         server.version = Some(evil());
         server.client = Some(evil());
@@ -209,9 +211,10 @@ fn hostile(record: &Record) -> Record {
         server.evidence.iter_mut().for_each(|evidence| evidence.detail = evil());
     }
     if let Some(process) = &mut record.process {
-        std::sync::Arc::make_mut(process).exe = evil();
+        Arc::make_mut(process).exe = evil();
     }
     if let Some(call) = &mut record.call {
+        let call = Arc::make_mut(call);
         call.id = evil().into();
         call.tool = Some(evil());
         call.method = evil();
@@ -293,7 +296,7 @@ fn nothing_a_server_says_acts_on_the_terminal() {
 #[test]
 fn huge_arguments_are_cut() {
     let mut record = end(1);
-    let outcome = record.call.as_mut().unwrap().outcome.as_mut().unwrap();
+    let outcome = Arc::make_mut(record.call.as_mut().unwrap()).outcome.as_mut().unwrap();
     outcome.arguments = Some(serde_json::json!({"text": "x".repeat(5 << 20), "more": [1, 2, 3]}));
     let screen = plain(vec![record]);
     assert!(screen.chars().count() < 250, "{}", screen.len());
@@ -307,7 +310,7 @@ fn memory_stays_bounded_when_calls_and_servers_come_and_go() {
     for number in 0..10_000 {
         console.append(&in_call(number, samples::open("/x")), &mut out);
         let mut starting = with_relation(Relation::Startup, samples::open("/x"));
-        std::sync::Arc::make_mut(starting.server.as_mut().unwrap()).id = number.to_string();
+        Arc::make_mut(starting.server.as_mut().unwrap()).id = number.to_string();
         console.append(&starting, &mut out);
         out.clear();
     }
