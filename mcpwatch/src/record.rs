@@ -551,6 +551,9 @@ pub struct FileDetail {
     /// On `file.change` of two files: the other one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<FileTarget>,
+    /// Of a rename: the two have exchanged their names.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exchanged: bool,
     /// The mode given to it, in octal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,

@@ -54,7 +54,7 @@ fn every_change_of_a_file_is_told_with_its_paths() {
         case(
             "exchange",
             json!({"from": w("b"), "to": w("c")}),
-            &[change("rename", &w("b"), target(&w("c")))],
+            &[change("rename", &w("b"), json!({"target": {"path": w("c")}, "exchanged": true}))],
         ),
         case(
             "link",

@@ -493,6 +493,7 @@ mod tests {
         ] {
             let change = Change {
                 operation: Operation::Rename,
+                exchange: false,
                 file: place(from),
                 target: Some(place(to)),
                 mode: None,

@@ -16,15 +16,18 @@ const NAMES: usize = 4;
 
 /// Where an effect sends something, or opens the way to. `None` for everything else: other operations and
 /// families, and datagram sockets connected to port 0, by which the C library asks for its own address
-/// and which sends nothing.
+/// and which sends nothing (ICMP has no ports, and sends).
 #[must_use]
 pub fn target(net: &Net) -> Option<SocketAddr> {
     if !matches!(net.operation, NetOperation::Connect | NetOperation::Send) {
         return None;
     }
     let endpoint = net.endpoint?;
-    let asks_own_address =
-        net.operation == NetOperation::Connect && is_datagram(net) && endpoint.port() == 0;
+    let has_ports = !matches!(i32::from(net.protocol), libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6);
+    let asks_own_address = net.operation == NetOperation::Connect
+        && is_datagram(net)
+        && endpoint.port() == 0
+        && has_ports;
     (!asks_own_address).then_some(endpoint)
 }
 
@@ -244,6 +247,18 @@ fn in_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::{connect, datagram};
+
+    #[test]
+    fn asking_for_the_own_address_is_no_target_but_where_there_are_no_ports() {
+        assert!(target(&connect("203.0.113.7:0")).is_some());
+        let asks = datagram("203.0.113.7:0");
+        assert_eq!(target(&asks), None);
+        for protocol in [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6] {
+            let protocol = u16::try_from(protocol).unwrap();
+            assert!(target(&Net { protocol, ..asks.clone() }).is_some(), "{protocol}");
+        }
+    }
 
     #[test]
     fn patterns_match_addresses_names_and_networks() {

@@ -7,6 +7,9 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 /// Places of homes, besides those of the user database.
 const HOMES: &[&str] = &["/root", "/home/*", "/var/home/*", "/Users/*"];
 
+/// Folders in a home that hold everything.
+pub const SHARED: &[&str] = &["~/.config", "~/.local", "~/.local/share", "~/.cache"];
+
 /// The globs one pattern stands for. `homes` are home directories beyond the usual places.
 ///
 /// `~/…` stands for the path below every home. When its first component begins with a dot it matches

@@ -216,6 +216,7 @@ pub(crate) fn change(operation: Operation, path: &str) -> Change {
         operation,
         file: place(path),
         target: None,
+        exchange: false,
         mode: None,
         owner: (None, None),
         size: None,

@@ -231,6 +231,8 @@ pub struct Change {
     /// The other: the new name of a rename or hard link; the text of a symbolic link, as `argument`, with
     /// what it means from where the link lies, as `path`.
     pub target: Option<Place>,
+    /// Of a rename: each of the two has the other's name afterwards.
+    pub exchange: bool,
     /// The mode given to it.
     pub mode: Option<u32>,
     /// User and group given to it; `None` where they stay.
@@ -255,6 +257,13 @@ impl Change {
             _ => (Some(&self.file), None),
         };
         file.into_iter().chain(target)
+    }
+
+    /// An exchange of two names, told from the other file; `None` for every other change.
+    #[must_use]
+    pub fn exchanged(&self) -> Option<Self> {
+        let target = self.target.as_ref().filter(|_| self.exchange)?;
+        Some(Self { file: target.clone(), target: Some(self.file.clone()), ..self.clone() })
     }
 
     /// The file that now has another name, by which it can be read.

@@ -34,7 +34,9 @@ impl Names {
         for line in resolv_conf.lines().take(ENTRIES) {
             let mut words = line.split_whitespace();
             if words.next() == Some("nameserver")
-                && let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok())
+                // An address of a link names the interface, too: `fe80::1%wlan0`.
+                && let Some(word) = words.next()
+                && let Ok(address) = word.split('%').next().unwrap_or(word).parse::<IpAddr>()
             {
                 names.resolvers.push(address.to_canonical());
             }
@@ -67,6 +69,9 @@ mod tests {
         );
         assert_eq!(names.of("203.0.113.7".parse().unwrap()), ["api.example", "api"]);
         assert_eq!(names.of("203.0.113.8".parse().unwrap()), [""; 0]);
-        assert_eq!(names.resolvers(), ["192.0.2.53".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            names.resolvers(),
+            ["192.0.2.53", "fe80::1"].map(|address| address.parse::<IpAddr>().unwrap())
+        );
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn change_detail(change: &Change) -> FileDetail {
         via: change.via.map(Via::name),
         operation: Some(change.operation.name()),
         target: change.target.as_ref().map(target),
+        exchanged: change.exchange,
         mode: change.mode.map(|mode| format!("{mode:04o}")),
         owner_uid: change.owner.0,
         owner_gid: change.owner.1,

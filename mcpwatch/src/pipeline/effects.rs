@@ -44,6 +44,9 @@ impl Pipeline {
             EventKind::Change(change) => {
                 let attribution = self.attribute(event.process, owner, Object::Change(change));
                 self.detect(event, owner, &process, Action::Change(change), &attribution);
+                if let Some(other_way) = change.exchanged() {
+                    self.detect(event, owner, &process, Action::Change(&other_way), &attribution);
+                }
                 let mut record =
                     self.effect_record(RecordType::FileChange, event, owner, &attribution);
                 record.process = Some(process);
@@ -463,6 +466,7 @@ fn file_detail(open: &Open) -> FileDetail {
         via: open.via.map(Via::name),
         operation: None,
         target: None,
+        exchanged: false,
         mode: None,
         owner_uid: None,
         owner_gid: None,

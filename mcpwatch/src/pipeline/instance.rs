@@ -10,7 +10,7 @@ use crate::discover::launcher::{self, Launch};
 use crate::discover::matching::Program;
 use crate::event::{Direction, Event, EventKind, Exec, Payload, Place, Privilege, ProcessKey};
 use crate::record::{ExitDetail, Server};
-use crate::session::{Call, Conversation};
+use crate::session::{Call, Conversation, methods};
 use crate::wire::Limits;
 
 use super::effects::Reference;
@@ -111,9 +111,10 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// A call began.
+    /// A call began. What only stands open ([`methods::Method::standing`]) is the cause of nothing.
     pub fn started(&mut self, call: &Arc<Call>) {
-        if call.direction == Direction::ClientToServer {
+        let stands = methods::find(&call.method).is_some_and(|method| method.standing);
+        if call.direction == Direction::ClientToServer && !stands {
             let mentions = Arc::new(Mentions::of_call(call));
             self.calls.insert(call.number, Suspect { call: Arc::clone(call), mentions });
             self.refresh();

@@ -153,8 +153,7 @@ impl AnnotationLie {
             return None;
         }
         let path = normal(&open.path);
-        let named = effect.attribution.matched.is_some();
-        if (!named && self.own.is_match(path.as_ref()))
+        if (!is_named(effect, &path) && self.own.is_match(path.as_ref()))
             || knowledge.policy.allows_write(&effect.given.allow, &path)
         {
             return None;
@@ -196,15 +195,14 @@ impl AnnotationLie {
         {
             return None;
         }
-        let named = effect.attribution.matched.is_some();
         // A symbolic link's text names what it does not change.
         let target = change.target.as_ref().filter(|_| operation != Operation::Symlink);
-        let place = target
-            .into_iter()
-            .chain([&change.file])
-            .find(|place| named || !self.own.is_match(normal(&place.path).as_ref()))?;
+        let place = target.into_iter().chain([&change.file]).find(|place| {
+            let path = normal(&place.path);
+            is_named(effect, &path) || !self.own.is_match(path.as_ref())
+        })?;
         let path = normal(&place.path);
-        if (removes && !named && self.passing.is_match(path.as_ref()))
+        if (removes && !is_named(effect, &path) && self.passing.is_match(path.as_ref()))
             || knowledge.policy.allows_write(&effect.given.allow, &path)
         {
             return None;
@@ -238,6 +236,12 @@ impl AnnotationLie {
             result: Ok(0),
         })
     }
+}
+
+/// The call's arguments name this file, and not only a folder it lies in.
+fn is_named(effect: &Effect<'_>, path: &str) -> bool {
+    let matched = effect.attribution.matched.as_deref();
+    matched.is_some_and(|text| file_name(text.trim_end_matches('/')) == file_name(path))
 }
 
 /// A regular file that is opened for nothing but writing, or changed by being opened. An open for both
@@ -367,6 +371,9 @@ mod tests {
             asked.attribution.relation = Requested;
             asked.attribution.matched = Some(path.into());
             assert_eq!(asked.found(Action::Open(&open(path, WRITE))), ONE, "{path}");
+            let (folder, _) = path.rsplit_once('/').unwrap();
+            asked.attribution.matched = Some(folder.into());
+            assert_eq!(asked.found(Action::Open(&open(path, WRITE))), [], "{path} by its folder");
         }
         let mut device = open("/srv/fifo", WRITE);
         device.mode = libc::S_IFIFO | 0o600;

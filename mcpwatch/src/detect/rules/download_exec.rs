@@ -15,7 +15,7 @@ use crate::detect::reason::{
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
-use crate::event::{Exec, Open, decode::join};
+use crate::event::{Exec, Open, Operation, decode::join};
 use crate::record::{AlertEvidence, Severity, Tags};
 
 /// What it is.
@@ -188,9 +188,11 @@ impl Rule for DownloadExec {
             }
             Action::Exec(exec) => self.check_exec(effect, exec, knowledge),
             Action::Change(change) => {
-                if let (Some(from), Some(to), Ok(())) =
-                    (change.renamed(), &change.target, change.result)
-                {
+                if let (Some(target), Ok(())) = (&change.target, change.result) {
+                    let (from, to) = match change.operation {
+                        Operation::Symlink => (target, &change.file),
+                        _ => (&change.file, target),
+                    };
                     self.written.rename(effect, &from.path, &to.path);
                 }
                 None
@@ -471,10 +473,15 @@ mod tests {
 
     #[test]
     fn another_name_does_not_hide_what_was_written() {
-        for operation in [Operation::Rename, Operation::Link] {
+        for operation in [Operation::Rename, Operation::Link, Operation::Symlink] {
             let mut detector = detector();
             wrote(&mut detector, "/usr/bin/curl", "/srv/x.part");
-            let renamed = change_of_two(operation, "/srv/x.part", "/srv/x");
+            let (old, new) = ("/srv/x.part", "/srv/x");
+            let renamed = match operation {
+                // The link, and what it leads to.
+                Operation::Symlink => change_of_two(operation, new, old),
+                _ => change_of_two(operation, old, new),
+            };
             let refused = Change { result: Err(libc::EACCES), ..renamed.clone() };
             let x = exec("/srv/x", &["x"]);
             let scene = Scene::new(Covert);

@@ -109,7 +109,9 @@ impl InternalProbe {
     fn sweep(&mut self, effect: &Effect<'_>, endpoint: SocketAddr) -> Option<(String, String)> {
         let (address, port) = (endpoint.ip(), endpoint.port());
         let server = &effect.server.id;
-        let call = effect.attribution.call().map_or(0, |call| call.number);
+        // What outlived its call goes on without one.
+        let call = effect.attribution.call().filter(|_| !effect.attribution.outlived);
+        let call = call.map_or(0, |call| call.number);
         let known = self.sweeps.iter().position(|one| one.call == call && one.server == *server);
         let at = if let Some(at) = known {
             at
@@ -352,8 +354,9 @@ mod tests {
             let to = connect(&format!("127.0.0.1:{number}"));
             assert_eq!(scene.found_by(&mut detector, Action::Net(&to)), []);
         }
-        for number in 1..=50_u64 {
-            let mut scene = Scene::new(Background);
+        for (number, outlived) in (1..=50_u64).zip([false; 25].into_iter().chain([true; 25])) {
+            let mut scene = Scene::new(if outlived { Covert } else { Background });
+            scene.attribution.outlived = outlived;
             scene.time = number * WINDOW / 5;
             let to = connect(&format!("127.0.0.1:{number}"));
             let found = scene.found_by(&mut detector, Action::Net(&to));

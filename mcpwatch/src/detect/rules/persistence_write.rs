@@ -1,16 +1,19 @@
 //! `persistence_write`: a server wrote where programs are started from again.
 
+use std::borrow::Cow;
+
+use globset::{GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
 use super::ATLAS_VERSION;
 use super::mcp_config_read::is_given;
-use crate::detect::paths::spellings;
+use crate::detect::paths::{self, spellings};
 use crate::detect::patterns::{self, Patterns};
 use crate::detect::reason::{OBJECT, cause, circumstances, clip, evidence, quote, server};
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
-use crate::event::Operation;
+use crate::event::{Change, Operation, Place};
 use crate::record::{Severity, Tags};
 
 /// What it is.
@@ -33,7 +36,8 @@ pub static INFO: RuleInfo = RuleInfo {
         keys that may log in is run, or let in, long after the server has gone and outside of \
         everything that watches it.",
     trigger: "A process of the server's tree opens a file of rules/persistence.toml for writing, moves or \
-        links something into its place, or tries to. The path is that of the opened file, whatever link or `..` led to it; an argument that \
+        links something into its place or into that of a folder that exists for such files, makes another name of it \
+        (hard link), by which it can be written, or tries to. The path is that of the opened file, whatever link or `..` led to it; an argument that \
         names such a file counts too, and so does its path on the host when it is mounted into a container.",
     explained_by: &[
         "`allow.write` of the server's settings",
@@ -80,13 +84,39 @@ impl patterns::Category for Category {
 struct PersistenceWrite {
     categories: Vec<Category>,
     files: Patterns,
+    /// Folders that exist for such files, for those that are put in their place.
+    folders: GlobSet,
+    /// The category of each.
+    folder_categories: Vec<usize>,
 }
 
 /// Makes the rule.
 pub fn build(knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
     let Tables { category: categories } = data(FILE, TEXT)?;
     let files = Patterns::new(FILE, &categories, &knowledge.homes)?;
-    Ok(Box::new(PersistenceWrite { categories, files }))
+    let broken =
+        |error: globset::Error| DetectError::Data { file: FILE, message: error.to_string() };
+    let mut folders = GlobSetBuilder::new();
+    let mut folder_categories = Vec::new();
+    for (number, category) in categories.iter().enumerate() {
+        for folder in category.paths.iter().flat_map(|pattern| own_folders(pattern)) {
+            for glob in paths::expand(folder, &knowledge.homes).map_err(broken)? {
+                folders.add(glob);
+                folder_categories.push(number);
+            }
+        }
+    }
+    let folders = folders.build().map_err(broken)?;
+    Ok(Box::new(PersistenceWrite { categories, files, folders, folder_categories }))
+}
+
+/// The folders that a pattern goes through and that hold nothing but what is like it.
+fn own_folders(pattern: &str) -> impl Iterator<Item = &str> {
+    let folders = pattern.match_indices('/').filter_map(|(end, _)| pattern.get(..end));
+    folders.filter(|folder| {
+        (folder.starts_with("~/.") && !paths::SHARED.contains(folder))
+            || folder.starts_with("/etc/")
+    })
 }
 
 impl Rule for PersistenceWrite {
@@ -95,16 +125,11 @@ impl Rule for PersistenceWrite {
     }
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
-        let written = Written::of(effect.action)?;
-        let (path, category) =
-            spellings(written.path, written.inner_path, written.host_path, written.argument)
-                .find_map(|path| {
-                    let found = self.files.find(&path).or_else(|| {
-                        // A folder that is put in a place is everything in it.
-                        written.may_be_folder.then(|| self.files.find(&format!("{path}/x")))?
-                    })?;
-                    Some((path, self.categories.get(found.category)?))
-                })?;
+        let (written, path, category) =
+            Written::of(effect.action).into_iter().flatten().find_map(|written| {
+                let (path, category) = self.meant(&written)?;
+                Some((written, path, category))
+            })?;
         let allow = &effect.given.allow;
         if is_given(effect.given, &path)
             || knowledge.policy.allows_write(allow, &path)
@@ -138,6 +163,24 @@ impl Rule for PersistenceWrite {
     }
 }
 
+impl PersistenceWrite {
+    /// The first of its spellings that starts something, and what it is.
+    fn meant<'a>(&self, written: &Written<'a>) -> Option<(Cow<'a, str>, &Category)> {
+        let Written { path, inner_path, host_path, argument, may_be_folder, .. } = *written;
+        spellings(path, inner_path, host_path, argument).find_map(|path| {
+            let file = self.files.find(&path).map(|found| found.category);
+            // A folder that is put in a place is everything in it.
+            let folder = || {
+                let inside = self.files.find(&format!("{path}/x")).map(|found| found.category);
+                let own = || self.folders.matches(path.as_ref()).into_iter().next();
+                inside.or_else(|| self.folder_categories.get(own()?).copied())
+            };
+            let number = file.or_else(|| may_be_folder.then(folder)?)?;
+            Some((path, self.categories.get(number)?))
+        })
+    }
+}
+
 /// A file that has another content afterwards.
 struct Written<'a> {
     path: &'a str,
@@ -151,7 +194,39 @@ struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    fn of(action: Action<'a>) -> Option<Self> {
+    /// The files that an effect is about: one, or both names of a link.
+    fn of(action: Action<'a>) -> [Option<Self>; 2] {
+        let first = Self::first(action);
+        let second = match action {
+            Action::Change(change) if change.operation == Operation::Link => Some(Self {
+                verbs: (
+                    "made another name, by which it can be written, of",
+                    "tried to make another name, by which it can be written, of",
+                ),
+                ..Self::place(&change.file, change)
+            }),
+            _ => None,
+        };
+        [first, second]
+    }
+
+    fn place(place: &'a Place, change: &Change) -> Self {
+        Self {
+            path: &place.path,
+            inner_path: place.inner_path.as_deref(),
+            host_path: place.host_path.as_deref(),
+            argument: &place.argument,
+            result: change.result.map(|()| 0),
+            may_be_folder: matches!(change.operation, Operation::Rename | Operation::Symlink),
+            verbs: match change.operation {
+                Operation::Truncate => ("cut", "tried to cut"),
+                Operation::Rename => ("moved something to", "tried to move something to"),
+                _ => ("put a link at", "tried to put a link at"),
+            },
+        }
+    }
+
+    fn first(action: Action<'a>) -> Option<Self> {
         match action {
             Action::Open(open) if open.writes() => Some(Self {
                 path: &open.path,
@@ -169,22 +244,7 @@ impl<'a> Written<'a> {
                     Operation::Symlink | Operation::Truncate => &change.file,
                     _ => return None,
                 };
-                Some(Self {
-                    path: &place.path,
-                    inner_path: place.inner_path.as_deref(),
-                    host_path: place.host_path.as_deref(),
-                    argument: &place.argument,
-                    result: change.result.map(|()| 0),
-                    may_be_folder: matches!(
-                        change.operation,
-                        Operation::Rename | Operation::Symlink
-                    ),
-                    verbs: match change.operation {
-                        Operation::Truncate => ("cut", "tried to cut"),
-                        Operation::Rename => ("moved something to", "tried to move something to"),
-                        _ => ("put a link at", "tried to put a link at"),
-                    },
-                })
+                Some(Self::place(place, change))
             }
             _ => None,
         }
@@ -195,7 +255,7 @@ impl<'a> Written<'a> {
 mod tests {
     use super::*;
     use crate::detect::tests::{Scene, change, change_of_two, failed_open, link, open};
-    use crate::event::{Change, Open};
+    use crate::event::Open;
     use crate::record::Relation::{Background, Covert, Requested, Startup};
 
     const APPEND: i32 = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
@@ -318,6 +378,10 @@ mod tests {
             change(Operation::Truncate, profile),
             change_of_two(Operation::Rename, "/tmp/hooks", "/srv/repository/.git/hooks"),
             change_of_two(Operation::Symlink, "/home/a/.config/autostart", "/tmp/x"),
+            change_of_two(Operation::Rename, "/tmp/d", "/home/a/.config/systemd"),
+            change_of_two(Operation::Rename, "/tmp/d", "/root/.ssh"),
+            change_of_two(Operation::Symlink, "/etc/systemd", "/tmp/d"),
+            change_of_two(Operation::Link, profile, "/tmp/x"),
         ] {
             assert_eq!(Scene::new(Covert).found(Action::Change(&change)), ONE, "{change:?}");
             let refused = Change { result: Err(libc::EACCES), ..change };
@@ -326,8 +390,9 @@ mod tests {
         }
         for change in [
             change_of_two(Operation::Rename, profile, "/tmp/x"),
-            change_of_two(Operation::Link, profile, "/tmp/x"),
             change_of_two(Operation::Symlink, "/tmp/x", profile),
+            change_of_two(Operation::Rename, "/tmp/d", "/home/a/.local/share"),
+            change_of_two(Operation::Link, "/home/a/.ssh", "/tmp/d"),
             change(Operation::Unlink, profile),
             change(Operation::Chmod, profile),
             change(Operation::MakeDirectory, "/srv/repository/.git/hooks"),

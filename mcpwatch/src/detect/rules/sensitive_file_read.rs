@@ -394,14 +394,11 @@ fn below_own_folder(pattern: &str) -> usize {
     if pattern.starts_with("**/") { 1 } else { (parts.len() - fixed).max(1) }
 }
 
-/// Folders in a home that hold everything.
-const SHARED: &[&str] = &["~/.config", "~/.local", "~/.local/share", "~/.cache"];
-
 /// The folder of a pattern that exists for its files: below a home, and hidden there.
 fn own_folder(pattern: &str) -> Option<&str> {
     let below = below_own_folder(pattern);
     let (end, _) = pattern.rmatch_indices('/').nth(below.checked_sub(1)?)?;
-    pattern.get(..end).filter(|folder| folder.starts_with("~/.") && !SHARED.contains(folder))
+    pattern.get(..end).filter(|folder| folder.starts_with("~/.") && !paths::SHARED.contains(folder))
 }
 
 fn components(path: &str) -> usize {

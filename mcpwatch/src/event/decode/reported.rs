@@ -65,6 +65,8 @@ impl Reported {
     pub(super) fn change(self) -> Change {
         let result = self.outcome().map(|_| ());
         let [first_value, ..] = self.values;
+        let exchange =
+            self.operation == Operation::Rename && self.narrow(0) & libc::RENAME_EXCHANGE != 0;
         let mut change = Change {
             operation: self.operation,
             mode: None,
@@ -74,6 +76,7 @@ impl Reported {
             result,
             result_unknown: self.submitted,
             target: None,
+            exchange,
             file: Place::default(),
         };
         match self.operation {

@@ -248,3 +248,60 @@ fn a_prompt_is_named() {
         assert_eq!(scene.of_type(kind)[0]["call"].get("tool"), None, "{kind}");
     }
 }
+
+#[test]
+fn a_standing_subscription_is_the_cause_of_nothing() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let params = json!({"notifications": ["tools/list_changed"]});
+    scene.asked(
+        11,
+        &json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}),
+    );
+    scene.open(11, "/srv/a");
+    assert_eq!(scene.of_type("file.open")[0]["relation"], "background");
+    scene.forget();
+    scene.call(11, 2, "index", json!({}));
+    scene.fork(11, 12);
+    scene.open(12, "/srv/b");
+    assert_eq!(scene.of_type("file.open")[0]["call"]["confidence"], 1.0);
+    scene.result(11, 2);
+    scene.wait(SECOND);
+    scene.open(12, "/srv/c");
+    scene.wait(2 * SECOND);
+    assert_eq!(alerts(&mut scene), ["ALERT outlives_call medium covert 2 x1"]);
+}
+
+#[test]
+fn two_names_that_are_exchanged_are_looked_at_both_ways() {
+    const EXCHANGE: u64 = libc::RENAME_EXCHANGE as u64;
+    let sensitive = "ALERT sensitive_file_read critical covert 1 x1";
+    for (first, second, flags, expected) in [
+        ("/tmp/x", "/home/a/.aws/credentials", EXCHANGE, &[sensitive][..]),
+        ("/home/a/.aws/credentials", "/tmp/x", EXCHANGE, &[sensitive]),
+        ("/tmp/x", "/home/a/.aws/credentials", 0, &[]),
+        ("/home/a/.bashrc", "/tmp/x", EXCHANGE, &["ALERT persistence_write critical covert 1 x1"]),
+    ] {
+        let mut scene = Scene::new();
+        scene.server(11);
+        scene.call(11, 1, "work", json!({}));
+        let place = |path: &str| wire::Place {
+            flags: wire::PLACE_BASED | wire::BASE_COMPLETE,
+            argument_len: u16::try_from(path.len()).unwrap(),
+            ..wire::Place::default()
+        };
+        let body = wire::Syscall {
+            operation: wire::Operation::Rename as u16,
+            pid_level: 0,
+            target_pid: 0,
+            values: [flags, 0, 0, 0],
+            first: place(first),
+            second: place(second),
+        };
+        let tail = format!("{first}{second}");
+        scene.send(Kind::Change, 11, 0, bytemuck::bytes_of(&body), tail.as_bytes());
+        let exchanged = &scene.of_type("file.change")[0]["file"]["exchanged"];
+        assert_eq!(*exchanged == true, flags == EXCHANGE);
+        assert_eq!(alerts(&mut scene), expected, "{first} {second} {flags}");
+    }
+}
