@@ -168,7 +168,9 @@ const WORK: &[Work] = &[
         era: Era::Default,
         spoken: None,
         found_by: &["command_line", "config"],
+        // git keeps its index in the folder that the arguments of these read-only tools name.
         calls: &[
+            other("tools/list", |_| json!({}), "ok"),
             tool(
                 "git_status",
                 |scene| json!({"repo_path": scene.path("repository")}),
