@@ -213,7 +213,11 @@ fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flag
     }
 
     let mut base_len = 0;
-    if WAY == SUBMITTED || result < 0 {
+    if file == 0 {
+        if WAY != SUBMITTED && result >= 0 {
+            // Another thread has closed it already.
+            flags |= FLAG_TRUNCATED;
+        }
         // SAFETY: the argument's first byte lies within the tail, see above.
         let absolute = argument_len > 0 && unsafe { *tail.add(argument_at) } == b'/';
         let fs = follow(current, offset!(task_fs));

@@ -271,8 +271,12 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
         let socket = kread::task_socket(kread::current_task(), fd);
         let sock = of_socket(&mut body, socket);
         unix_len = given(draft, &mut body, Memory::User(address), len);
-        if body.family == AF_UNIX && matches!(kind, Kind::Connect) && result == 0 {
+        if matches!(kind, Kind::Connect) && result == 0 {
             bound_len = bound_name(draft, sock, unix_len);
+        }
+        // Where the address says otherwise, a second thread has rewritten it since.
+        if bound_len != 0 {
+            body.family = AF_UNIX;
         }
     }
     body.unix_len = unix_len as u16;
@@ -406,15 +410,21 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
     let mut body = NOTHING;
     body.has_result = 0;
     let sock = of_socket(&mut body, socket);
-    // What is to be bound or connected has the socket's own family. The address may still be changed by the process on
-    // kernels that take it later, and nothing is left out because of what it is now.
-    let family = read(sock, offset!(sock_family)).unwrap_or(0);
+    // What is to be bound or connected has the socket's own family, unless another file gets the descriptor until it is
+    // done: no hook on a cgroup sees a unix socket. The address may still be changed by the process on kernels that take
+    // it later, and nothing else is left out because of what it is now.
+    let data = draft.argument(3);
+    let is_unix = what == SUBMITTED_CONNECT
+        && match data {
+            0 => read_user::<u16>(draft.argument(1)) == Some(AF_UNIX),
+            _ => address_of_family(data, AF_UNIX) != 0,
+        };
+    let family = if is_unix { AF_UNIX } else { read(sock, offset!(sock_family)).unwrap_or(0) };
     let seen = is_internet(family) && has_hook(body.protocol) && handover::destinations_are_seen();
     if what == SUBMITTED_CONNECT && seen {
         filtered(Probe::Connect);
         return 0;
     }
-    let data = draft.argument(3);
     let kept = address_of_family(data, family);
     let (probe, kind, unix_len) = if what == SUBMITTED_BIND {
         (Probe::Bind, Kind::Bind, given(&draft, &mut body, Memory::Kernel(kept), len))
@@ -451,35 +461,24 @@ fn has_hook(protocol: u16) -> bool {
     matches!(protocol, 6 | 17 | 262)
 }
 
-/// Where the address of a family stands in what the kernel keeps for a request; 0 when nowhere, or when that is not
-/// certain. In later versions of some series, from 6.18 on, that is nothing but the address, and the types do not say
-/// so; before, it is what a message is sent with, of which an earlier message may have left anything where the address
-/// comes to stand. Where a pointer, or none, is the first of it, the first bytes tell them apart: the families of IP and
-/// of unix sockets are no multiples of 8, so an address does not begin like a pointer.
+/// Where the address of a family stands in what the kernel keeps for a request; 0 when it is of another one. In later
+/// versions of some series, from 6.18 on, that is nothing but the address, and the types do not say so; before, it is what
+/// a message is sent with, and what else is in there may be left from an earlier message. All those that may be the one or
+/// the other begin with a pointer, or none, if they are messages: the families of IP and of unix sockets are no multiples
+/// of 8, so an address does not begin like that.
 #[inline(always)]
 fn address_of_family(data: Address, family: u16) -> Address {
-    let other = offset!(io_message_address);
-    let is = |offset| family != 0 && read(data, offset) == Some(family);
-    let begins_with_pointer = || {
-        let first = read::<u64>(data, 0).unwrap_or(0);
-        first.is_multiple_of(8) && first as i64 <= 0
-    };
-    let is_message = match offset!(io_message_vector) {
-        0 => Some(begins_with_pointer()),
-        _ => None,
-    };
-    match (is(0), is(other), is_message) {
-        (true, _, Some(false)) | (true, false, None) => data,
-        (false, true, None | Some(true)) => data + u64::from(other),
-        _ => 0,
-    }
+    let first = read::<u64>(data, 0).unwrap_or(0);
+    let is_pointer = first.is_multiple_of(8) && first as i64 <= 0;
+    let is_message = offset!(io_message_vector) != 0 || is_pointer;
+    let offset = if is_message { offset!(io_message_address) } else { 0 };
+    if family != 0 && read(data, offset) == Some(family) { data + u64::from(offset) } else { 0 }
 }
 
 /// Puts the name that the other end of a unix socket is bound by behind the path in the tail: a link, a bind mount
 /// and a thread that rewrites the argument change what is asked for, and not this. Gives its length.
 #[inline(always)]
 fn bound_name(draft: &Draft, sock: Address, unix_len: usize) -> usize {
-    // The argument's family may be another than the socket's, where a second thread rewrites it.
     if read(sock, offset!(sock_family)) != Some(AF_UNIX) {
         return 0;
     }

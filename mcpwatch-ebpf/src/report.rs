@@ -17,7 +17,7 @@ use mcpwatch_common::{
 
 use crate::{
     bounds,
-    emit::{Draft, Notice, Room},
+    emit::{Draft, Notice, Room, unreadable},
     file::CURRENT_DIRECTORY,
     kread::{self, Address, current_task, follow, read, read_user},
     maps::{Named, offset},
@@ -215,7 +215,12 @@ fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
         }
         if form & USER_VALUE != 0 {
             // `struct clone_args` begins with the flags.
-            let flags = if second < 8 { 0 } else { read_user::<u64>(first).unwrap_or(0) };
+            let Some(flags) = read_user::<u64>(first).filter(|_| second >= 8) else {
+                if result > 0 {
+                    unreadable(Probe::Privilege);
+                }
+                return false;
+            };
             return flags & (CLONE_NAMESPACES | NEW_TIME) != 0;
         }
         return first & (CLONE_NAMESPACES | if is_clone { 0 } else { NEW_TIME }) != 0;
