@@ -95,11 +95,23 @@ pub fn parse(data: &[u8]) -> Option<Message> {
     })
 }
 
-/// What a stream carries: the message behind its length (RFC 1035, section 4.2.2).
+/// What a segment of a stream carries: messages, each behind its length (RFC 1035, section 4.2.2), `None` for what cannot
+/// be read in a row. The first length may have come in a segment of its own.
 #[must_use]
-pub fn of_stream(data: &[u8]) -> &[u8] {
-    let Some((length, rest)) = data.split_first_chunk::<2>() else { return &[] };
-    rest.get(..usize::from(u16::from_be_bytes(*length))).unwrap_or(rest)
+pub fn parse_stream(data: &[u8]) -> Vec<Option<Message>> {
+    let mut found = Vec::new();
+    let mut rest = data;
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*length));
+        // The last one may be cut.
+        let (message, more) = after.split_at_checked(length).unwrap_or((after, &[]));
+        let message = parse(message);
+        if message.is_some() || !matches!(found.last(), Some(None)) {
+            found.push(message);
+        }
+        rest = more;
+    }
+    if found.iter().all(Option::is_none) { vec![parse(data)] } else { found }
 }
 
 fn question_alone(data: &[u8]) -> Option<Message> {

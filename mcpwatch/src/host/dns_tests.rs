@@ -71,10 +71,22 @@ fn answers_of_a_real_name_server() {
 fn a_stream_holds_the_message_behind_its_length() {
     let (bytes, name, _) = QUERIES[0];
     let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
-    let stream = [&length, bytes, b"the next one"].concat();
-    assert_eq!(parse(of_stream(&stream)).unwrap().question.name, name);
-    assert_eq!(of_stream(b"\x01"), b"");
-    assert_eq!(of_stream(b"\xff\xffab"), b"ab");
+    let names = |stream: &[u8]| -> Vec<Option<String>> {
+        let found = parse_stream(stream).into_iter();
+        found.map(|message| message.map(|message| message.question.name)).collect()
+    };
+    let name = Some(name.to_owned());
+    let framed = [&length, bytes].concat();
+    assert_eq!(names(&framed), std::slice::from_ref(&name));
+    assert_eq!(
+        names(&[&framed[..], &framed, &framed].concat()),
+        [name.clone(), name.clone(), name.clone()]
+    );
+    assert_eq!(names(&[&framed[..], b"the next one"].concat()), [name.clone(), None]);
+    assert_eq!(names(bytes), [name], "its length came before");
+    assert_eq!(names(b"\x01"), [None]);
+    assert_eq!(names(b"\xff\xffab"), [None]);
+    assert_eq!(names(&[0; 4096]), [None]);
 }
 
 /// A header that announces these sections, then `rest`.

@@ -44,8 +44,24 @@ impl Pipeline {
     /// A message of name service to or from a process of a server.
     pub(super) fn name_service(&mut self, event: &Event, packet: &Packet) {
         let Some(owner) = self.owner(event.instance) else { return };
-        let data = if packet.stream { dns::of_stream(&packet.data) } else { &packet.data };
-        match (dns::parse(data), packet.incoming) {
+        let messages = if packet.stream {
+            dns::parse_stream(&packet.data)
+        } else {
+            vec![dns::parse(&packet.data)]
+        };
+        for message in messages {
+            self.message_of_name_service(event, owner, packet, message);
+        }
+    }
+
+    fn message_of_name_service(
+        &mut self,
+        event: &Event,
+        owner: u64,
+        packet: &Packet,
+        message: Option<Message>,
+    ) {
+        match (message, packet.incoming) {
             (Some(message), false) => self.asked(event, owner, packet, message),
             (Some(message), true) => self.answered(event, owner, packet, &message),
             // Whatever it is, it went to where name service is.
