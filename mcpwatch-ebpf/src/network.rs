@@ -461,18 +461,28 @@ fn has_hook(protocol: u16) -> bool {
     matches!(protocol, 6 | 17 | 262)
 }
 
-/// Where the address of a family stands in what the kernel keeps for a request; 0 when it is of another one. In later
-/// versions of some series, from 6.18 on, that is nothing but the address, and the types do not say so; before, it is what
-/// a message is sent with, and what else is in there may be left from an earlier message. All those that may be the one or
-/// the other begin with a pointer, or none, if they are messages: the families of IP and of unix sockets are no multiples
-/// of 8, so an address does not begin like that.
+/// Where the address of a family stands in what the kernel keeps for a request; 0 when it is of another one, or when that
+/// is not certain. In later versions of most series that is nothing but the address, and the types do not say so; before,
+/// it is what a message is sent with, of which an earlier message may have left anything where no address stands. Where a
+/// pointer, or none, is the first of it, the first bytes tell them apart: the families of IP and of unix sockets are no
+/// multiples of 8, so an address does not begin like a pointer.
 #[inline(always)]
 fn address_of_family(data: Address, family: u16) -> Address {
+    let other = offset!(io_message_address);
+    let is = |offset| family != 0 && read(data, offset) == Some(family);
     let first = read::<u64>(data, 0).unwrap_or(0);
     let is_pointer = first.is_multiple_of(8) && first as i64 <= 0;
-    let is_message = offset!(io_message_vector) != 0 || is_pointer;
-    let offset = if is_message { offset!(io_message_address) } else { 0 };
-    if family != 0 && read(data, offset) == Some(family) { data + u64::from(offset) } else { 0 }
+    let begins_with_pointer = offset!(io_message_vector) == 0;
+    let (plain, within) = match (is(0), is(other)) {
+        (plain, _) if begins_with_pointer && !is_pointer => (plain, false),
+        (_, within) if begins_with_pointer => (false, within),
+        either => either,
+    };
+    match (plain, within) {
+        (true, false) => data,
+        (false, true) => data + u64::from(other),
+        _ => 0,
+    }
 }
 
 /// Puts the name that the other end of a unix socket is bound by behind the path in the tail: a link, a bind mount
