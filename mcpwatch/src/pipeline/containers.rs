@@ -28,10 +28,15 @@ impl Pipeline {
 
     /// A cgroup was seen: when it is that of a container, runtime and id are known, and the rest is asked for.
     pub(super) fn meet(&mut self, cgroup: &str) {
-        if self.containers.get(cgroup).is_some() || !self.cgroups.meet(cgroup) {
+        if self.containers.get(cgroup).is_some() {
             return;
         }
+        let is_new = self.cgroups.meet(cgroup);
         let container = layouts::of_cgroup(cgroup);
+        // One that its cgroup names has given way to others since.
+        if !is_new && container.is_none() {
+            return;
+        }
         let plain = cgroup.trim_matches('/').is_empty()
             || NO_CONTAINER.iter().any(|ending| cgroup.ends_with(ending));
         if container.is_some() || !plain {

@@ -16,6 +16,11 @@ impl Pipeline {
             }
             Action::Open(open) if open.writes() => {
                 if let Some(pid) = memory_of(&open.path) {
+                    // A container numbers its processes itself.
+                    let entry = self.processes.get(event.process)?;
+                    if entry.shown.container.is_some() {
+                        return None;
+                    }
                     return self.reached_process(event.process, owner, pid);
                 }
                 let (victim, direction) = self.channel_opened(open)?;

@@ -252,6 +252,39 @@ fn effects_in_a_container_carry_it() {
 }
 
 #[test]
+fn a_container_that_gave_way_to_many_others_is_known_again() {
+    let mut scene = Scene::new();
+    scene.podman();
+    scene.greet_through(11, 14);
+    let others = (0..5_000).map(|number| Cgroup {
+        id: 1_000 + number,
+        pid: 0,
+        path: format!("/docker/{number:064x}"),
+    });
+    scene.input(Input::Cgroups { time: scene.now, groups: others.collect() });
+    scene.forget();
+    scene.fork(14, 15);
+    scene.enter(15, CGROUP, "/srv/helper");
+    let execs = scene.of_type("process.exec");
+    assert_eq!(execs[0]["process"]["container"], json!({"id": ID, "runtime": "docker"}));
+}
+
+#[test]
+fn process_numbers_within_a_container_are_not_taken_for_the_host_s() {
+    let mut scene = Scene::new();
+    scene.podman();
+    scene.greet_through(11, 14);
+    scene.server(31);
+    scene.open_for(14, "/proc/31/mem", libc::O_RDWR.cast_unsigned());
+    let story = scene.story();
+    assert!(!story.iter().any(|line| line.contains("channel_injection")), "{story:?}");
+    scene.server(41);
+    scene.open_for(41, "/proc/31/mem", libc::O_RDWR.cast_unsigned());
+    let story = scene.story();
+    assert!(story.iter().any(|line| line.contains("channel_injection")), "{story:?}");
+}
+
+#[test]
 fn a_shell_that_a_container_is_entered_with_is_no_finding() {
     let mut scene = Scene::new();
     scene.podman();
