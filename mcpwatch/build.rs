@@ -1,6 +1,10 @@
 //! Builds the kernel object with the nightly toolchain and hands it to `include_bytes!`.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 use aya_build::{Package, Toolchain};
+use object::{Object, ObjectSection};
 
 fn main() -> anyhow::Result<()> {
     // `cargo xtask` names the nightly it found fitting; a plain `cargo build` tries "nightly".
@@ -11,5 +15,24 @@ fn main() -> anyhow::Result<()> {
         root_dir: concat!(env!("CARGO_MANIFEST_DIR"), "/../mcpwatch-ebpf"),
         ..Package::default()
     };
-    aya_build::build_ebpf([package], Toolchain::Custom(&nightly))
+    aya_build::build_ebpf([package], Toolchain::Custom(&nightly))?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
+    forget_lines(&out.join("mcpwatch"))
+}
+
+/// Where `struct btf_ext_header` has `line_info_len`.
+const LINE_INFO_LEN: usize = 20;
+
+/// Takes away which source line an instruction comes from, which the verifier's log would show: aya 0.14 keeps a copy of
+/// the lines of all functions for each of them, some 80 MiB while it loads.
+fn forget_lines(path: &Path) -> anyhow::Result<()> {
+    let mut bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let place = object::File::parse(&*bytes)?
+        .section_by_name(".BTF.ext")
+        .and_then(|section| section.file_range())
+        .and_then(|(start, _)| usize::try_from(start).ok())
+        .and_then(|start| start.checked_add(LINE_INFO_LEN));
+    let length = place.and_then(|place| bytes.get_mut(place..)?.first_chunk_mut::<4>());
+    *length.context("the kernel object has no section .BTF.ext")? = [0; 4];
+    std::fs::write(path, bytes).with_context(|| path.display().to_string())
 }

@@ -103,6 +103,8 @@ impl Object {
         let offsets = offsets::resolve(&types)?;
         let submissions = submitted::tracepoint(&types, &offsets, SUBMITTED);
         drop(types);
+        // What follows would come to it, not into its place: it is many small pieces.
+        give_back_memory();
         let preemptible = capabilities::preemptible();
         let settings = Settings {
             agent_pid: std::process::id(),
@@ -120,9 +122,8 @@ impl Object {
             .unwrap_or(u32::MAX);
         let call_scratches = if preemptible { cpus.saturating_mul(CALL_SLOTS) } else { cpus };
         let pages = watched::pages();
-        let btf = Btf::from_sys_fs().ok();
+        // The loader reads the type information by itself, and forgets it.
         let mut ebpf = EbpfLoader::new()
-            .btf(btf.as_ref())
             .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .map_max_entries("EVENTS", options.ring_bytes)
@@ -132,6 +133,7 @@ impl Object {
             .map_max_entries("EXEC_SCRATCH", cpus)
             .load(OBJECT)
             .map_err(|error| KernelError::Load { reason: with_causes(&error) })?;
+        let btf = Btf::from_sys_fs().ok();
         let ring = Ring::new(take(&mut ebpf, "EVENTS")?)?;
         let (cgroup, whole_host) = cgroup2_root();
         let mut object = Self {
@@ -619,8 +621,8 @@ fn cgroup2_root() -> (Option<File>, bool) {
     (File::open(root).ok(), !root.join("cgroup.events").exists())
 }
 
-/// Gives what loading took back to the system: the loader takes the kernel's type information apart, some
-/// 30 MiB, and the allocator would keep them for good.
+/// Gives what loading took back to the system: the kernel's type information is taken apart, into some 60 MiB to find
+/// offsets in and some 30 to load with, and the allocator would keep them for good.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) may be called at any time, from any thread.
