@@ -414,12 +414,13 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
     // done: no hook on a cgroup sees a unix socket. The address may still be changed by the process on kernels that take
     // it later, and nothing else is left out because of what it is now.
     let data = draft.argument(3);
+    let own = read(sock, offset!(sock_family)).unwrap_or(0);
     let is_unix = what == SUBMITTED_CONNECT
         && match data {
             0 => read_user::<u16>(draft.argument(1)) == Some(AF_UNIX),
-            _ => address_of_family(data, AF_UNIX) != 0,
+            _ => address_of_family(data, own) == 0 && address_of_family(data, AF_UNIX) != 0,
         };
-    let family = if is_unix { AF_UNIX } else { read(sock, offset!(sock_family)).unwrap_or(0) };
+    let family = if is_unix { AF_UNIX } else { own };
     let seen = is_internet(family) && has_hook(body.protocol) && handover::destinations_are_seen();
     if what == SUBMITTED_CONNECT && seen {
         filtered(Probe::Connect);

@@ -5,7 +5,11 @@ use mcpwatch::host::{dns, tls};
 
 /// A message of name service, or what a TLS client says first.
 pub fn packets(data: &[u8]) {
-    for message in dns::parse_stream(data).into_iter().chain([dns::parse(data)]).flatten() {
+    for message in dns::questions_of_stream(data)
+        .into_iter()
+        .chain([dns::parse(data), dns::answer_of_stream(data)])
+        .flatten()
+    {
         assert!(message.answers.len() <= dns::ANSWERS);
         // 255 bytes (RFC 1035, section 2.3.4), each shown as four characters at most.
         let names = message.answers.iter().map(|answer| &answer.name);

@@ -229,19 +229,22 @@ impl Mentions {
     }
 
     fn of_file(&self, path: &str, argument: &str) -> Option<&str> {
-        self.paths
-            .iter()
-            .find(|mention| {
-                let names = |path: &str| {
-                    if mention.absolute {
-                        path == mention.end || is_below(path, &mention.end)
-                    } else {
-                        ends_with(path, &mention.end) || is_inside(path, &mention.end)
-                    }
-                };
-                names(path) || mention.text == argument || names(argument)
-            })
-            .map(|mention| mention.text.as_str())
+        let names = |mention: &&Mention| {
+            let names = |path: &str| {
+                if mention.absolute {
+                    path == mention.end || is_below(path, &mention.end)
+                } else {
+                    ends_with(path, &mention.end) || is_inside(path, &mention.end)
+                }
+            };
+            names(path) || mention.text == argument || names(argument)
+        };
+        // The file itself before a folder it lies in.
+        let name = path.rsplit('/').next();
+        let mut like_it =
+            self.paths.iter().filter(|mention| mention.end.rsplit('/').next() == name);
+        let found = like_it.find(names).or_else(|| self.paths.iter().find(names));
+        found.map(|mention| mention.text.as_str())
     }
 
     fn of_program(&self, exec: &Exec) -> Option<&str> {
@@ -507,6 +510,14 @@ mod tests {
             let named = found.of(Object::Change(&change)).is_some();
             assert_eq!(named, expected, "{arguments} {from} {to}");
         }
+    }
+
+    #[test]
+    fn a_file_is_named_before_the_folder_it_lies_in() {
+        let found = mentions(json!({"folder": "/srv/r", "file": "/srv/r/server.log"}));
+        let matched = |path: &str| found.of(Object::File(&file(path, path))).map(str::to_owned);
+        assert_eq!(matched("/srv/r/server.log").as_deref(), Some("/srv/r/server.log"));
+        assert_eq!(matched("/srv/r/other.log").as_deref(), Some("/srv/r"));
     }
 
     #[test]

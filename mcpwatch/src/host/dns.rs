@@ -95,23 +95,30 @@ pub fn parse(data: &[u8]) -> Option<Message> {
     })
 }
 
-/// What a segment of a stream carries: messages, each behind its length (RFC 1035, section 4.2.2), `None` for what cannot
-/// be read in a row. The first length may have come in a segment of its own.
+/// The questions in a segment of a stream: messages, each behind its length (RFC 1035, section 4.2.2), up to the first
+/// that cannot be read, which is `None`. The first length may have come in a segment of its own.
 #[must_use]
-pub fn parse_stream(data: &[u8]) -> Vec<Option<Message>> {
+pub fn questions_of_stream(data: &[u8]) -> Vec<Option<Message>> {
     let mut found = Vec::new();
     let mut rest = data;
-    while let Some((length, after)) = rest.split_first_chunk::<2>() {
-        let length = usize::from(u16::from_be_bytes(*length));
-        // The last one may be cut.
-        let (message, more) = after.split_at_checked(length).unwrap_or((after, &[]));
-        let message = parse(message);
-        if message.is_some() || !matches!(found.last(), Some(None)) {
-            found.push(message);
-        }
-        rest = more;
+    while let Some((message, more)) = framed(rest) {
+        found.push(parse(message));
+        rest = if matches!(found.last(), Some(None)) { &[] } else { more };
     }
-    if found.iter().all(Option::is_none) { vec![parse(data)] } else { found }
+    if let [None] | [] = found.as_slice() { vec![parse(data)] } else { found }
+}
+
+/// The answer that a segment of a stream begins with. Others are not looked for: their text is that of whoever answers,
+/// who could write what looks like an answer into it.
+#[must_use]
+pub fn answer_of_stream(data: &[u8]) -> Option<Message> {
+    parse(framed(data)?.0)
+}
+
+/// A message behind its length, cut if there is no more of it, and what follows.
+fn framed(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = data.split_first_chunk::<2>()?;
+    Some(rest.split_at_checked(u16::from_be_bytes(*length).into()).unwrap_or((rest, &[])))
 }
 
 fn question_alone(data: &[u8]) -> Option<Message> {

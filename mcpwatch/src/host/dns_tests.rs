@@ -72,7 +72,7 @@ fn a_stream_holds_the_message_behind_its_length() {
     let (bytes, name, _) = QUERIES[0];
     let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
     let names = |stream: &[u8]| -> Vec<Option<String>> {
-        let found = parse_stream(stream).into_iter();
+        let found = questions_of_stream(stream).into_iter();
         found.map(|message| message.map(|message| message.question.name)).collect()
     };
     let name = Some(name.to_owned());
@@ -87,6 +87,10 @@ fn a_stream_holds_the_message_behind_its_length() {
     assert_eq!(names(b"\x01"), [None]);
     assert_eq!(names(b"\xff\xffab"), [None]);
     assert_eq!(names(&[0; 4096]), [None]);
+    let answer = |stream: &[u8]| answer_of_stream(stream).map(|message| message.question.name);
+    assert_eq!(answer(&[&framed[..], &framed].concat()), Some(QUERIES[0].1.to_owned()));
+    assert_eq!(answer(&[&[0; 8][..], &framed].concat()), None, "text of the one who answers");
+    assert_eq!(names(&[&[0; 8][..], &framed].concat()), [None]);
 }
 
 /// A header that announces these sections, then `rest`.

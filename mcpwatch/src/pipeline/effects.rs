@@ -44,9 +44,6 @@ impl Pipeline {
             EventKind::Change(change) => {
                 let attribution = self.attribute(event.process, owner, Object::Change(change));
                 self.detect(event, owner, &process, Action::Change(change), &attribution);
-                if let Some(other_way) = change.exchanged() {
-                    self.detect(event, owner, &process, Action::Change(&other_way), &attribution);
-                }
                 let mut record =
                     self.effect_record(RecordType::FileChange, event, owner, &attribution);
                 record.process = Some(process);
@@ -238,6 +235,17 @@ impl Pipeline {
         };
         let mut findings = std::mem::take(&mut self.findings);
         self.detector.check(&effect, &mut findings);
+        // Rules that look at one file of a change see both; what they both say counts once.
+        let exchanged = match action {
+            Action::Change(change) => change.exchanged(),
+            _ => None,
+        };
+        if let Some(other_way) = &exchanged {
+            let mut more = Vec::new();
+            self.detector.check(&Effect { action: Action::Change(other_way), ..effect }, &mut more);
+            more.retain(|one| findings.iter().all(|other| other.rule != one.rule));
+            findings.append(&mut more);
+        }
         for finding in findings.drain(..) {
             let scope = match attribution.call() {
                 Some(call) if attribution.outlived => Scope::AfterCall(call_uid(&shown.id, call)),

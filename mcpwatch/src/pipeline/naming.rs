@@ -44,10 +44,10 @@ impl Pipeline {
     /// A message of name service to or from a process of a server.
     pub(super) fn name_service(&mut self, event: &Event, packet: &Packet) {
         let Some(owner) = self.owner(event.instance) else { return };
-        let messages = if packet.stream {
-            dns::parse_stream(&packet.data)
-        } else {
-            vec![dns::parse(&packet.data)]
+        let messages = match (packet.stream, packet.incoming) {
+            (false, _) => vec![dns::parse(&packet.data)],
+            (true, false) => dns::questions_of_stream(&packet.data),
+            (true, true) => vec![dns::answer_of_stream(&packet.data)],
         };
         for message in messages {
             self.message_of_name_service(event, owner, packet, message);

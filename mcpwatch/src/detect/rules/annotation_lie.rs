@@ -153,7 +153,7 @@ impl AnnotationLie {
             return None;
         }
         let path = normal(&open.path);
-        if (!is_named(effect, &path) && self.own.is_match(path.as_ref()))
+        if self.own.is_match(beyond_arguments(effect, &path))
             || knowledge.policy.allows_write(&effect.given.allow, &path)
         {
             return None;
@@ -199,10 +199,10 @@ impl AnnotationLie {
         let target = change.target.as_ref().filter(|_| operation != Operation::Symlink);
         let place = target.into_iter().chain([&change.file]).find(|place| {
             let path = normal(&place.path);
-            is_named(effect, &path) || !self.own.is_match(path.as_ref())
+            !self.own.is_match(beyond_arguments(effect, &path))
         })?;
         let path = normal(&place.path);
-        if (removes && !is_named(effect, &path) && self.passing.is_match(path.as_ref()))
+        if (removes && self.passing.is_match(beyond_arguments(effect, &path)))
             || knowledge.policy.allows_write(&effect.given.allow, &path)
         {
             return None;
@@ -238,10 +238,19 @@ impl AnnotationLie {
     }
 }
 
-/// The call's arguments name this file, and not only a folder it lies in.
-fn is_named(effect: &Effect<'_>, path: &str) -> bool {
-    let matched = effect.attribution.matched.as_deref();
-    matched.is_some_and(|text| file_name(text.trim_end_matches('/')) == file_name(path))
+/// The part of a path that the call's arguments do not name: nothing of a file they name, what lies below a folder they
+/// name, and else all of it.
+fn beyond_arguments<'a>(effect: &Effect<'_>, path: &'a str) -> &'a str {
+    let matched = effect.attribution.matched.as_deref().unwrap_or_default();
+    let name = file_name(matched.trim_end_matches('/'));
+    if name.is_empty() {
+        path
+    } else if name == file_name(path) {
+        ""
+    } else {
+        let below = path.find(&format!("/{name}/")).and_then(|at| path.get(at + 1 + name.len()..));
+        below.unwrap_or(path)
+    }
 }
 
 /// A regular file that is opened for nothing but writing, or changed by being opened. An open for both
@@ -371,9 +380,20 @@ mod tests {
             asked.attribution.relation = Requested;
             asked.attribution.matched = Some(path.into());
             assert_eq!(asked.found(Action::Open(&open(path, WRITE))), ONE, "{path}");
-            let (folder, _) = path.rsplit_once('/').unwrap();
+        }
+        for (path, folder, fires) in [
+            ("/srv/repository/.git/index.lock", "/srv/repository", false),
+            ("/srv/repository/.git/index.lock", "repository/", false),
+            ("/srv/app/__pycache__/x.pyc", "file:///srv/app", false),
+            ("/srv/app/server.log", "/srv/app", false),
+            ("/tmp/work/x", "/tmp/work", true),
+            ("/srv/app/logs/x", "/srv/app/logs", true),
+        ] {
+            let mut asked = read_only();
+            asked.attribution.relation = Requested;
             asked.attribution.matched = Some(folder.into());
-            assert_eq!(asked.found(Action::Open(&open(path, WRITE))), [], "{path} by its folder");
+            let found = asked.found(Action::Open(&open(path, WRITE)));
+            assert_eq!(found == ONE, fires, "{path} below {folder}: {found:?}");
         }
         let mut device = open("/srv/fifo", WRITE);
         device.mode = libc::S_IFIFO | 0o600;

@@ -101,11 +101,13 @@ impl Written {
         self.insert(effect, path, effect.time, writer);
     }
 
-    /// A file has another name, or one more.
-    fn rename(&mut self, effect: &Effect<'_>, from: &str, to: &str) {
+    /// A file has another name, or one more, which stood for another one until now.
+    fn rename(&mut self, effect: &Effect<'_>, from: &str, to: &str, exchange: bool) {
         if let Some(file) = self.find(effect, from) {
             let (time, writer) = (file.time, file.writer.clone());
             self.insert(effect, to, time, writer);
+        } else if !exchange {
+            self.files.remove(&hash((&effect.server.id, to)));
         }
     }
 
@@ -193,7 +195,7 @@ impl Rule for DownloadExec {
                         Operation::Symlink => (target, &change.file),
                         _ => (&change.file, target),
                     };
-                    self.written.rename(effect, &from.path, &to.path);
+                    self.written.rename(effect, &from.path, &to.path, change.exchange);
                 }
                 None
             }
@@ -490,6 +492,20 @@ mod tests {
                 let found = scene.found_by(&mut detector, Action::Exec(&x));
                 assert_eq!(found == ONE, fires, "{change:?}: {found:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_by_now_is_what_it_leads_to() {
+        let mut detector = detector();
+        wrote(&mut detector, "/usr/bin/node", "/srv/2/main.py");
+        let scene = Scene::new(Covert);
+        let run = exec("/usr/bin/python3", &["python3", "/srv/current.py"]);
+        for (to, fires) in [("/srv/2/main.py", true), ("/srv/1/main.py", false)] {
+            let link = change_of_two(Operation::Symlink, "/srv/current.py", to);
+            assert_eq!(scene.found_by(&mut detector, Action::Change(&link)), []);
+            let found = scene.found_by(&mut detector, Action::Exec(&run));
+            assert_eq!(found == ONE, fires, "{to}: {found:?}");
         }
     }
 

@@ -125,18 +125,15 @@ impl Rule for PersistenceWrite {
     }
 
     fn check(&mut self, effect: &Effect<'_>, knowledge: &mut Knowledge) -> Option<Finding> {
+        let allow = &effect.given.allow;
         let (written, path, category) =
             Written::of(effect.action).into_iter().flatten().find_map(|written| {
                 let (path, category) = self.meant(&written)?;
-                Some((written, path, category))
+                let explained = is_given(effect.given, &path)
+                    || knowledge.policy.allows_write(allow, &path)
+                    || (path != written.path && knowledge.policy.allows_write(allow, written.path));
+                (!explained).then_some((written, path, category))
             })?;
-        let allow = &effect.given.allow;
-        if is_given(effect.given, &path)
-            || knowledge.policy.allows_write(allow, &path)
-            || (path != written.path && knowledge.policy.allows_write(allow, written.path))
-        {
-            return None;
-        }
         let severity = INFO.severities.of_result(effect.attribution.relation, written.result)?;
         let (done, tried) = written.verbs;
         let verb = if written.result.is_ok() { done } else { tried };
@@ -359,6 +356,10 @@ mod tests {
         let mut scene = Scene::new(Requested);
         scene.given.allow.write = vec!["~/.bashrc".into()];
         assert_eq!(scene.found(Action::Open(&write)), []);
+        let mut scene = Scene::new(Requested);
+        scene.given.allow.write = vec!["/srv/r/.git/hooks/*".into()];
+        let link = change_of_two(Operation::Link, "/home/a/.bashrc", "/srv/r/.git/hooks/x");
+        assert_eq!(scene.found(Action::Change(&link)), ONE, "the other name is not allowed");
         let mut scene = Scene::new(Requested);
         scene.given.paths = vec!["/home/a/.bashrc".into()];
         assert_eq!(scene.found(Action::Open(&write)), []);
