@@ -551,7 +551,7 @@ pub struct FileDetail {
     /// On `file.change` of two files: the other one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<FileTarget>,
-    /// Of a rename: the two have exchanged their names.
+    /// Of a rename: the two exchange their names, if it succeeds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exchanged: bool,
     /// The mode given to it, in octal.
