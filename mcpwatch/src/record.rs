@@ -1,6 +1,7 @@
 //! What goes out: the types of the event stream `mcpwatch/1`. A contract, described in
 //! `docs/events.md` and `docs/events.schema.json`; fields that do not apply are absent.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -535,7 +536,7 @@ pub struct FileDetail {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
     /// `ok`, the name of the error (`ENOENT`), or `unknown` of what was given to an `io_uring`.
-    pub result: String,
+    pub result: Cow<'static, str>,
     /// Inode number, when it was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
@@ -589,7 +590,7 @@ pub struct PrivilegeDetail {
     /// The name of the system call.
     pub operation: &'static str,
     /// `ok`, or the name of the error.
-    pub result: String,
+    pub result: Cow<'static, str>,
     /// The user or group ids asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<IdsDetail>,
@@ -674,7 +675,7 @@ pub struct AccessDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_pid: Option<u32>,
     /// `ok`, or the name of the error.
-    pub result: String,
+    pub result: Cow<'static, str>,
 }
 
 /// A process that was reached into.
@@ -724,7 +725,7 @@ pub struct NetDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packet: Option<Packet>,
     /// `ok`, `in_progress`, `unknown` or the name of the error.
-    pub result: String,
+    pub result: Cow<'static, str>,
     /// Names the address is known by: in the host's own files, or from its own name servers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,

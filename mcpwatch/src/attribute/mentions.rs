@@ -43,6 +43,26 @@ struct Mention {
     end: String,
     /// It began with `/`, and nothing of it was taken away.
     absolute: bool,
+    /// Where the last component of `end` begins.
+    name: usize,
+    /// As a directory it is narrow enough to name everything below it: two components, and no home.
+    has_contents: bool,
+}
+
+impl Mention {
+    fn name(&self) -> &str {
+        self.end.get(self.name..).unwrap_or_default()
+    }
+
+    /// Whether it names the file of a path.
+    fn names(&self, path: &str) -> bool {
+        if self.absolute {
+            path.strip_prefix(self.end.as_str())
+                .is_some_and(|rest| rest.is_empty() || (self.has_contents && rest.starts_with('/')))
+        } else {
+            ends_with(path, &self.end) || (self.has_contents && is_inside(path, &self.end))
+        }
+    }
 }
 
 /// A host that stands in an argument.
@@ -148,10 +168,14 @@ impl Mentions {
         if parts.is_empty() {
             return;
         }
+        let absolute = plain.starts_with('/') && !climbed;
+        let end = format!("/{}", parts.join("/"));
         self.paths.push(Mention {
             text: text.to_owned(),
-            end: format!("/{}", parts.join("/")),
-            absolute: plain.starts_with('/') && !climbed,
+            absolute,
+            name: end.len() - parts.last().map_or(0, |name| name.len()),
+            has_contents: parts.len() >= 2 && !(absolute && is_home(&end)),
+            end,
         });
     }
 
@@ -230,19 +254,11 @@ impl Mentions {
 
     fn of_file(&self, path: &str, argument: &str) -> Option<&str> {
         let names = |mention: &&Mention| {
-            let names = |path: &str| {
-                if mention.absolute {
-                    path == mention.end || is_below(path, &mention.end)
-                } else {
-                    ends_with(path, &mention.end) || is_inside(path, &mention.end)
-                }
-            };
-            names(path) || mention.text == argument || names(argument)
+            mention.names(path) || mention.text == argument || mention.names(argument)
         };
         // The file itself before a folder it lies in.
-        let name = path.rsplit('/').next();
-        let mut like_it =
-            self.paths.iter().filter(|mention| mention.end.rsplit('/').next() == name);
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let mut like_it = self.paths.iter().filter(|mention| mention.name() == name);
         let found = like_it.find(names).or_else(|| self.paths.iter().find(names));
         found.map(|mention| mention.text.as_str())
     }
@@ -381,12 +397,6 @@ fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
 
 /// `path` is `directory` or lies below it; a directory of one component (`/`, `/home`) covers too much to
 /// say that its contents were asked for.
-fn is_below(path: &str, directory: &str) -> bool {
-    let broad = directory.matches('/').count() < 2;
-    !broad
-        && !is_home(directory)
-        && path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
-}
 
 /// A home itself: asking for it is not asking for every file in it.
 fn is_home(directory: &str) -> bool {
@@ -400,15 +410,13 @@ fn is_home(directory: &str) -> bool {
 
 /// The last components of `path` are those of `end` (which begins with `/`).
 fn ends_with(path: &str, end: &str) -> bool {
-    path.ends_with(end) || path == end.trim_start_matches('/')
+    path.ends_with(end) || Some(path) == end.strip_prefix('/')
 }
 
 /// A relative directory of at least two components was given, and `path` lies in it.
 fn is_inside(path: &str, end: &str) -> bool {
-    end.matches('/').count() >= 2
-        && path
-            .match_indices(end)
-            .any(|(at, _)| path.get(at + end.len()..).is_some_and(|rest| rest.starts_with('/')))
+    path.match_indices(end)
+        .any(|(at, _)| path.get(at + end.len()..).is_some_and(|rest| rest.starts_with('/')))
 }
 
 fn canonical(address: IpAddr) -> IpAddr {

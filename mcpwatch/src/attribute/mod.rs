@@ -112,7 +112,7 @@ const WORKING_METHODS: &[&str] =
 
 /// Finds the cause of an effect.
 #[must_use]
-pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attribution {
+pub fn attribute<'a>(object: Object<'_>, circumstances: Circumstances<'a>) -> Attribution {
     let Circumstances { in_flight, lineage, asked } = circumstances;
     let by_lineage = !lineage.is_empty();
     let answered =
@@ -122,24 +122,23 @@ pub fn attribute(object: Object<'_>, circumstances: Circumstances<'_>) -> Attrib
         let born = lineage.iter().any(|born| one.is(born));
         !born && one.mentions.of(object).is_some()
     };
-    let (suspects, asking): (Vec<&Suspect>, Vec<&Suspect>) = if !by_lineage {
-        (in_flight.iter().collect(), Vec::new())
-    } else if answered {
-        (lineage.iter().chain(in_flight.iter().filter(asks)).collect(), Vec::new())
-    } else {
-        (lineage.iter().collect(), in_flight.iter().filter(asks).collect())
+    let weigh = |suspects: &mut dyn Iterator<Item = &'a Suspect>| -> Vec<Weighed<'a>> {
+        suspects.map(|suspect| Weighed::of(suspect, object)).collect()
     };
-    if suspects.is_empty() {
+    let (mut weighed, mut asking) = if !by_lineage {
+        (weigh(&mut in_flight.iter()), Vec::new())
+    } else if answered {
+        (weigh(&mut lineage.iter().chain(in_flight.iter().filter(asks))), Vec::new())
+    } else {
+        (weigh(&mut lineage.iter()), weigh(&mut in_flight.iter().rev().filter(asks)))
+    };
+    if weighed.is_empty() {
         return Attribution::without_call(if asked {
             Relation::Background
         } else {
             Relation::Startup
         });
     }
-    let mut weighed: Vec<Weighed<'_>> =
-        suspects.iter().map(|suspect| Weighed::of(suspect, object)).collect();
-    let mut asking: Vec<Weighed<'_>> =
-        asking.iter().rev().map(|suspect| Weighed::of(suspect, object)).collect();
     // Those that mention the object before the others, the younger before the older.
     weighed.sort_by_key(|one| std::cmp::Reverse((one.mention.is_some(), one.call.number)));
     let mentions = weighed.partition_point(|one| one.mention.is_some());

@@ -2,7 +2,7 @@
 //! hundred thousand files a second, and nearly all of them are of no interest; trying hundreds of globs
 //! on each would cost more than everything else together.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 /// Fewest bytes of a component's beginning that tell anything.
 const TELLING: usize = 4;
@@ -12,12 +12,15 @@ const WILD: &[char] = &['*', '?', '[', '{', '\\'];
 /// For each pattern one component, or a beginning or an end of one, that every match has.
 #[derive(Debug)]
 pub struct Landmarks {
-    whole: HashSet<Box<str>>,
+    whole: HashSet<Box<[u8]>>,
     beginnings: Vec<String>,
     ends: Vec<String>,
     /// Lengths of whole components by their first byte, a bit each (63 for 63 and more): most
     /// components need no more than this.
     lengths: Box<[u64; 256]>,
+    /// The first bytes of beginnings and the last ones of ends: most names need no more than these.
+    first: Box<[bool; 256]>,
+    last: Box<[bool; 256]>,
     /// A pattern had nothing: everything may match.
     anything: bool,
 }
@@ -27,10 +30,12 @@ impl Landmarks {
     #[must_use]
     pub fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
         let mut landmarks = Self {
-            whole: HashSet::new(),
+            whole: HashSet::default(),
             beginnings: Vec::new(),
             ends: Vec::new(),
             lengths: Box::new([0; 256]),
+            first: Box::new([false; 256]),
+            last: Box::new([false; 256]),
             anything: false,
         };
         for pattern in patterns {
@@ -49,10 +54,12 @@ impl Landmarks {
         if fixed(&last) {
             self.add_whole(last);
         } else if beginning.len() >= TELLING {
+            mark(&mut self.first, beginning.bytes().next());
             self.beginnings.push(beginning.to_owned());
         } else if let Some(part) = parts.find(fixed) {
             self.add_whole(part);
         } else if !end.is_empty() && !last.contains('}') {
+            mark(&mut self.last, end.bytes().next_back());
             self.ends.push(end.to_owned());
         } else {
             self.anything = true;
@@ -60,6 +67,7 @@ impl Landmarks {
     }
 
     fn add_whole(&mut self, part: &str) {
+        let part = part.as_bytes();
         if let Some(lengths) = self.lengths.get_mut(first_byte(part)) {
             *lengths |= length_bit(part);
         }
@@ -72,21 +80,33 @@ impl Landmarks {
         if self.anything {
             return true;
         }
-        let name = path.rsplit('/').next().unwrap_or_default();
-        self.beginnings.iter().any(|beginning| name.starts_with(beginning.as_str()))
-            || self.ends.iter().any(|end| name.ends_with(end.as_str()))
-            || path.split('/').any(|part| {
+        let path = path.as_bytes();
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let has = |marks: &[bool; 256], byte: Option<&u8>| {
+            byte.is_some_and(|byte| marks.get(usize::from(*byte)).is_some_and(|mark| *mark))
+        };
+        (has(&self.first, name.first())
+            && self.beginnings.iter().any(|beginning| name.starts_with(beginning.as_bytes())))
+            || (has(&self.last, name.last())
+                && self.ends.iter().any(|end| name.ends_with(end.as_bytes())))
+            || path.split(|byte| *byte == b'/').any(|part| {
                 self.lengths.get(first_byte(part)).is_some_and(|bits| bits & length_bit(part) != 0)
                     && self.whole.contains(part)
             })
     }
 }
 
-fn first_byte(part: &str) -> usize {
-    part.as_bytes().first().copied().unwrap_or_default().into()
+fn mark(marks: &mut [bool; 256], byte: Option<u8>) {
+    if let Some(mark) = byte.and_then(|byte| marks.get_mut(usize::from(byte))) {
+        *mark = true;
+    }
 }
 
-fn length_bit(part: &str) -> u64 {
+fn first_byte(part: &[u8]) -> usize {
+    part.first().copied().unwrap_or_default().into()
+}
+
+fn length_bit(part: &[u8]) -> u64 {
     1 << part.len().min(63)
 }
 

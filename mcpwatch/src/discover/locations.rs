@@ -2,10 +2,11 @@
 //! one when a process opens it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
 /// How a file is written.
@@ -349,10 +350,16 @@ pub fn project_of<'a>(path: &'a str, location: &Location) -> Option<&'a str> {
 /// from the end. Of several rows the one that says most of it, then the first.
 #[must_use]
 pub fn location_of(path: &str) -> Option<&'static Location> {
-    let name = path.rsplit('/').next()?;
+    let name = last_component(path);
     let exact = INDEX.by_name.get(name).into_iter().flatten();
     let alike = INDEX.by_pattern.iter().filter(|(pattern, _)| component_matches(pattern, name));
     exact.chain(alike.map(|(_, location)| location)).copied().find(|location| fits(path, location))
+}
+
+/// What a path ends with: asked for so often that a search made for long texts would cost most of it.
+fn last_component(path: &str) -> &str {
+    let slash = path.bytes().rposition(|byte| byte == b'/');
+    slash.and_then(|slash| path.get(slash + 1..)).unwrap_or(path)
 }
 
 /// Folders that many programs share: one of this name says nothing of a client, but for those of
@@ -384,7 +391,7 @@ struct Index {
 }
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let mut index = Index { by_name: HashMap::new(), by_pattern: Vec::new() };
+    let mut index = Index { by_name: HashMap::default(), by_pattern: Vec::new() };
     for location in LOCATIONS {
         match location.path.rsplit('/').next() {
             Some(name) if !name.contains('*') => {

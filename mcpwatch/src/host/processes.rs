@@ -1,8 +1,10 @@
 //! The process tree as events and snapshots tell it: who is whose child, what each runs, and in which
 //! calls it was forked.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::attribute::Suspect;
 use crate::event::ProcessKey;
@@ -95,9 +97,9 @@ impl Processes {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
-            entries: HashMap::new(),
-            former: HashMap::new(),
-            latest: HashMap::new(),
+            entries: HashMap::default(),
+            former: HashMap::default(),
+            latest: HashMap::default(),
             ended: VecDeque::new(),
             capacity,
             refused: 0,

@@ -203,10 +203,10 @@ fn add_status(record: &Record, event: &mut Map<String, Value>) {
     let result = record
         .file
         .as_ref()
-        .map(|file| file.result.as_str())
-        .or_else(|| record.net.as_ref().map(|net| net.result.as_str()))
-        .or_else(|| record.privilege.as_ref().map(|privilege| privilege.result.as_str()))
-        .or_else(|| record.access.as_ref().map(|access| access.result.as_str()))
+        .map(|file| file.result.as_ref())
+        .or_else(|| record.net.as_ref().map(|net| net.result.as_ref()))
+        .or_else(|| record.privilege.as_ref().map(|privilege| privilege.result.as_ref()))
+        .or_else(|| record.access.as_ref().map(|access| access.result.as_ref()))
         .or_else(|| Some(record.call.as_ref()?.outcome.as_ref()?.status.name()));
     let (id, name) = match result {
         Some("ok") => (1, "Success"),

@@ -149,7 +149,7 @@ pub fn open(path: &str) -> Record {
             host_path: Some("/srv/homes/ada/.ssh/id_rsa".to_owned()),
             access: Some("read"),
             flags: vec!["O_CLOEXEC"],
-            result: "ok".to_owned(),
+            result: "ok".into(),
             inode: Some(131_073),
             unlinked: false,
             via: Some("io_uring"),
@@ -170,7 +170,7 @@ pub fn privilege() -> Record {
     Record {
         privilege: Some(Box::new(PrivilegeDetail {
             operation: "mount",
-            result: "EPERM".to_owned(),
+            result: "EPERM".into(),
             ids: Some(IdsDetail {
                 real: Some(0),
                 effective: Some(0),
@@ -210,7 +210,7 @@ pub fn access() -> Record {
                 server: Some("bank".to_owned()),
             }),
             namespace_pid: Some(7),
-            result: "ok".to_owned(),
+            result: "ok".into(),
         })),
         ..effect(RecordType::ProcessAccess)
     }
@@ -226,7 +226,7 @@ pub fn change() -> Record {
             host_path: Some("/srv/homes/ada/.cursor/mcp.json.tmp".to_owned()),
             access: None,
             flags: Vec::new(),
-            result: "ok".to_owned(),
+            result: "ok".into(),
             inode: None,
             unlinked: true,
             via: None,
@@ -259,7 +259,7 @@ fn net(kind: RecordType) -> Record {
             netlink: Some(Netlink { port: 0, groups: 1 }),
             vsock: Some(Vsock { cid: 2, port: 1024 }),
             packet: Some(Packet { interface: 2, ethertype: 3 }),
-            result: "in_progress".to_owned(),
+            result: "in_progress".into(),
             names: vec!["collect.example".to_owned()],
             claimed_names: vec![ClaimedName {
                 name: "api.example".to_owned(),

@@ -1,9 +1,9 @@
 //! The JSON text of what many records share (host, server, process, and the call of effects in a row), made once: it is
 //! more than half of a record's text, and of the time to write one.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use serde::ser::{Error, SerializeMap};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -29,7 +29,7 @@ struct Texts<T>(HashMap<usize, (Arc<T>, Box<RawValue>)>);
 
 impl<T> Default for Texts<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(HashMap::default())
     }
 }
 

@@ -483,7 +483,7 @@ fn file_detail(open: &Open) -> FileDetail {
 }
 
 /// The word for what came of something that is done to a file.
-pub(super) fn result_name(result: Result<(), i32>, unknown: bool) -> String {
+pub(super) fn result_name(result: Result<(), i32>, unknown: bool) -> Cow<'static, str> {
     match result {
         Ok(()) if unknown => "unknown".into(),
         Ok(()) => "ok".into(),
@@ -492,7 +492,7 @@ pub(super) fn result_name(result: Result<(), i32>, unknown: bool) -> String {
 }
 
 /// Names of the errors system calls end with; any other keeps its number.
-pub(super) fn errno_name(error: i32) -> String {
+pub(super) fn errno_name(error: i32) -> Cow<'static, str> {
     let name = match error {
         libc::EPERM => "EPERM",
         libc::ENOENT => "ENOENT",
@@ -542,7 +542,7 @@ pub(super) fn errno_name(error: i32) -> String {
         libc::EOPNOTSUPP => "EOPNOTSUPP",
         // 512 and above: ERESTARTSYS and its kin, interrupted by a signal and begun again.
         libc::EINTR | 512..=516 => "EINTR",
-        other => return format!("E{other}"),
+        other => return format!("E{other}").into(),
     };
-    name.to_owned()
+    name.into()
 }

@@ -54,6 +54,8 @@ use mounts::Mounts;
 
 /// Most processes that are known at a time.
 pub const PROCESSES: usize = 32_768;
+/// Most records there is room for from the start of a batch.
+const RECORDS: usize = 128;
 
 /// What a pipeline starts with, beside the settings.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -195,7 +197,9 @@ impl Pipeline {
 
     /// Takes the records made so far.
     pub fn take_records(&mut self) -> Vec<Record> {
-        let mut records = std::mem::take(&mut self.records);
+        // The next batch is hardly ever much larger than this one.
+        let room = Vec::with_capacity(self.records.len().min(RECORDS));
+        let mut records = std::mem::replace(&mut self.records, room);
         records.iter_mut().for_each(Record::mark_argv);
         records
     }

@@ -2,7 +2,8 @@
 //! what is mounted there is asked for when it is needed, and asked for again when it has changed.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+
+use foldhash::HashMap;
 
 use crate::event::{Event, EventKind, Exec, Operation, Place, ProcessKey};
 use crate::host::mounts::HostPaths;
@@ -69,7 +70,7 @@ pub(super) struct Mounts {
 
 impl Mounts {
     pub(super) fn new(host: u32) -> Self {
-        Self { host, known: HashMap::new(), evicted: 0, unread: 0 }
+        Self { host, known: HashMap::default(), evicted: 0, unread: 0 }
     }
 
     /// Whether paths of this namespace may be other ones on the host. Without the host's own nothing can be said.

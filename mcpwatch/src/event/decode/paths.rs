@@ -102,6 +102,10 @@ pub fn text(bytes: &[u8]) -> String {
 
 fn push_text(text: &mut String, bytes: &[u8]) {
     use std::fmt::Write;
+    if let Ok(whole) = std::str::from_utf8(bytes) {
+        text.push_str(whole);
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {

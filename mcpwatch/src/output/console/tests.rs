@@ -230,7 +230,7 @@ fn hostile(record: &Record) -> Record {
     if let Some(file) = &mut record.file {
         file.path = evil();
         file.argument = evil().repeat(2);
-        file.result = evil();
+        file.result = evil().into();
     }
     if let Some(net) = &mut record.net {
         net.family = evil();
@@ -239,7 +239,7 @@ fn hostile(record: &Record) -> Record {
             claim.name = evil();
         }
         net.path = Some(evil());
-        net.result = evil();
+        net.result = evil().into();
         net.address = net.address.filter(|_| record.kind != RecordType::NetConnect);
     }
     if let Some(dns) = &mut record.dns {
