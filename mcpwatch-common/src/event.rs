@@ -237,6 +237,10 @@ pub const UNLINKED: u16 = 1 << 4;
 pub const PLACE_BASED: u16 = 1 << 5;
 /// The argument was cut ([`Place::flags`]).
 pub const PLACE_CUT: u16 = 1 << 6;
+/// `UNSHARE_EMPTY_MNTNS`, since 7.1: a new mount namespace, by a bit that clone(2) has for something else.
+pub const UNSHARE_EMPTY_MOUNTS: u64 = 0x10_0000;
+/// `CLONE_EMPTY_MNTNS` of clone3(2), since 7.1: the same.
+pub const CLONE_EMPTY_MOUNTS: u64 = 1 << 37;
 /// The argument could not be read ([`Place::flags`]).
 pub const PLACE_UNREADABLE: u16 = 1 << 7;
 /// It was done through an `io_uring`, not by a system call of its own ([`Open::path_flags`]): the header's `result`
@@ -390,6 +394,8 @@ operations! {
     MountSetattr = 58 => "mount_setattr",
     /// prctl(2), of the options that give a process more. Values: option, and its arguments.
     Prctl = 59 => "prctl",
+    /// `open_tree(2)`, when it copies the mounts below the first place. Values: flags.
+    OpenTree = 60 => "open_tree",
 
     /// ptrace(2), of the requests that take hold of a process or change it. Values: request, process.
     Ptrace = 80 => "ptrace",

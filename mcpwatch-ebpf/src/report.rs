@@ -9,9 +9,9 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_use
 use mcpwatch_common::{
     control::Probe,
     event::{
-        ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, FLAG_SUBMITTED, FLAG_TRUNCATED,
-        FLAG_UNREADABLE, Kind, Operation, PLACE_BASED, PLACE_CUT, PLACE_RESOLVED, PLACE_UNREADABLE,
-        Place, Syscall, UNLINKED,
+        ARGUMENT_BYTES, BASE_COMPLETE, BASE_ROOTED, CLONE_EMPTY_MOUNTS, FLAG_SUBMITTED,
+        FLAG_TRUNCATED, FLAG_UNREADABLE, Kind, Operation, PLACE_BASED, PLACE_CUT, PLACE_RESOLVED,
+        PLACE_UNREADABLE, Place, Syscall, UNLINKED, UNSHARE_EMPTY_MOUNTS,
     },
 };
 
@@ -53,12 +53,16 @@ const IF_RARE_FAMILY: u64 = 1 << 47;
 const IF_GIVES_MORE: u64 = 1 << 48;
 /// [`Form::submitted`].
 const SUBMITTED: u64 = 1 << 49;
+/// [`Form::if_copies`].
+const IF_COPIES: u64 = 1 << 50;
 /// The same in what [`mcpwatch_place`] is told of the positions: the path stands in kernel memory.
 const IN_KERNEL: u64 = 1 << 8;
 /// `CLONE_NEWNS`, `_NEWCGROUP`, `_NEWUTS`, `_NEWIPC`, `_NEWUSER`, `_NEWPID`, `_NEWNET`.
 const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 /// `CLONE_NEWTIME`, which clone(2) has no room for.
 const NEW_TIME: u64 = 0x80;
+/// `OPEN_TREE_CLONE`, `OPEN_TREE_NAMESPACE`.
+const TREE_COPIES: u64 = 3;
 /// `-EBADF`: the descriptor may stand for anything.
 const NO_DESCRIPTOR: i64 = -9;
 
@@ -113,6 +117,11 @@ impl Form {
     /// Only when its first values are an option of prctl(2) by which a process gets or keeps capabilities.
     pub const fn if_gives_more(self) -> Self {
         Self(self.0 | IF_GIVES_MORE)
+    }
+
+    /// Only when its first value, the third argument, says that `open_tree(2)` copies mounts.
+    pub const fn if_copies(self) -> Self {
+        Self(self.0 | IF_COPIES)
     }
 
     /// As it was given to an `io_uring`: what it names is in kernel memory, and what comes of it is not known.
@@ -202,11 +211,12 @@ extern "C" fn mcpwatch_applies(form: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
     // SAFETY: a field of the scratch buffer.
     unsafe { (&raw mut (*draft.named()).len).write_volatile(0) };
-    u64::from(applies(draft.argument(0), draft.argument(1), draft.result(), form))
+    let arguments = [draft.argument(0), draft.argument(1), draft.argument(2)];
+    u64::from(applies(arguments, draft.result(), form))
 }
 
 #[inline(always)]
-fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
+fn applies([first, second, third]: [u64; 3], result: i64, form: u64) -> bool {
     if form & IF_NAMESPACES != 0 {
         let is_clone = form as u16 == Operation::Clone as u16;
         // In the child, too, the call returns.
@@ -221,9 +231,10 @@ fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
                 }
                 return false;
             };
-            return flags & (CLONE_NAMESPACES | NEW_TIME) != 0;
+            return flags & (CLONE_NAMESPACES | NEW_TIME | CLONE_EMPTY_MOUNTS) != 0;
         }
-        return first & (CLONE_NAMESPACES | if is_clone { 0 } else { NEW_TIME }) != 0;
+        let more = if is_clone { 0 } else { NEW_TIME | UNSHARE_EMPTY_MOUNTS };
+        return first & (CLONE_NAMESPACES | more) != 0;
     }
     if form & IF_TAKES_HOLD != 0 {
         // `PTRACE_TRACEME`, `POKETEXT`, `POKEDATA`, `POKEUSR`, `SETREGS`, `SETFPREGS`, `ATTACH`, `SETREGSET`,
@@ -234,6 +245,9 @@ fn applies(first: u64, second: u64, result: i64, form: u64) -> bool {
         // `PR_SET_KEEPCAPS` to 1, `PR_SET_SECUREBITS`, `PR_CAP_AMBIENT` with `PR_CAP_AMBIENT_RAISE`. An option is an
         // `int`, what follows a `long`.
         return matches!((first as u32, second), (8, 1) | (28, _) | (47, 2));
+    }
+    if form & IF_COPIES != 0 {
+        return third & TREE_COPIES != 0;
     }
     if form & IF_RARE_FAMILY != 0 {
         // What is done with sockets of `AF_UNIX`, `AF_INET` and `AF_INET6` is told when it is done.

@@ -181,6 +181,7 @@ system_calls! {
     sys_fsmount           - [Fsmount.values(0)];
     sys_move_mount        - [MoveMount.at(0, 1).to_at(2, 3).values(4)];
     sys_mount_setattr     - [MountSetattr.at(0, 1)];
+    sys_open_tree         - [OpenTree.at(0, 1).values(2).if_copies()];
     sys_open_tree_attr    - [MountSetattr.at(0, 1)];
     sys_pivot_root        - [PivotRoot.path(0).to_path(1)];
     sys_chroot            - [Chroot.new_root(0)];
@@ -255,7 +256,8 @@ compat_calls! {
     ia32_setns ia32_process_vm_readv ia32_process_vm_writev ia32_finit_module ia32_renameat2 ia32_memfd_create
     ia32_bpf ia32_socket ia32_bind ia32_connect ia32_listen ia32_accept4 ia32_sendto ia32_sendmsg ia32_recvfrom
     ia32_recvmsg ia32_preadv2 ia32_pwritev2 ia32_io_uring_setup ia32_io_uring_enter ia32_move_mount ia32_fsmount
-    ia32_clone3 ia32_mount_setattr ia32_open_tree_attr ia32_open_by_handle_at ia32_openat2 ia32_pidfd_getfd ia32_fchmodat2
+    ia32_clone3 ia32_mount_setattr ia32_open_tree ia32_open_tree_attr ia32_open_by_handle_at ia32_openat2 ia32_pidfd_getfd
+    ia32_fchmodat2
     ia32_lchown16 ia32_oldumount ia32_setuid16 ia32_setgid16 ia32_setreuid16 ia32_setregid16 ia32_setgroups16
     ia32_fchown16 ia32_setfsuid16 ia32_setfsgid16 ia32_setresuid16 ia32_setresgid16 ia32_prctl ia32_chown16
     ia32_truncate64 ia32_ftruncate64

@@ -45,7 +45,8 @@ struct Mention {
     absolute: bool,
     /// Where the last component of `end` begins.
     name: usize,
-    /// As a directory it is narrow enough to name everything below it: two components, and no home.
+    /// As a directory it says that what lies in it was asked for: one of a single component (`/home`), or a home,
+    /// covers too much.
     has_contents: bool,
 }
 
@@ -394,9 +395,6 @@ fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
         None
     })
 }
-
-/// `path` is `directory` or lies below it; a directory of one component (`/`, `/home`) covers too much to
-/// say that its contents were asked for.
 
 /// A home itself: asking for it is not asking for every file in it.
 fn is_home(directory: &str) -> bool {

@@ -85,6 +85,10 @@ pub fn is_within(path: &str, directory: &str) -> bool {
 /// The path without `.`, `..` and empty components. The kernel's paths have none; those of failed
 /// opens are the argument and may.
 #[must_use]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "lazy ones are jumps, and keep it to a byte at a time"
+)]
 pub fn normal(path: &str) -> Cow<'_, str> {
     // A component that goes is empty or begins with a dot; nearly no path has one.
     // Without an early end the compiler looks at many bytes at once.

@@ -194,6 +194,7 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
         Operation::Setns => "entered other namespaces with setns".to_owned(),
         Operation::Mount => format!("changed mounts{}", at(" at")),
         Operation::Umount => format!("took away the mount{}", at(" at")),
+        Operation::OpenTree => format!("copied the mounts{} with open_tree", at(" at")),
         Operation::MoveMount => format!("moved a mount{}", at(" to")),
         // libmount asks so whether the kernel has the call.
         Operation::MountSetattr
@@ -309,6 +310,7 @@ mod tests {
             Operation::Mount,
             Operation::Umount,
             Operation::Fsmount,
+            Operation::OpenTree,
             Operation::MoveMount,
             Operation::PivotRoot,
             Operation::Chroot,

@@ -9,6 +9,11 @@ use super::{DecodeError, errno, read};
 /// `PTRACE_TRACEME`: by it a process gives itself to its parent.
 pub const TRACE_ME: u32 = 0;
 
+/// What was asked for with a flag that means a new mount namespace without saying so.
+const fn with_mounts(namespaces: u64, flag: u64) -> u64 {
+    namespaces | if namespaces & flag == 0 { 0 } else { libc::CLONE_NEWNS as u64 }
+}
+
 /// A reported system call, its files read.
 pub(super) struct Reported {
     operation: Operation,
@@ -149,7 +154,12 @@ impl Reported {
             Operation::Capset => {
                 privilege.capabilities = Some([first_value, second_value, third_value]);
             }
-            Operation::Unshare | Operation::Clone => privilege.namespaces = first_value,
+            Operation::Unshare => {
+                privilege.namespaces = with_mounts(first_value, wire::UNSHARE_EMPTY_MOUNTS);
+            }
+            Operation::Clone => {
+                privilege.namespaces = with_mounts(first_value, wire::CLONE_EMPTY_MOUNTS);
+            }
             Operation::Setns => privilege.namespaces = u64::from(self.narrow(1)),
             Operation::Bpf => privilege.command = Some(self.narrow(0)),
             Operation::Prctl => {
@@ -175,6 +185,7 @@ impl Reported {
                 privilege.source = Some(self.second);
             }
             Operation::Umount
+            | Operation::OpenTree
             | Operation::MountSetattr
             | Operation::Chroot
             | Operation::FinitModule

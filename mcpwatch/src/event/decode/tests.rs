@@ -175,6 +175,15 @@ fn ids_flags_and_sets() {
     assert_eq!(ids.result, Err(1));
     assert_eq!(of(Operation::Setns, [5, 0x4000_0000, 0, 0], 0).namespaces, 0x4000_0000);
     assert_eq!(of(Operation::Unshare, [0x1002_0000, 0, 0, 0], 0).namespaces, 0x1002_0000);
+    let empty = of(Operation::Unshare, [wire::UNSHARE_EMPTY_MOUNTS, 0, 0, 0], 0).namespaces;
+    assert_eq!(empty, wire::UNSHARE_EMPTY_MOUNTS | 0x2_0000);
+    let empty = of(Operation::Clone, [wire::CLONE_EMPTY_MOUNTS, 0, 0, 0], 7).namespaces;
+    assert_eq!(empty, wire::CLONE_EMPTY_MOUNTS | 0x2_0000);
+    // The bit is another one's there.
+    let plain = of(Operation::Clone, [0x1000_0000 | wire::UNSHARE_EMPTY_MOUNTS, 0, 0, 0], 7);
+    assert_eq!(plain.namespaces & 0x2_0000, 0);
+    let tree = of(Operation::OpenTree, [1, 0, 0, 0], 5);
+    assert!(tree.place.is_some() && tree.source.is_none());
     assert_eq!(of(Operation::Capset, [1, 2, 3, 0], 0).capabilities, Some([1, 2, 3]));
     assert_eq!(of(Operation::Bpf, [5, 0, 0, 0], 3).command, Some(5));
     let bits = of(Operation::Prctl, [28, 0x2f, 7, 0], 0);

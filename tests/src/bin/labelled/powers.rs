@@ -111,6 +111,9 @@ pub fn change_mounts(path: &str) -> io::Result<String> {
         // `FSCONFIG_CMD_CREATE`.
         call(libc::SYS_fsconfig, &[fd(&context), 6, 0, 0, 0])?;
         let mount = open(libc::SYS_fsmount, &[fd(&context), 0, 0])?;
+        // `OPEN_TREE_CLONE`; without it nothing is copied, and nothing told.
+        drop(open(libc::SYS_open_tree, &[HERE, place.at(), 1])?);
+        drop(open(libc::SYS_open_tree, &[HERE, place.at(), 0])?);
         // `MOVE_MOUNT_F_EMPTY_PATH`.
         call(libc::SYS_move_mount, &[fd(&mount), empty.at(), HERE, place.at(), 4])?;
         fs::create_dir(format!("{path}/inside"))?;
