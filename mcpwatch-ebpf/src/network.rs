@@ -423,8 +423,9 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
     let family = if is_unix { AF_UNIX } else { own };
     let seen = is_internet(family) && has_hook(body.protocol) && handover::destinations_are_seen();
     if what == SUBMITTED_CONNECT && seen {
-        let is_for_ip = |family| address_of_family(data, family) != 0;
-        if data == 0 || is_for_ip(own) || is_for_ip(AF_INET) {
+        let may_be_for = |family| address_of_family(data, family) != 0;
+        let is_for_ip = (may_be_for(own) || may_be_for(AF_INET)) && !may_be_for(AF_UNIX);
+        if data == 0 || is_for_ip {
             filtered(Probe::Connect);
         } else {
             unreadable(Probe::Connect);

@@ -301,6 +301,10 @@ extern "C" fn mcpwatch_report(form: u64) -> u64 {
 fn values(draft: &Draft, form: u64) -> [u64; 4] {
     let first = form >> 32 & 0xf;
     let address = draft.argument(first);
+    if form as u16 == Operation::Clone as u16 && form & USER_VALUE == 0 {
+        // The kernel takes no more of the flags.
+        return [u64::from(address as u32), 0, 0, 0];
+    }
     if form & USER_VALUE != 0 {
         return [read_user(address).unwrap_or(0), 0, 0, 0];
     }

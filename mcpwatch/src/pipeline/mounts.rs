@@ -167,7 +167,10 @@ impl Pipeline {
                                 self.mounts.changed(namespace, event.time);
                             }
                         }
-                        Operation::Unshare | Operation::Clone
+                        Operation::Unshare
+                        | Operation::Clone
+                        | Operation::OpenTree
+                        | Operation::Fsmount
                             if privilege.namespaces & NEW_NAMESPACE != 0 =>
                         {
                             self.mounts.doubt(event.time);

@@ -32,7 +32,7 @@ pub static INFO: RuleInfo = RuleInfo {
         container runtime are ways out of it.",
     trigger: "A process of the server's tree that is not root's asks for another user id, for group 0, for \
         supplementary groups or for capabilities, to have, to keep or to hand on; executes a set-user-ID program; makes or enters \
-        namespaces, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
+        namespaces, copies mounts, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
         traces another process or reaches into its memory; opens a file by a handle; or connects to the \
         socket of a container runtime. What root gives up, ids that stay the same, and a process reaching into itself count for \
         nothing. At most of low severity: a browser (chrome, chromium, headless_shell, firefox, … of the system \
@@ -194,6 +194,13 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
         Operation::Setns => "entered other namespaces with setns".to_owned(),
         Operation::Mount => format!("changed mounts{}", at(" at")),
         Operation::Umount => format!("took away the mount{}", at(" at")),
+        // A library that wants a /proc nobody mounted over tries that without the right to.
+        Operation::OpenTree
+            if privilege.result.is_err()
+                && privilege.place.as_ref().is_some_and(|place| place.path == "/proc") =>
+        {
+            return None;
+        }
         Operation::OpenTree => format!("copied the mounts{} with open_tree", at(" at")),
         Operation::MoveMount => format!("moved a mount{}", at(" to")),
         // libmount asks so whether the kernel has the call.
@@ -330,6 +337,20 @@ mod tests {
                 let found = scene.found(Action::Privilege(&deed));
                 assert_eq!(found, [("privilege_change", Severity::High)], "{operation:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_copy_of_proc_that_is_refused_is_no_use_of_it() {
+        for (path, result, found) in [
+            ("/proc", Err(libc::EPERM), 0),
+            ("/proc", Ok(5), 1),
+            ("/root/.ssh", Err(libc::EPERM), 1),
+        ] {
+            let mut deed = privilege(Operation::OpenTree);
+            deed.place = Some(Place { path: path.into(), ..Place::default() });
+            deed.result = result;
+            assert_eq!(user(1000).found(Action::Privilege(&deed)).len(), found, "{path}");
         }
     }
 

@@ -9,9 +9,12 @@ use super::{DecodeError, errno, read};
 /// `PTRACE_TRACEME`: by it a process gives itself to its parent.
 pub const TRACE_ME: u32 = 0;
 
-/// What was asked for with a flag that means a new mount namespace without saying so.
-const fn with_mounts(namespaces: u64, flag: u64) -> u64 {
-    namespaces | if namespaces & flag == 0 { 0 } else { libc::CLONE_NEWNS as u64 }
+/// `OPEN_TREE_NAMESPACE`, `FSMOUNT_NAMESPACE`, since 7.1: into a new mount namespace.
+const INTO_NAMESPACE: u64 = 2;
+
+/// `CLONE_NEWNS`, when the flags have one that means it without saying so.
+const fn mounts_if(flags: u64, flag: u64) -> u64 {
+    if flags & flag == 0 { 0 } else { libc::CLONE_NEWNS as u64 }
 }
 
 /// A reported system call, its files read.
@@ -155,10 +158,12 @@ impl Reported {
                 privilege.capabilities = Some([first_value, second_value, third_value]);
             }
             Operation::Unshare => {
-                privilege.namespaces = with_mounts(first_value, wire::UNSHARE_EMPTY_MOUNTS);
+                privilege.namespaces =
+                    first_value | mounts_if(first_value, wire::UNSHARE_EMPTY_MOUNTS);
             }
             Operation::Clone => {
-                privilege.namespaces = with_mounts(first_value, wire::CLONE_EMPTY_MOUNTS);
+                privilege.namespaces =
+                    first_value | mounts_if(first_value, wire::CLONE_EMPTY_MOUNTS);
             }
             Operation::Setns => privilege.namespaces = u64::from(self.narrow(1)),
             Operation::Bpf => privilege.command = Some(self.narrow(0)),
@@ -184,8 +189,14 @@ impl Reported {
                 privilege.place = Some(self.first);
                 privilege.source = Some(self.second);
             }
+            Operation::OpenTree => {
+                privilege.namespaces = mounts_if(first_value, INTO_NAMESPACE);
+                privilege.place = Some(self.first);
+            }
+            Operation::Fsmount => {
+                privilege.namespaces = mounts_if(second_value, INTO_NAMESPACE);
+            }
             Operation::Umount
-            | Operation::OpenTree
             | Operation::MountSetattr
             | Operation::Chroot
             | Operation::FinitModule
