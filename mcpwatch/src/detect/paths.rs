@@ -130,10 +130,11 @@ pub fn spellings<'a>(
     [Some(path), inner, host_path.map(normal), more.then_some(named)].into_iter().flatten()
 }
 
-/// The last component.
+/// The last component: asked for so often that a search made for long texts would cost most of it.
 #[must_use]
 pub fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    let slash = path.bytes().rposition(|byte| byte == b'/');
+    slash.and_then(|slash| path.get(slash + 1..)).unwrap_or(path)
 }
 
 /// Everything before the last component, without the slash; empty for entries of `/`.

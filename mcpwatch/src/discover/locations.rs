@@ -356,12 +356,6 @@ pub fn location_of(path: &str) -> Option<&'static Location> {
     exact.chain(alike.map(|(_, location)| location)).copied().find(|location| fits(path, location))
 }
 
-/// What a path ends with: asked for so often that a search made for long texts would cost most of it.
-fn last_component(path: &str) -> &str {
-    let slash = path.bytes().rposition(|byte| byte == b'/');
-    slash.and_then(|slash| path.get(slash + 1..)).unwrap_or(path)
-}
-
 /// Folders that many programs share: one of this name says nothing of a client, but for those of
 /// [`SHARED_IN_HOMES`] in a home.
 const SHARED: &[&str] = &["config", "etc"];
@@ -448,9 +442,21 @@ fn matches_from<'a>(
     !whole || path.next().is_none()
 }
 
+/// What a path ends with: asked for so often that a search made for long texts would cost most of it.
+#[must_use]
+pub fn last_component(path: &str) -> &str {
+    let slash = path.bytes().rposition(|byte| byte == b'/');
+    slash.and_then(|slash| path.get(slash + 1..)).unwrap_or(path)
+}
+
 /// Compares one component with a pattern that holds at most one `*`.
 #[must_use]
 pub fn component_matches(pattern: &str, component: &str) -> bool {
+    // Nearly every one of a table ends here.
+    let first = |text: &str| text.bytes().next();
+    if first(pattern) != Some(b'*') && first(pattern) != first(component) {
+        return false;
+    }
     match pattern.split_once('*') {
         None => pattern == component,
         Some((start, end)) => {

@@ -317,7 +317,8 @@ impl DownloadExec {
 
 /// Whether a program is one of these, from a system folder.
 fn is_one_of(names: &[String], exe: &str) -> bool {
-    names.iter().any(|name| name == file_name(exe)) && in_system_folder(exe)
+    let program = file_name(exe);
+    names.iter().any(|name| name == program) && in_system_folder(exe)
 }
 
 #[cfg(test)]

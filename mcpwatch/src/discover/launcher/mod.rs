@@ -4,7 +4,7 @@
 mod table;
 
 use self::table::{KNOWN, LAUNCHERS, Launcher, NO_SERVERS, Names};
-use super::locations::component_matches;
+use super::locations::{component_matches, last_component};
 
 /// Deepest chain of launchers on one command line.
 const MAX_DEPTH: u8 = 8;
@@ -60,7 +60,8 @@ pub fn is_wrapper(argv: &[String]) -> bool {
 /// The program is a shell.
 #[must_use]
 pub fn is_shell(program: &str) -> bool {
-    LAUNCHERS.iter().any(|row| row.name == table::SHELL && row.is(basename(program)))
+    let program = basename(program);
+    LAUNCHERS.iter().any(|row| row.name == table::SHELL && row.is(program))
 }
 
 /// Whether a command line ends with another: `timeout 60 npx -y x` with `node /usr/bin/npx -y x`, as the kernel has
@@ -139,30 +140,32 @@ fn owned(words: Option<&[&str]>) -> Vec<String> {
 #[must_use]
 pub fn without_interpreter<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
     let [program, rest @ ..] = words else { return words };
-    if basename(program) == "uv"
+    let program = basename(program);
+    if program == "uv"
         && let ["tool", uvx @ ..] = rest
         && uvx.first() == Some(&"uvx")
     {
         return uvx;
     }
-    let interpreter =
-        LAUNCHERS.iter().any(|row| row.names == Names::Script && row.is(basename(program)))
-            || matches!(basename(program), "sh" | "bash" | "env");
+    let interpreter = LAUNCHERS.iter().any(|row| row.names == Names::Script && row.is(program))
+        || matches!(program, "sh" | "bash" | "env");
     if !interpreter {
         return words;
     }
     let flags = rest.iter().take_while(|word| word.starts_with('-')).count();
     match rest.get(flags) {
-        Some(script) if LAUNCHERS.iter().any(|row| row.is(basename(script))) => {
-            rest.get(flags..).unwrap_or_default()
-        }
+        Some(script) if is_launcher(basename(script)) => rest.get(flags..).unwrap_or_default(),
         _ => words,
     }
 }
 
+fn is_launcher(program: &str) -> bool {
+    LAUNCHERS.iter().any(|row| row.is(program))
+}
+
 fn basename(path: &str) -> &str {
     // A login shell's argv[0] begins with a dash.
-    let name = path.rsplit('/').next().unwrap_or(path);
+    let name = last_component(path);
     name.strip_prefix('-').unwrap_or(name)
 }
 
