@@ -174,11 +174,19 @@ fn what_is_mounted_anew_is_read_anew() {
     scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
     assert_eq!(scene.host_path(), None);
     // A process that makes mounts of its own may get a number that was another's.
-    scene.mounts(INSIDE, "/home/me/.aws");
-    scene.wait(2 * SECOND);
-    scene.reports_in(Kind::Privilege, HOST, wire::Operation::Unshare, 0x20000);
-    scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
-    assert_eq!(scene.host_path(), None);
+    let makes = [
+        (wire::Operation::Unshare, 0x2_0000, None),
+        (wire::Operation::Unshare, wire::UNSHARE_EMPTY_MOUNTS, None),
+        (wire::Operation::OpenTree, 2, None),
+        (wire::Operation::OpenTree, 1, Some("/home/me/.aws/a")),
+    ];
+    for (operation, flags, believed) in makes {
+        scene.mounts(INSIDE, "/home/me/.aws");
+        scene.wait(2 * SECOND);
+        scene.reports_in(Kind::Privilege, HOST, operation, flags);
+        scene.opens_in(INSIDE, 20, "/mnt/cloud/a");
+        assert_eq!(scene.host_path(), believed, "{operation:?} {flags:#x}");
+    }
     // But not that of one in which somebody is.
     scene.mounts(INSIDE, "/home/me/.aws");
     for operation in [wire::Operation::Unshare, wire::Operation::Clone].repeat(40) {
