@@ -390,7 +390,7 @@ operations! {
     KexecFileLoad = 56 => "kexec_file_load",
     /// `io_uring_setup(2)`. Values: entries.
     IoUringSetup = 57 => "io_uring_setup",
-    /// `mount_setattr(2)`, `open_tree_attr(2)`: the first is the place.
+    /// `mount_setattr(2)`, `open_tree_attr(2)`: the first is the place. Values: flags, of the latter.
     MountSetattr = 58 => "mount_setattr",
     /// prctl(2), of the options that give a process more. Values: option, and its arguments.
     Prctl = 59 => "prctl",

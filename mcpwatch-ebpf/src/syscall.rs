@@ -182,7 +182,7 @@ system_calls! {
     sys_move_mount        - [MoveMount.at(0, 1).to_at(2, 3).values(4)];
     sys_mount_setattr     - [MountSetattr.at(0, 1)];
     sys_open_tree         - [OpenTree.at(0, 1).values(2).if_copies()];
-    sys_open_tree_attr    - [MountSetattr.at(0, 1)];
+    sys_open_tree_attr    - [MountSetattr.at(0, 1).values(2)];
     sys_pivot_root        - [PivotRoot.path(0).to_path(1)];
     sys_chroot            - [Chroot.new_root(0)];
     sys_bpf               - [Bpf.values(0)];

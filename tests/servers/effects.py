@@ -333,6 +333,14 @@ def run_deleted(source, path):
     os.waitpid(child, 0)
 
 
+def run_linked(interpreter, folder_path, name):
+    """Runs a script of its own, which stands behind a link."""
+    with open(f"{folder_path}/{name}", "w"):
+        pass
+    script = f"/proc/self/cwd/{name}"
+    subprocess.run([interpreter, script], check=True, cwd=folder_path, stdin=subprocess.DEVNULL)
+
+
 def run_below(levels):
     """Runs a program below that many shells."""
     script = 'if [ "$2" -gt 0 ]; then sh "$1" "$1" $(($2 - 1)); exit; fi; /bin/true; exit'
@@ -497,6 +505,7 @@ TOOLS = {
     "run_memory": lambda a: run_memory("/bin/true"),
     "run_deleted": lambda a: run_deleted("/bin/true", a["path"]),
     # Programs far from here.
+    "run_linked": lambda a: run_linked(a["interpreter"], HOME, a["name"]),
     "run_below": lambda a: run_below(a["levels"]),
     "run_daemon": lambda a: run_daemon(),
     # Sockets of other families.

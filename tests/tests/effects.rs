@@ -455,6 +455,46 @@ fn every_change_of_privileges_is_told() {
     play.play_all(&cases);
 }
 
+/// `labelled` asks open_tree(2) twice: once for a copy of the mounts, once for the folder alone.
+#[test]
+fn every_call_for_mounts_is_told_and_a_folder_opened_by_one_is_not() {
+    let scene = Scene::new();
+    let config = scene.config(&[("labelled-rust", json!({"command": own_program("labelled")}))]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Own);
+    client.open(&config, &["labelled-rust"], Era::Handshake);
+    let before = agent.count();
+    let folder = scene.path("mounts");
+    let result = client.call("labelled-rust", "change_mounts", json!({"path": folder}));
+    assert_eq!(said(&result), "changed", "{result}");
+    let id = request_id(&result).clone();
+    let call = agent.find("the call", |record| {
+        text(record, "type") == "mcp.call" && record["call"]["id"] == id
+    });
+    let fresh = agent.since(before);
+    let told: Vec<[&str; 3]> = fresh
+        .attributed_to(text(&call, "call.uid"))
+        .filter(|record| text(record, "type") == "process.privilege")
+        .map(|record| {
+            ["operation", "path", "result"].map(|field| text(&record["privilege"], field))
+        })
+        .collect();
+    let inside = format!("{folder}/inside");
+    let wanted = [
+        ["unshare", "", "ok"],
+        ["mount", "/", "ok"],
+        ["mount", &folder, "ok"],
+        ["umount", &folder, "ok"],
+        ["fsmount", "", "ok"],
+        ["open_tree", &folder, "ok"],
+        ["move_mount", &folder, "ok"],
+        ["pivot_root", &inside, "EINVAL"],
+        ["chroot", &inside, "ok"],
+    ];
+    assert_eq!(told, wanted, "{}", fresh.digest());
+    client.close(&[]);
+}
+
 #[test]
 fn prctl_is_told_where_it_gives_more_and_nowhere_else() {
     let play = Play::begin();
@@ -640,6 +680,34 @@ fn programs_without_a_name_are_shown_as_such_with_their_ancestors() {
     assert_eq!(pids.last(), Some(&anchor), "{ancestors:?}");
     assert!(pids.contains(&u64::from(play.client.pid())), "{ancestors:?}");
     assert!(text(&ancestors[0], "exe").contains("python"), "{ancestors:?}");
+    play.play_all(&[]);
+}
+
+/// Where a script lies that a link leads to is known once its interpreter opens it: node asks where before.
+#[test]
+fn a_script_behind_a_link_is_known_by_where_it_lies() {
+    let play = Play::begin();
+    for (interpreter, name) in [
+        (deps().python(), "plugin.py"),
+        ("node".into(), "plugin.js"),
+        ("/bin/sh".into(), "plugin.sh"),
+    ] {
+        let before = play.agent.count();
+        let run = case(
+            "run_linked",
+            json!({"interpreter": interpreter, "name": name}),
+            &[alert("download_exec", "critical")],
+        );
+        let wrong = play.play(&run);
+        assert!(wrong.is_empty(), "{name}: {wrong:?}");
+        let fresh = play.agent.since(before);
+        let mut alerts =
+            fresh.of("alert").filter(|record| text(record, "alert.rule") == "download_exec");
+        let reason = alerts.next().map_or("", |alert| text(alert, "alert.reason"));
+        let lies = play.scene.path(name);
+        assert!(reason.contains(&format!(": {lies}, which ")), "{name}: {reason}");
+        assert!(alerts.next().is_none(), "{name}: {}", fresh.digest());
+    }
     play.play_all(&[]);
 }
 

@@ -170,6 +170,7 @@ impl Pipeline {
                         Operation::Unshare
                         | Operation::Clone
                         | Operation::OpenTree
+                        | Operation::MountSetattr
                         | Operation::Fsmount
                             if privilege.namespaces & NEW_NAMESPACE != 0 =>
                         {

@@ -29,7 +29,7 @@ pub static INFO: RuleInfo = RuleInfo {
         what nobody has reviewed: neither its package nor the system's holds that code.",
     trigger: "A process of the server's tree executes a file that a process of that tree had opened for \
         writing before (curl, wget or the server itself), whatever name it has been given since, or an interpreter or shell with such a file as \
-        its script; or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
+        its script, also by way of folders that are links; or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
         straight to an interpreter (`curl … | sh`). The last 8,192 files that servers wrote are remembered.",
     explained_by: &[
         "what a launcher (`npx`, `uvx`, …) writes and starts until the server itself runs",
@@ -51,6 +51,8 @@ const TEXT: &str = include_str!("../../../../rules/download-exec.toml");
 const REMEMBERED: usize = 8192;
 /// Most bytes of a writer's path that are kept.
 const WRITER: usize = 256;
+/// Most scripts that interpreters have yet to open; the oldest is forgotten.
+const AWAITED: usize = 64;
 /// Bytes of a shell's code in which downloads are looked for: as much as the kernel side sends.
 const LOOKED_AT: usize = 32 * 1024;
 
@@ -145,11 +147,34 @@ fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
+/// A script that nobody wrote by the name it was run by. A folder on the way to it may be a link
+/// (`/proc/self/cwd/x.py`): where it lies is known once the interpreter opens it.
+#[derive(Debug)]
+struct Awaited {
+    /// [`Process::entity_id`](crate::record::Process::entity_id) of the interpreter.
+    interpreter: Box<str>,
+    /// As given, and as an absolute path.
+    names: [Box<str>; 2],
+    program: Box<str>,
+    line: Box<str>,
+}
+
+impl Awaited {
+    /// Whether an open is that of the script, since some interpreters ask first where it lies.
+    fn is(&self, open: &Open) -> bool {
+        let [given, absolute] = &self.names;
+        open.argument == **given
+            || *normal(&open.argument) == **absolute
+            || file_name(&open.path) == file_name(given)
+    }
+}
+
 /// The rule.
 struct DownloadExec {
     tables: Tables,
     pipes: Vec<(String, Regex)>,
     written: Written,
+    awaited: VecDeque<Awaited>,
 }
 
 /// Makes the rule.
@@ -164,10 +189,12 @@ pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
     if pipes.is_empty() || tables.memory.is_empty() {
         return Err(DetectError::Data { file: FILE, message: "no pipes or no folders".into() });
     }
-    Ok(Box::new(DownloadExec { tables, pipes, written: Written::default() }))
+    let (written, awaited) = (Written::default(), VecDeque::new());
+    Ok(Box::new(DownloadExec { tables, pipes, written, awaited }))
 }
 
 /// What was executed that should not be there.
+#[derive(Debug)]
 struct Brought {
     what: String,
     path: String,
@@ -186,7 +213,7 @@ impl Rule for DownloadExec {
         match effect.action {
             Action::Open(open) => {
                 self.note(effect, open);
-                None
+                self.check_awaited(effect, open, knowledge)
             }
             Action::Exec(exec) => self.check_exec(effect, exec, knowledge),
             Action::Change(change) => {
@@ -219,21 +246,78 @@ impl DownloadExec {
     }
 
     fn check_exec(
-        &self,
+        &mut self,
         effect: &Effect<'_>,
         exec: &Exec,
         knowledge: &mut Knowledge,
     ) -> Option<Finding> {
-        let brought = self.brought(effect, exec, knowledge)?;
-        let allow = &effect.given.allow;
-        if knowledge.policy.allows_exec(allow, exec)
-            || knowledge.policy.allows_program(allow, &brought.path)
-        {
+        if knowledge.policy.allows_exec(&effect.given.allow, exec) {
+            return None;
+        }
+        let line = command_line(&exec.argv);
+        let Some(brought) = self.brought(effect, exec, knowledge) else {
+            self.await_script(effect, exec, &line, knowledge);
+            return None;
+        };
+        self.finding(effect, &exec.path, &line, brought, knowledge)
+    }
+
+    /// Waits for the interpreter to open its script, when there is anything it could be.
+    fn await_script(
+        &mut self,
+        effect: &Effect<'_>,
+        exec: &Exec,
+        line: &str,
+        knowledge: &Knowledge,
+    ) {
+        if self.written.files.is_empty() {
+            return;
+        }
+        let Some(given) = knowledge.programs.script(&exec.path, &exec.argv) else { return };
+        let names = [given.into(), absolute(given, &exec.cwd).into()];
+        let interpreter = effect.process.entity_id.as_str().into();
+        let (program, line) = (exec.path.as_str().into(), line.into());
+        self.awaited.push_back(Awaited { interpreter, names, program, line });
+        if self.awaited.len() > AWAITED {
+            self.awaited.pop_front();
+        }
+    }
+
+    /// An interpreter opens the script it was run with, before anything that the script says is done.
+    fn check_awaited(
+        &mut self,
+        effect: &Effect<'_>,
+        open: &Open,
+        knowledge: &mut Knowledge,
+    ) -> Option<Finding> {
+        let process = &effect.process.entity_id;
+        let place = self
+            .awaited
+            .iter()
+            .rposition(|awaited| *awaited.interpreter == **process && awaited.is(open))?;
+        let awaited = self.awaited.remove(place)?;
+        self.awaited.retain(|older| older.interpreter != awaited.interpreter);
+        let written = self.written.find(effect, &open.path)?;
+        let [given, _] = &awaited.names;
+        let program = file_name(&awaited.program);
+        let verb = format!("ran the script {} in {program}:", quote(given));
+        let brought = self.executed(effect, &verb, &open.path, written);
+        self.finding(effect, &awaited.program, &awaited.line, brought, knowledge)
+    }
+
+    fn finding(
+        &self,
+        effect: &Effect<'_>,
+        program: &str,
+        line: &str,
+        brought: Brought,
+        knowledge: &mut Knowledge,
+    ) -> Option<Finding> {
+        if knowledge.policy.allows_program(&effect.given.allow, &brought.path) {
             return None;
         }
         let severity = INFO.severities.of(effect.attribution.relation)?;
-        let line = command_line(&exec.argv);
-        let mut found = vec![evidence("program", &exec.path), evidence("argv", &line)];
+        let mut found = vec![evidence("program", program), evidence("argv", line)];
         found.extend(brought.evidence);
         circumstances(effect, &mut found);
         Some(Finding {
@@ -266,14 +350,8 @@ impl DownloadExec {
             return Some(self.executed(effect, "executed", path, written));
         }
         let programs = &knowledge.programs;
-        let script = programs.script(&exec.path, &exec.argv).map(|script| {
-            if script.starts_with('/') {
-                normal(script).into_owned()
-            } else {
-                join(&exec.cwd, script)
-            }
-        });
-        if let Some(script) = script {
+        if let Some(script) = programs.script(&exec.path, &exec.argv) {
+            let script = absolute(script, &exec.cwd);
             let written = self.written.find(effect, &script)?;
             let verb = format!("ran the script {} in {}:", quote(&script), file_name(path));
             return Some(self.executed(effect, &verb, &script, written));
@@ -313,6 +391,11 @@ impl DownloadExec {
             evidence: vec![evidence("path", path), evidence("written_by", writer)],
         }
     }
+}
+
+/// A script's path as text.
+fn absolute(script: &str, cwd: &str) -> String {
+    if script.starts_with('/') { normal(script).into_owned() } else { join(cwd, script) }
 }
 
 /// Whether a program is one of these, from a system folder.
@@ -511,6 +594,55 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_is_a_link_does_not_hide_a_script() {
+        let python = |script: &str| Exec {
+            cwd: "/srv".into(),
+            ..exec("/usr/bin/python3.12", &["python3", script])
+        };
+        // By the link, or asked where it leads to before.
+        for argument in ["/proc/self/cwd/x.py", "/srv/x.py"] {
+            let mut detector = detector();
+            wrote(&mut detector, "/usr/bin/node", "/srv/x.py");
+            let scene = Scene::new(Covert);
+            let run = python("/proc/self/cwd/x.py");
+            assert_eq!(scene.found_by(&mut detector, Action::Exec(&run)), []);
+            let script = Open { argument: argument.into(), ..open("/srv/x.py", libc::O_RDONLY) };
+            let mut somebody = Scene::new(Covert);
+            somebody.process.entity_id = "4243-1".into();
+            assert_eq!(somebody.found_by(&mut detector, Action::Open(&script)), []);
+            let library = open("/usr/lib/python3.12/os.py", libc::O_RDONLY);
+            assert_eq!(scene.found_by(&mut detector, Action::Open(&library)), []);
+            let mut findings = Vec::new();
+            detector.check(&scene.effect(Action::Open(&script)), &mut findings);
+            assert_eq!(
+                findings[0].reason,
+                "Server files ran the script /proc/self/cwd/x.py in python3.12: /srv/x.py, which node \
+                 wrote 0.000 s before, during tools/call `weather` (JSON-RPC id 7), whose arguments do \
+                 not mention it."
+            );
+            assert_eq!((findings.len(), findings[0].severity), (1, Severity::Critical));
+            assert_eq!(scene.found_by(&mut detector, Action::Open(&script)), [], "it is told once");
+        }
+        let mut detector = detector();
+        wrote(&mut detector, "/usr/bin/node", "/srv/data/main.py");
+        let scene = Scene::new(Covert);
+        // Its own script comes first, whatever of that name it opens afterwards.
+        assert_eq!(scene.found_by(&mut detector, Action::Exec(&python("/app/main.py"))), []);
+        for path in ["/app/main.py", "/srv/data/main.py"] {
+            let read = open(path, libc::O_RDONLY);
+            assert_eq!(scene.found_by(&mut detector, Action::Open(&read)), [], "{path}");
+        }
+        let mut allowed = Scene::new(Covert);
+        for pattern in ["/usr/bin/python3*", "/srv/data/*.py"] {
+            allowed.given.allow.exec = vec![pattern.into()];
+            let run = python("/proc/self/cwd/data/main.py");
+            assert_eq!(allowed.found_by(&mut detector, Action::Exec(&run)), [], "{pattern}");
+            let read = open("/srv/data/main.py", libc::O_RDONLY);
+            assert_eq!(allowed.found_by(&mut detector, Action::Open(&read)), [], "{pattern}");
+        }
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let scene = Scene::new(Covert);
         let noop = open("/x", WRITE);
@@ -526,5 +658,15 @@ mod tests {
         assert!(written.find(&effect, "/srv/0").is_none());
         written.forget("server-1");
         assert!(written.files.is_empty() && written.order.is_empty());
+        let knowledge = detector().knowledge;
+        let tables = data(FILE, TEXT).unwrap();
+        let mut rule =
+            DownloadExec { tables, pipes: Vec::new(), written, awaited: VecDeque::new() };
+        rule.written.remember(&effect, "/srv/x");
+        for number in 0..3 * AWAITED {
+            let run = exec("/usr/bin/python3", &["python3", &format!("/app/{number}.py")]);
+            rule.await_script(&effect, &run, "", &knowledge);
+        }
+        assert_eq!(rule.awaited.len(), AWAITED);
     }
 }

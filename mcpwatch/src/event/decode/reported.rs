@@ -189,7 +189,8 @@ impl Reported {
                 privilege.place = Some(self.first);
                 privilege.source = Some(self.second);
             }
-            Operation::OpenTree => {
+            // Of mount_setattr(2) there are no flags.
+            Operation::OpenTree | Operation::MountSetattr => {
                 privilege.namespaces = mounts_if(first_value, INTO_NAMESPACE);
                 privilege.place = Some(self.first);
             }
@@ -197,7 +198,6 @@ impl Reported {
                 privilege.namespaces = mounts_if(second_value, INTO_NAMESPACE);
             }
             Operation::Umount
-            | Operation::MountSetattr
             | Operation::Chroot
             | Operation::FinitModule
             | Operation::DeleteModule

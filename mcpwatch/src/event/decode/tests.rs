@@ -186,6 +186,9 @@ fn ids_flags_and_sets() {
     assert!(tree.place.is_some() && tree.source.is_none());
     assert_eq!(tree.namespaces, 0);
     assert_eq!(of(Operation::OpenTree, [2, 0, 0, 0], 5).namespaces, 0x2_0000);
+    let tree = of(Operation::MountSetattr, [3, 0, 0, 0], 5);
+    assert!(tree.place.is_some());
+    assert_eq!(tree.namespaces, 0x2_0000);
     assert_eq!(of(Operation::Fsmount, [2, 1, 0, 0], 5).namespaces, 0);
     assert_eq!(of(Operation::Fsmount, [1, 2, 0, 0], 5).namespaces, 0x2_0000);
     assert_eq!(of(Operation::Capset, [1, 2, 3, 0], 0).capabilities, Some([1, 2, 3]));

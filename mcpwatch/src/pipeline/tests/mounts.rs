@@ -178,6 +178,7 @@ fn what_is_mounted_anew_is_read_anew() {
         (wire::Operation::Unshare, 0x2_0000, None),
         (wire::Operation::Unshare, wire::UNSHARE_EMPTY_MOUNTS, None),
         (wire::Operation::OpenTree, 2, None),
+        (wire::Operation::MountSetattr, 2, None),
         (wire::Operation::OpenTree, 1, Some("/home/me/.aws/a")),
     ];
     for (operation, flags, believed) in makes {
