@@ -455,7 +455,7 @@ fn every_change_of_privileges_is_told() {
     play.play_all(&cases);
 }
 
-/// `labelled` asks open_tree(2) twice: once for a copy of the mounts, once for the folder alone.
+/// `labelled` asks `open_tree(2)` twice: once for a copy of the mounts, once for the folder alone.
 #[test]
 fn every_call_for_mounts_is_told_and_a_folder_opened_by_one_is_not() {
     let scene = Scene::new();

@@ -1,14 +1,13 @@
 //! The reader of the ring buffer: events leave it in batches, in the order they were captured.
 
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{MapData, RingBuf};
 
 use super::KernelError;
 
-/// Most bytes taken out in one go, about a thousand events: batches wait in a queue, and each becomes its
-/// records at once, so that larger ones cost memory and caches. The ring buffer is the reserve.
+/// Most bytes taken out in one go, about a thousand events: each batch becomes its records at once, so that larger
+/// ones cost memory and caches. The ring buffer is the reserve.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// The reader's end of the ring buffer.
@@ -22,27 +21,24 @@ impl Ring {
         Ok(Self { buffer })
     }
 
-    /// Waits until an event wants to be read at once, or for `timeout`; false after that time. The kernel side wakes
-    /// the reader only for those events and when the buffer fills up.
-    #[must_use]
-    pub fn wait(&self, timeout: Duration) -> bool {
-        let mut poll =
-            libc::pollfd { fd: self.buffer.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: one valid `pollfd` for the length of the call. EINTR, as after SIGCONT, is a wait cut
-        // short: the caller reads and waits again.
-        unsafe { libc::poll(&raw mut poll, 1, milliseconds) > 0 }
-    }
-
-    /// Appends waiting events to `batch`, back to back, each with its size in its header; stops at
-    /// a bound. Returns how many there were.
-    pub fn read(&mut self, batch: &mut Vec<u8>) -> usize {
-        let mut events = 0;
-        while batch.len() < BATCH_BYTES {
-            let Some(event) = self.buffer.next() else { break };
+    /// Puts waiting events into `batch`, back to back, each with its size in its header; stops at a bound. True when it
+    /// did not: there may be more.
+    pub fn read(&mut self, batch: &mut Vec<u8>) -> bool {
+        batch.clear();
+        while let Some(event) = self.buffer.next() {
             batch.extend_from_slice(&event);
-            events += 1;
+            if batch.len() >= BATCH_BYTES {
+                return true;
+            }
         }
-        events
+        false
+    }
+}
+
+/// What says that an event wants to be read at once: the kernel side wakes whoever waits for it only for those events
+/// and when the buffer fills up.
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.buffer.as_fd()
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::Look;
+use super::inbox::Findings;
 use super::origin::boot_time;
-use super::{Findings, Look};
 use crate::config::Config;
 use crate::discover::roots::real_path;
 use crate::discover::scan::{Change, INTERVAL, Places, Watcher};

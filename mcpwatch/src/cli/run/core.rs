@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use flume::RecvTimeoutError;
+use anyhow::{Context, bail};
 use mcpwatch_common::control::{Instance, Watch};
 
 use super::books::Books;
 use super::cgroups::Cgroups;
+use super::inbox::{Inbox, Message};
 use super::mounts::Wanted;
 use super::origin::{boot_time, calendar_time};
-use super::reader::Reader;
-use super::{FINISH, Look, LookFor, Message};
+use super::{FINISH, Look, LookFor};
 use crate::event::decode;
 use crate::host::snapshot::{self, ProcessSnapshot};
 use crate::kernel::object::{Object, Step};
@@ -29,7 +28,7 @@ use crate::telemetry::{Health, Heartbeat, Metrics};
 const TICK: Duration = Duration::from_millis(250);
 /// How often the kernel's counters are read and the clocks compared.
 const ACCOUNT: Duration = Duration::from_secs(1);
-/// Longest wait for the reader at the end of a run.
+/// Longest reading of events that are left at the end of a run.
 const DRAIN: Duration = Duration::from_millis(700);
 /// Most records an output may have waiting when more are given to it at the end of a run.
 const WAITING: usize = 1_024;
@@ -47,11 +46,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub look_for: LookFor,
-    /// What that has found.
-    pub found: Receiver<Input>,
     pub look_for_mounts: SyncSender<Wanted>,
     pub scope: Option<u32>,
-    pub reader: Reader,
     pub cgroups: Cgroups,
     /// What the last comparison of the books with the world found.
     pub books: Books,
@@ -61,49 +57,58 @@ impl Core {
     /// Runs until it is told to stop, or an output is gone.
     pub fn run(
         mut self,
-        inbox: &flume::Receiver<Message>,
+        mut inbox: Inbox,
         processes: Vec<ProcessSnapshot>,
         beat: &Heartbeat,
     ) -> anyhow::Result<()> {
         self.begin(processes)?;
-        let mut accounted = Instant::now();
-        let mut wait = TICK;
+        let (mut accounted, mut told) = (Instant::now(), Instant::now());
         loop {
-            let message = inbox.recv_timeout(wait);
-            self.take_found()?;
-            match message {
-                Ok(Message::Events(batch)) => self.events(&batch)?,
-                Ok(Message::Input(input)) => self.input(*input)?,
-                Ok(Message::Found) => {}
-                Ok(Message::Stop(reason)) => return self.end(inbox, beat, &reason),
-                Ok(Message::Reopen) => self.fanout.reopen(),
-                Ok(Message::Drained) => bail!("the reader of the ring buffer has ended by itself"),
-                Err(RecvTimeoutError::Timeout) if wait.is_zero() => {}
-                Err(RecvTimeoutError::Timeout) => self.input(Input::Tick { time: boot_time() })?,
-                Err(RecvTimeoutError::Disconnected) => bail!("the agent's threads are gone"),
+            let mut working = self.take_found(&inbox)?;
+            let mut quiet = true;
+            if let Some(batch) = inbox.events() {
+                self.events(batch)?;
+                quiet = false;
+            }
+            while let Some(message) = inbox.message() {
+                match message {
+                    Message::Input(input) => self.input(*input)?,
+                    Message::Stop(reason) => return self.end(inbox, beat, &reason),
+                    Message::Reopen => self.fanout.reopen(),
+                }
+                quiet = false;
+            }
+            if !quiet {
+                told = Instant::now();
+            } else if told.elapsed() >= TICK {
+                self.input(Input::Tick { time: boot_time() })?;
+                told = Instant::now();
             }
             beat.touch();
-            wait = self.step()?;
+            working |= self.step()?;
             if accounted.elapsed() >= ACCOUNT {
                 // A step may take long, and this tells the time.
-                self.take_found()?;
+                self.take_found(&inbox)?;
                 self.account()?;
                 accounted = Instant::now();
             }
             if let Some(failure) = self.fanout.failed() {
                 bail!(failure.message);
             }
+            if !working {
+                inbox.wait().context("cannot wait for events")?;
+            }
         }
     }
 
-    /// Takes the watching of system calls one step further; gives how long the next may wait.
-    fn step(&mut self) -> anyhow::Result<Duration> {
+    /// Takes the watching of system calls one step further; true when the next may not wait.
+    fn step(&mut self) -> anyhow::Result<bool> {
         match self.object.step() {
-            Step::Working => return Ok(Duration::ZERO),
+            Step::Working => return Ok(true),
             Step::Resting => {}
             Step::Settled => self.hooks("settled")?,
         }
-        Ok(TICK)
+        Ok(false)
     }
 
     /// What was there before the start: processes, then the word that all is attached.
@@ -122,13 +127,14 @@ impl Core {
         Ok(())
     }
 
-    /// Takes what was found around processes before the time and the events that have passed meanwhile.
-    fn take_found(&mut self) -> anyhow::Result<()> {
+    /// Takes what was found around processes before the time and the events that have passed meanwhile; true when
+    /// there may be more.
+    fn take_found(&mut self, inbox: &Inbox) -> anyhow::Result<bool> {
         for _ in 0..FOUND {
-            let Ok(input) = self.found.try_recv() else { break };
+            let Some(input) = inbox.found() else { return Ok(false) };
             self.input(input)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn events(&mut self, batch: &[u8]) -> anyhow::Result<()> {
@@ -157,17 +163,7 @@ impl Core {
         for action in self.pipeline.take_actions() {
             look_again |= self.act(action)?;
         }
-        let records = self.pipeline.take_records();
-        if !records.is_empty() {
-            for record in &records {
-                self.metrics.observe(record);
-            }
-            if let Some(last) = records.last() {
-                let age = calendar_time().saturating_sub(last.time.0);
-                self.metrics.processed(Duration::from_nanos(age.try_into().unwrap_or(0)));
-            }
-            self.fanout.publish(records);
-        }
+        self.publish_records();
         if look_again {
             self.look_again(LOOKS)?;
         }
@@ -249,6 +245,10 @@ impl Core {
         let records = self.pipeline.take_records();
         for record in &records {
             self.metrics.observe(record);
+        }
+        if let Some(last) = records.last() {
+            let age = calendar_time().saturating_sub(last.time.0);
+            self.metrics.processed(Duration::from_nanos(age.try_into().unwrap_or(0)));
         }
         self.fanout.publish(records);
     }
@@ -396,25 +396,14 @@ impl Core {
     }
 
     /// Takes out what is in flight, tells the last counters, and detaches.
-    fn end(
-        mut self,
-        inbox: &flume::Receiver<Message>,
-        beat: &Heartbeat,
-        reason: &str,
-    ) -> anyhow::Result<()> {
+    fn end(mut self, mut inbox: Inbox, beat: &Heartbeat, reason: &str) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.object.close();
-        self.reader.stop();
         let deadline = Instant::now() + DRAIN;
-        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-            match inbox.recv_timeout(left) {
-                Ok(Message::Events(batch)) => {
-                    self.events(&batch)?;
-                    self.wait_for_outputs(deadline);
-                }
-                Ok(Message::Drained) | Err(_) => break,
-                Ok(_) => {}
-            }
+        while Instant::now() < deadline {
+            let Some(batch) = inbox.events() else { break };
+            self.events(batch)?;
+            self.wait_for_outputs(deadline);
         }
         self.counters()?;
         self.wait_for_outputs(deadline);

@@ -1,4 +1,4 @@
-//! `mcpwatch run`: the shell around the pipeline. Five threads: the ring's reader, the pipeline with the
+//! `mcpwatch run`: the shell around the pipeline. Four threads: the pipeline with the ring buffer and the
 //! kernel's control, the follower of client configurations, the reader of mounts, and this one with signals and
 //! the endpoint.
 
@@ -6,32 +6,29 @@ mod books;
 mod cgroups;
 mod configs;
 mod core;
+mod inbox;
 mod mounts;
 mod origin;
-mod reader;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SendError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::inbox::{Inbox, Message, Post};
 use crate::cli::UsageError;
 use crate::config::{Config, Sniff, TierChoice};
 use crate::host::snapshot;
 use crate::kernel::object::{Object, Options};
 use crate::output::{Colour, DEFAULT_QUEUE_BYTES, Destination, Fanout, Format, Output};
-use crate::pipeline::{Input, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::recording::{Beginning, Writer};
 use crate::telemetry::{self, Health, Metrics};
-
-/// Batches between the ring's reader and the pipeline: the ring buffer itself is the reserve, and counts
-/// what it cannot take.
-const BATCHES: usize = 8;
 
 /// Arguments of `mcpwatch run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,42 +73,6 @@ impl std::str::FromStr for MetricsAddress {
         word.parse()
             .map(|address| Self(Some(address)))
             .map_err(|_| "expected ADDRESS:PORT, as in 127.0.0.1:9464, or `off`".into())
-    }
-}
-
-/// What the pipeline's thread is told.
-enum Message {
-    /// A batch of kernel events.
-    Events(Vec<u8>),
-    /// Anything else for the pipeline.
-    Input(Box<Input>),
-    /// Something was found that waits beside this queue.
-    Found,
-    /// The run is to end, for this reason.
-    Stop(String),
-    /// Open the event files again, for log rotation.
-    Reopen,
-    /// The reader has handed over everything.
-    Drained,
-}
-
-/// Most of what was found around processes that waits for the pipeline's thread.
-const FINDINGS: usize = 256;
-
-/// Brings what was found around processes to the pipeline's thread, past the events that wait for it: a server has its
-/// name from there, and is waited for so long only.
-struct Findings {
-    found: SyncSender<Input>,
-    messages: flume::Sender<Message>,
-}
-
-impl Findings {
-    /// The agent's other threads are gone when this fails.
-    fn send(&self, input: Input) -> Result<(), SendError<Input>> {
-        self.found.send(input)?;
-        // When the queue is full, the thread has something to do, and takes these first.
-        let _ = self.messages.try_send(Message::Found);
-        Ok(())
     }
 }
 
@@ -166,14 +127,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     let metrics = Arc::new(Metrics::new()?);
     let health = Arc::new(Health::new());
-    let (messages, inbox) = flume::bounded(BATCHES);
+    let (inbox, post, findings) = Inbox::new(ring).context("cannot wait for events")?;
     let (look_for, looking) = channel();
-    let reader = reader::start(ring, messages.clone(), health.part("ring reader"))?;
-    let (findings, found) = sync_channel(FINDINGS);
-    let findings = Findings { found: findings, messages: messages.clone() };
     configs::start(&config, args.descendants_of.is_some(), looking, findings)?;
     let (look_for_mounts, wanted) = sync_channel(mounts::WAITING);
-    mounts::start(wanted, messages.clone())?;
+    mounts::start(wanted, post.clone())?;
     let core = core::Core {
         pipeline,
         object,
@@ -182,21 +140,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         look_for,
-        found,
         look_for_mounts,
         scope: args.descendants_of,
-        reader,
         cgroups: cgroups::Cgroups::of_host(),
         books: books::Books::default(),
     };
-    serve(core, inbox, messages, listener, metrics, health, processes)
+    serve(core, inbox, post, listener, metrics, health, processes)
 }
 
 /// Starts the pipeline's thread, and waits for signals, its end, and requests to the endpoint.
 fn serve(
     core: core::Core,
-    inbox: flume::Receiver<Message>,
-    messages: flume::Sender<Message>,
+    inbox: Inbox,
+    post: Post,
     listener: Option<std::net::TcpListener>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -213,7 +169,7 @@ fn serve(
         .spawn(move || {
             go_first();
             // The receiver lives as long as this thread's caller.
-            let _ = ended.send(core.run(&inbox, processes, &beat));
+            let _ = ended.send(core.run(inbox, processes, &beat));
         })
         .context("cannot start the pipeline's thread")?;
     let result = runtime.block_on(async {
@@ -227,7 +183,7 @@ fn serve(
         };
         tokio::select! {
             result = end => result.context("the pipeline's thread is gone")?,
-            result = signals(messages) => result.map(|_: std::convert::Infallible| ()),
+            result = signals(post) => result.map(|_: std::convert::Infallible| ()),
             result = endpoint => result.context("the metrics endpoint failed"),
         }
     });
@@ -248,7 +204,7 @@ fn go_first() {
 }
 
 /// Passes signals on; never ends by itself.
-async fn signals(messages: flume::Sender<Message>) -> anyhow::Result<std::convert::Infallible> {
+async fn signals(post: Post) -> anyhow::Result<std::convert::Infallible> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -258,9 +214,9 @@ async fn signals(messages: flume::Sender<Message>) -> anyhow::Result<std::conver
             _ = terminate.recv() => Message::Stop("SIGTERM".into()),
             _ = hangup.recv() => Message::Reopen,
         };
-        let messages = messages.clone();
+        let post = post.clone();
         // The queue may be full for a moment: this thread must go on serving.
-        tokio::task::spawn_blocking(move || messages.send(message));
+        tokio::task::spawn_blocking(move || post.send(message));
     }
 }
 

@@ -3,9 +3,8 @@
 use std::sync::mpsc::Receiver;
 
 use anyhow::Context;
-use flume::Sender;
 
-use super::Message;
+use super::inbox::{Message, Post};
 use super::origin::boot_time;
 use crate::host::mounts;
 use crate::pipeline::Input;
@@ -21,21 +20,21 @@ pub struct Wanted {
 }
 
 /// Starts the thread.
-pub fn start(wanted: Receiver<Wanted>, messages: Sender<Message>) -> anyhow::Result<()> {
+pub fn start(wanted: Receiver<Wanted>, post: Post) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("mounts".into())
-        .spawn(move || follow(&wanted, &messages))
+        .spawn(move || follow(&wanted, &post))
         .context("cannot start the thread that reads what is mounted")?;
     Ok(())
 }
 
-fn follow(wanted: &Receiver<Wanted>, messages: &Sender<Message>) {
+fn follow(wanted: &Receiver<Wanted>, post: &Post) {
     for Wanted { namespace, pid } in wanted {
         // Before the reading: what is mounted meanwhile may not be in it.
         let time = boot_time();
         let paths = mounts::read(namespace, pid).map(Box::new);
         let input = Input::Mounts { time, namespace, paths };
-        if messages.send(Message::Input(Box::new(input))).is_err() {
+        if post.send(Message::Input(Box::new(input))).is_err() {
             return;
         }
     }

@@ -254,29 +254,22 @@ impl DownloadExec {
         if knowledge.policy.allows_exec(&effect.given.allow, exec) {
             return None;
         }
-        let line = command_line(&exec.argv);
         let Some(brought) = self.brought(effect, exec, knowledge) else {
-            self.await_script(effect, exec, &line, knowledge);
+            self.await_script(effect, exec, knowledge);
             return None;
         };
-        self.finding(effect, &exec.path, &line, brought, knowledge)
+        finding(effect, &exec.path, &command_line(&exec.argv), brought, knowledge)
     }
 
     /// Waits for the interpreter to open its script, when there is anything it could be.
-    fn await_script(
-        &mut self,
-        effect: &Effect<'_>,
-        exec: &Exec,
-        line: &str,
-        knowledge: &Knowledge,
-    ) {
+    fn await_script(&mut self, effect: &Effect<'_>, exec: &Exec, knowledge: &Knowledge) {
         if self.written.files.is_empty() {
             return;
         }
         let Some(given) = knowledge.programs.script(&exec.path, &exec.argv) else { return };
         let names = [given.into(), absolute(given, &exec.cwd).into()];
         let interpreter = effect.process.entity_id.as_str().into();
-        let (program, line) = (exec.path.as_str().into(), line.into());
+        let (program, line) = (exec.path.as_str().into(), command_line(&exec.argv).into());
         self.awaited.push_back(Awaited { interpreter, names, program, line });
         if self.awaited.len() > AWAITED {
             self.awaited.pop_front();
@@ -302,31 +295,7 @@ impl DownloadExec {
         let program = file_name(&awaited.program);
         let verb = format!("ran the script {} in {program}:", quote(given));
         let brought = self.executed(effect, &verb, &open.path, written);
-        self.finding(effect, &awaited.program, &awaited.line, brought, knowledge)
-    }
-
-    fn finding(
-        &self,
-        effect: &Effect<'_>,
-        program: &str,
-        line: &str,
-        brought: Brought,
-        knowledge: &mut Knowledge,
-    ) -> Option<Finding> {
-        if knowledge.policy.allows_program(&effect.given.allow, &brought.path) {
-            return None;
-        }
-        let severity = INFO.severities.of(effect.attribution.relation)?;
-        let mut found = vec![evidence("program", program), evidence("argv", line)];
-        found.extend(brought.evidence);
-        circumstances(effect, &mut found);
-        Some(Finding {
-            rule: INFO.id,
-            severity,
-            reason: format!("Server {} {}, {}.", server(effect), brought.what, cause(effect)),
-            evidence: found,
-            object: clip(&brought.path, OBJECT).into_owned(),
-        })
+        finding(effect, &awaited.program, &awaited.line, brought, knowledge)
     }
 
     fn brought(&self, effect: &Effect<'_>, exec: &Exec, knowledge: &Knowledge) -> Option<Brought> {
@@ -391,6 +360,29 @@ impl DownloadExec {
             evidence: vec![evidence("path", path), evidence("written_by", writer)],
         }
     }
+}
+
+fn finding(
+    effect: &Effect<'_>,
+    program: &str,
+    line: &str,
+    brought: Brought,
+    knowledge: &mut Knowledge,
+) -> Option<Finding> {
+    if knowledge.policy.allows_program(&effect.given.allow, &brought.path) {
+        return None;
+    }
+    let severity = INFO.severities.of(effect.attribution.relation)?;
+    let mut found = vec![evidence("program", program), evidence("argv", line)];
+    found.extend(brought.evidence);
+    circumstances(effect, &mut found);
+    Some(Finding {
+        rule: INFO.id,
+        severity,
+        reason: format!("Server {} {}, {}.", server(effect), brought.what, cause(effect)),
+        evidence: found,
+        object: clip(&brought.path, OBJECT).into_owned(),
+    })
 }
 
 /// A script's path as text.
@@ -665,7 +657,7 @@ mod tests {
         rule.written.remember(&effect, "/srv/x");
         for number in 0..3 * AWAITED {
             let run = exec("/usr/bin/python3", &["python3", &format!("/app/{number}.py")]);
-            rule.await_script(&effect, &run, "", &knowledge);
+            rule.await_script(&effect, &run, &knowledge);
         }
         assert_eq!(rule.awaited.len(), AWAITED);
     }

@@ -1,0 +1,250 @@
+//! What comes to the pipeline's thread: events out of the ring buffer, and what other threads tell it. It reads the ring
+//! buffer itself: a thread for that would be woken as often, and wake this one each time. While it is busy the ring
+//! buffer is the reserve, and the kernel counts what does not fit.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+
+use crate::kernel::ring::Ring;
+use crate::pipeline::Input;
+
+/// Messages that wait for the thread.
+const MESSAGES: usize = 8;
+/// Most of what was found around processes that waits for it.
+const FINDINGS: usize = 256;
+/// How long events may wait while there are any: a part of the 10 ms from system call to alert.
+const BUSY: Duration = Duration::from_millis(7);
+/// How long the first one after a silence may wait. The kernel wakes the thread for what is urgent.
+const IDLE: Duration = Duration::from_millis(20);
+/// How long an event in the making is left alone.
+const MAKING: Duration = Duration::from_millis(1);
+/// The silence.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What the pipeline's thread is told.
+pub enum Message {
+    /// Anything for the pipeline.
+    Input(Box<Input>),
+    /// The run is to end, for this reason.
+    Stop(String),
+    /// Open the event files again, for log rotation.
+    Reopen,
+}
+
+/// Interrupts the thread's waiting.
+#[derive(Clone)]
+struct Bell(Arc<OwnedFd>);
+
+impl Bell {
+    fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    fn ring(&self) {
+        // What fails is a counter that is full: it rings already.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Where other threads leave messages.
+#[derive(Clone)]
+pub struct Post {
+    messages: SyncSender<Message>,
+    bell: Bell,
+}
+
+impl Post {
+    /// Waits while there is no room. The thread is gone when this fails.
+    pub fn send(&self, message: Message) -> Result<(), SendError<Message>> {
+        self.messages.send(message)?;
+        self.bell.ring();
+        Ok(())
+    }
+}
+
+/// Where what was found around processes is left. It is taken before events and messages that wait: a server has its
+/// name from there, and is waited for so long only.
+pub struct Findings {
+    found: SyncSender<Input>,
+    bell: Bell,
+}
+
+impl Findings {
+    /// Waits while there is no room. The thread is gone when this fails.
+    pub fn send(&self, input: Input) -> Result<(), SendError<Input>> {
+        self.found.send(input)?;
+        self.bell.ring();
+        Ok(())
+    }
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// The kernel side, for an event that is not to wait, or because the buffer fills up.
+    Ring,
+    /// Another thread.
+    Bell,
+    /// Nobody.
+    Time,
+}
+
+/// Waits for either. Both count when they wake somebody, and not again while there is still something to be read: that
+/// there are events is no reason to be woken.
+struct Waiter {
+    wakes: OwnedFd,
+}
+
+impl Waiter {
+    const RING: u64 = 0;
+    const BELL: u64 = 1;
+
+    fn new(ring: &impl AsFd, bell: &Bell) -> io::Result<Self> {
+        let wakes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = EventFlags::IN | EventFlags::ET;
+        epoll::add(&wakes, ring, EventData::new_u64(Self::RING), flags)?;
+        epoll::add(&wakes, &*bell.0, EventData::new_u64(Self::BELL), flags)?;
+        Ok(Self { wakes })
+    }
+
+    fn wait(&self, most: Duration) -> io::Result<Woken> {
+        let most = Timespec::try_from(most).map_err(|_| Errno::INVAL)?;
+        let nothing = epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
+        let mut events = [nothing; 2];
+        let count = match epoll::wait(&self.wakes, &mut events[..], Some(&most)) {
+            // As after SIGCONT: a wait cut short.
+            Err(Errno::INTR) => 0,
+            result => result?,
+        };
+        let mut came = events.iter().take(count).map(|event| {
+            let data = event.data;
+            data.u64()
+        });
+        Ok(match (count, came.any(|which| which == Self::RING)) {
+            (0, _) => Woken::Time,
+            (_, true) => Woken::Ring,
+            (_, false) => Woken::Bell,
+        })
+    }
+}
+
+/// All of it, on the side of the thread.
+pub struct Inbox {
+    ring: Ring,
+    /// Events, back to back.
+    batch: Vec<u8>,
+    /// There may be more events than the batch had room for.
+    more: bool,
+    messages: Receiver<Message>,
+    found: Receiver<Input>,
+    waiter: Waiter,
+    /// What ended the last wait.
+    woken: Woken,
+    /// When there were events last.
+    last: Instant,
+}
+
+impl Inbox {
+    /// With the ends of it for other threads.
+    pub fn new(ring: Ring) -> io::Result<(Self, Post, Findings)> {
+        let bell = Bell::new()?;
+        let (post, messages) = sync_channel(MESSAGES);
+        let (findings, found) = sync_channel(FINDINGS);
+        let inbox = Self {
+            waiter: Waiter::new(&ring, &bell)?,
+            ring,
+            batch: Vec::new(),
+            more: false,
+            messages,
+            found,
+            woken: Woken::Time,
+            last: Instant::now(),
+        };
+        let post = Post { messages: post, bell: bell.clone() };
+        Ok((inbox, post, Findings { found: findings, bell }))
+    }
+
+    /// Events that wait, in the order they were captured, back to back; `None` when there are none.
+    pub fn events(&mut self) -> Option<&[u8]> {
+        self.more = self.ring.read(&mut self.batch);
+        if self.batch.is_empty() {
+            return None;
+        }
+        self.last = Instant::now();
+        Some(&self.batch)
+    }
+
+    /// The next message that waits.
+    pub fn message(&self) -> Option<Message> {
+        self.messages.try_recv().ok()
+    }
+
+    /// The next that was found around processes.
+    pub fn found(&self) -> Option<Input> {
+        self.found.try_recv().ok()
+    }
+
+    /// Waits for something to come, or until it is time to look.
+    pub fn wait(&mut self) -> io::Result<()> {
+        if self.more {
+            return Ok(());
+        }
+        let most = if self.woken == Woken::Ring && self.batch.is_empty() {
+            // Woken for nothing: an event is in the making, by a thread that may be waiting for this processor.
+            MAKING
+        } else if self.last.elapsed() < SILENCE {
+            BUSY
+        } else {
+            IDLE
+        };
+        self.woken = self.waiter.wait(most)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_ended_by_each_wake_and_not_by_what_is_there() {
+        const LONG: Duration = Duration::from_mins(10);
+        // Another one stands for the ring buffer.
+        let (ring, bell) = (Bell::new().unwrap(), Bell::new().unwrap());
+        let waiter = Waiter::new(&*ring.0, &bell).unwrap();
+        assert_eq!(waiter.wait(Duration::ZERO).unwrap(), Woken::Time);
+        for _ in 0..3 {
+            ring.ring();
+            assert_eq!(waiter.wait(LONG).unwrap(), Woken::Ring);
+            assert_eq!(waiter.wait(Duration::ZERO).unwrap(), Woken::Time, "it was told");
+            bell.ring();
+            assert_eq!(waiter.wait(LONG).unwrap(), Woken::Bell);
+            assert_eq!(waiter.wait(Duration::ZERO).unwrap(), Woken::Time, "it was told");
+        }
+        bell.ring();
+        ring.ring();
+        assert_eq!(waiter.wait(LONG).unwrap(), Woken::Ring);
+        assert_eq!(waiter.wait(Duration::ZERO).unwrap(), Woken::Time, "both were");
+        let from_elsewhere = bell.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(move || from_elsewhere.ring());
+            assert_eq!(waiter.wait(LONG).unwrap(), Woken::Bell);
+        });
+    }
+
+    #[test]
+    fn a_bell_that_was_rung_as_often_as_it_counts_does_not_hold_up_anybody() {
+        let bell = Bell::new().unwrap();
+        let waiter = Waiter::new(&*Bell::new().unwrap().0, &bell).unwrap();
+        rustix::io::write(&*bell.0, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        assert_eq!(waiter.wait(Duration::ZERO).unwrap(), Woken::Bell);
+        bell.ring();
+    }
+}
