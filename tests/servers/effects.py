@@ -333,12 +333,12 @@ def run_deleted(source, path):
     os.waitpid(child, 0)
 
 
-def run_linked(interpreter, folder_path, name):
-    """Runs a script of its own, which stands behind a link."""
-    with open(f"{folder_path}/{name}", "w"):
+def run_script(interpreter, name, script, at):
+    """Runs a script of its own by another name, in this folder and with its home in PATH."""
+    with open(f"{HOME}/{name}", "w"):
         pass
-    script = f"/proc/self/cwd/{name}"
-    subprocess.run([interpreter, script], check=True, cwd=folder_path, stdin=subprocess.DEVNULL)
+    found = dict(os.environ, PATH=f"{HOME}:{os.environ['PATH']}")
+    subprocess.run([interpreter, script], check=True, cwd=at, stdin=subprocess.DEVNULL, env=found)
 
 
 def run_below(levels):
@@ -505,7 +505,7 @@ TOOLS = {
     "run_memory": lambda a: run_memory("/bin/true"),
     "run_deleted": lambda a: run_deleted("/bin/true", a["path"]),
     # Programs far from here.
-    "run_linked": lambda a: run_linked(a["interpreter"], HOME, a["name"]),
+    "run_script": lambda a: run_script(a["interpreter"], a["name"], a["script"], a["at"]),
     "run_below": lambda a: run_below(a["levels"]),
     "run_daemon": lambda a: run_daemon(),
     # Sockets of other families.

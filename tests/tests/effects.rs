@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
 use mcpwatch_tests::{
     Case, Era, Play, Scene, Sdk, case, deps, has, io_uring_open_missing, merge, own_program,
@@ -683,19 +684,23 @@ fn programs_without_a_name_are_shown_as_such_with_their_ancestors() {
     play.play_all(&[]);
 }
 
-/// Where a script lies that a link leads to is known once its interpreter opens it: node asks where before.
+/// Interpreters follow links, complete names and search `PATH`, each in its own way.
 #[test]
-fn a_script_behind_a_link_is_known_by_where_it_lies() {
+fn a_script_is_known_by_where_its_interpreter_finds_it() {
     let play = Play::begin();
-    for (interpreter, name) in [
-        (deps().python(), "plugin.py"),
-        ("node".into(), "plugin.js"),
-        ("/bin/sh".into(), "plugin.sh"),
+    let (python, sh) = (deps().python(), PathBuf::from("/bin/sh"));
+    let home = play.scene.path("");
+    for (interpreter, name, script, at) in [
+        (&*python, "plugin.py", "/proc/self/cwd/plugin.py", &*home),
+        (Path::new("node"), "plugin.js", "/proc/self/cwd/plugin.js", &home),
+        (Path::new("node"), "other.js", "/proc/self/cwd/other", &home),
+        (&*sh, "plugin.sh", "/proc/self/cwd/plugin.sh", &home),
+        (Path::new("bash"), "tool", "tool", "/"),
     ] {
         let before = play.agent.count();
         let run = case(
-            "run_linked",
-            json!({"interpreter": interpreter, "name": name}),
+            "run_script",
+            json!({"interpreter": interpreter, "name": name, "script": script, "at": at}),
             &[alert("download_exec", "critical")],
         );
         let wrong = play.play(&run);

@@ -11,6 +11,7 @@ pub mod patterns;
 pub mod programs;
 pub mod reason;
 pub mod rules;
+pub mod scripts;
 
 use std::borrow::Cow;
 

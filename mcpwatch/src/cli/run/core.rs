@@ -401,7 +401,7 @@ impl Core {
         self.object.close();
         let deadline = Instant::now() + DRAIN;
         while Instant::now() < deadline {
-            let Some(batch) = inbox.events() else { break };
+            let Some(batch) = inbox.last_events() else { break };
             self.events(batch)?;
             self.wait_for_outputs(deadline);
         }

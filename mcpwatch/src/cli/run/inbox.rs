@@ -23,8 +23,11 @@ const FINDINGS: usize = 256;
 const BUSY: Duration = Duration::from_millis(7);
 /// How long the first one after a silence may wait. The kernel wakes the thread for what is urgent.
 const IDLE: Duration = Duration::from_millis(20);
-/// How long an event in the making is left alone.
+/// How long an event in the making is left alone, and how often: whoever makes it may be waiting for a processor.
 const MAKING: Duration = Duration::from_millis(1);
+const TRIES: u32 = 50;
+/// How often it is looked for events at the end of a run without finding any.
+const LAST_LOOKS: u32 = 3;
 /// The silence.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -48,7 +51,7 @@ impl Bell {
     }
 
     fn ring(&self) {
-        // What fails is a counter that is full: it rings already.
+        // Fails when it was rung as often as it can count, which takes longer than any run.
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
@@ -145,8 +148,8 @@ pub struct Inbox {
     messages: Receiver<Message>,
     found: Receiver<Input>,
     waiter: Waiter,
-    /// What ended the last wait.
-    woken: Woken,
+    /// The kernel side woke the thread for an event that was not there yet: how often it is still looked for.
+    making: u32,
     /// When there were events last.
     last: Instant,
 }
@@ -164,7 +167,7 @@ impl Inbox {
             more: false,
             messages,
             found,
-            woken: Woken::Time,
+            making: 0,
             last: Instant::now(),
         };
         let post = Post { messages: post, bell: bell.clone() };
@@ -177,8 +180,20 @@ impl Inbox {
         if self.batch.is_empty() {
             return None;
         }
+        self.making = 0;
         self.last = Instant::now();
         Some(&self.batch)
+    }
+
+    /// The same, when nothing is added any more but by those who have begun to; `None` once they must be done.
+    pub fn last_events(&mut self) -> Option<&[u8]> {
+        for _ in 0..LAST_LOOKS {
+            if self.events().is_some() {
+                return Some(&self.batch);
+            }
+            std::thread::sleep(MAKING);
+        }
+        None
     }
 
     /// The next message that waits.
@@ -196,15 +211,16 @@ impl Inbox {
         if self.more {
             return Ok(());
         }
-        let most = if self.woken == Woken::Ring && self.batch.is_empty() {
-            // Woken for nothing: an event is in the making, by a thread that may be waiting for this processor.
-            MAKING
-        } else if self.last.elapsed() < SILENCE {
-            BUSY
-        } else {
-            IDLE
-        };
-        self.woken = self.waiter.wait(most)?;
+        if let Some(tries) = self.making.checked_sub(1) {
+            // Nobody wakes the thread for it again, and whoever does must not do so before it is made.
+            self.making = tries;
+            std::thread::sleep(MAKING);
+            return Ok(());
+        }
+        let most = if self.last.elapsed() < SILENCE { BUSY } else { IDLE };
+        if self.waiter.wait(most)? == Woken::Ring {
+            self.making = TRIES;
+        }
         Ok(())
     }
 }

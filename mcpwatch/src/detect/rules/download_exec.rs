@@ -7,15 +7,16 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::ATLAS_VERSION;
-use crate::detect::paths::{file_name, is_within, normal};
+use crate::detect::paths::{file_name, is_within};
 use crate::detect::programs::{Code, in_system_folder};
 use crate::detect::reason::{
     OBJECT, cause, circumstances, clip, command_line, evidence, quote, server,
 };
+use crate::detect::scripts::{Scripts, absolute};
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
-use crate::event::{Exec, Open, Operation, decode::join};
+use crate::event::{Exec, Open, Operation};
 use crate::record::{AlertEvidence, Severity, Tags};
 
 /// What it is.
@@ -29,7 +30,7 @@ pub static INFO: RuleInfo = RuleInfo {
         what nobody has reviewed: neither its package nor the system's holds that code.",
     trigger: "A process of the server's tree executes a file that a process of that tree had opened for \
         writing before (curl, wget or the server itself), whatever name it has been given since, or an interpreter or shell with such a file as \
-        its script, also by way of folders that are links; or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
+        its script, wherever that is found (by folders that are links, by PATH); or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
         straight to an interpreter (`curl … | sh`). The last 8,192 files that servers wrote are remembered.",
     explained_by: &[
         "what a launcher (`npx`, `uvx`, …) writes and starts until the server itself runs",
@@ -51,8 +52,6 @@ const TEXT: &str = include_str!("../../../../rules/download-exec.toml");
 const REMEMBERED: usize = 8192;
 /// Most bytes of a writer's path that are kept.
 const WRITER: usize = 256;
-/// Most scripts that interpreters have yet to open; the oldest is forgotten.
-const AWAITED: usize = 64;
 /// Bytes of a shell's code in which downloads are looked for: as much as the kernel side sends.
 const LOOKED_AT: usize = 32 * 1024;
 
@@ -147,34 +146,12 @@ fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// A script that nobody wrote by the name it was run by. A folder on the way to it may be a link
-/// (`/proc/self/cwd/x.py`): where it lies is known once the interpreter opens it.
-#[derive(Debug)]
-struct Awaited {
-    /// [`Process::entity_id`](crate::record::Process::entity_id) of the interpreter.
-    interpreter: Box<str>,
-    /// As given, and as an absolute path.
-    names: [Box<str>; 2],
-    program: Box<str>,
-    line: Box<str>,
-}
-
-impl Awaited {
-    /// Whether an open is that of the script, since some interpreters ask first where it lies.
-    fn is(&self, open: &Open) -> bool {
-        let [given, absolute] = &self.names;
-        open.argument == **given
-            || *normal(&open.argument) == **absolute
-            || file_name(&open.path) == file_name(given)
-    }
-}
-
 /// The rule.
 struct DownloadExec {
     tables: Tables,
     pipes: Vec<(String, Regex)>,
     written: Written,
-    awaited: VecDeque<Awaited>,
+    scripts: Scripts,
 }
 
 /// Makes the rule.
@@ -189,8 +166,8 @@ pub fn build(_knowledge: &Knowledge) -> Result<Box<dyn Rule>, DetectError> {
     if pipes.is_empty() || tables.memory.is_empty() {
         return Err(DetectError::Data { file: FILE, message: "no pipes or no folders".into() });
     }
-    let (written, awaited) = (Written::default(), VecDeque::new());
-    Ok(Box::new(DownloadExec { tables, pipes, written, awaited }))
+    let (written, scripts) = (Written::default(), Scripts::default());
+    Ok(Box::new(DownloadExec { tables, pipes, written, scripts }))
 }
 
 /// What was executed that should not be there.
@@ -213,7 +190,7 @@ impl Rule for DownloadExec {
         match effect.action {
             Action::Open(open) => {
                 self.note(effect, open);
-                self.check_awaited(effect, open, knowledge)
+                self.check_script(effect, open, knowledge)
             }
             Action::Exec(exec) => self.check_exec(effect, exec, knowledge),
             Action::Change(change) => {
@@ -232,6 +209,7 @@ impl Rule for DownloadExec {
 
     fn forget(&mut self, server: &str) {
         self.written.forget(server);
+        self.scripts.forget(server);
     }
 }
 
@@ -252,50 +230,30 @@ impl DownloadExec {
         knowledge: &mut Knowledge,
     ) -> Option<Finding> {
         if knowledge.policy.allows_exec(&effect.given.allow, exec) {
+            self.scripts.executed(effect, exec, None);
             return None;
         }
-        let Some(brought) = self.brought(effect, exec, knowledge) else {
-            self.await_script(effect, exec, knowledge);
-            return None;
-        };
+        let brought = self.brought(effect, exec, knowledge);
+        let script = knowledge.programs.script(&exec.path, &exec.argv);
+        self.scripts.executed(effect, exec, script.filter(|_| brought.is_none()));
+        let brought = brought?;
         finding(effect, &exec.path, &command_line(&exec.argv), brought, knowledge)
     }
 
-    /// Waits for the interpreter to open its script, when there is anything it could be.
-    fn await_script(&mut self, effect: &Effect<'_>, exec: &Exec, knowledge: &Knowledge) {
-        if self.written.files.is_empty() {
-            return;
-        }
-        let Some(given) = knowledge.programs.script(&exec.path, &exec.argv) else { return };
-        let names = [given.into(), absolute(given, &exec.cwd).into()];
-        let interpreter = effect.process.entity_id.as_str().into();
-        let (program, line) = (exec.path.as_str().into(), command_line(&exec.argv).into());
-        self.awaited.push_back(Awaited { interpreter, names, program, line });
-        if self.awaited.len() > AWAITED {
-            self.awaited.pop_front();
-        }
-    }
-
-    /// An interpreter opens the script it was run with, before anything that the script says is done.
-    fn check_awaited(
+    /// A script lies where its interpreter opens it, whatever name it was run by.
+    fn check_script(
         &mut self,
         effect: &Effect<'_>,
         open: &Open,
         knowledge: &mut Knowledge,
     ) -> Option<Finding> {
-        let process = &effect.process.entity_id;
-        let place = self
-            .awaited
-            .iter()
-            .rposition(|awaited| *awaited.interpreter == **process && awaited.is(open))?;
-        let awaited = self.awaited.remove(place)?;
-        self.awaited.retain(|older| older.interpreter != awaited.interpreter);
+        let written = || self.written.find(effect, &open.path).is_some();
+        let run = self.scripts.opened(effect, open, written)?;
         let written = self.written.find(effect, &open.path)?;
-        let [given, _] = &awaited.names;
-        let program = file_name(&awaited.program);
-        let verb = format!("ran the script {} in {program}:", quote(given));
+        let program = file_name(&run.program);
+        let verb = format!("ran the script {} in {program}:", quote(&run.script));
         let brought = self.executed(effect, &verb, &open.path, written);
-        finding(effect, &awaited.program, &awaited.line, brought, knowledge)
+        finding(effect, &run.program, &run.line, brought, knowledge)
     }
 
     fn brought(&self, effect: &Effect<'_>, exec: &Exec, knowledge: &Knowledge) -> Option<Brought> {
@@ -383,11 +341,6 @@ fn finding(
         evidence: found,
         object: clip(&brought.path, OBJECT).into_owned(),
     })
-}
-
-/// A script's path as text.
-fn absolute(script: &str, cwd: &str) -> String {
-    if script.starts_with('/') { normal(script).into_owned() } else { join(cwd, script) }
 }
 
 /// Whether a program is one of these, from a system folder.
@@ -650,15 +603,5 @@ mod tests {
         assert!(written.find(&effect, "/srv/0").is_none());
         written.forget("server-1");
         assert!(written.files.is_empty() && written.order.is_empty());
-        let knowledge = detector().knowledge;
-        let tables = data(FILE, TEXT).unwrap();
-        let mut rule =
-            DownloadExec { tables, pipes: Vec::new(), written, awaited: VecDeque::new() };
-        rule.written.remember(&effect, "/srv/x");
-        for number in 0..3 * AWAITED {
-            let run = exec("/usr/bin/python3", &["python3", &format!("/app/{number}.py")]);
-            rule.await_script(&effect, &run, &knowledge);
-        }
-        assert_eq!(rule.awaited.len(), AWAITED);
     }
 }
