@@ -103,6 +103,12 @@ pub fn measure(rounds: usize, seconds: u64) -> Value {
     json!(found)
 }
 
+/// What one peer takes of a processor, in percent; none when it does not run here.
+pub fn processor(name: &str, work: &Work, rate: u64, seconds: u64) -> Option<f64> {
+    let peer = PEERS.iter().find(|peer| peer.name == name)?;
+    round(peer, work, rate, seconds).ok().map(|(_, processor)| processor)
+}
+
 /// What some rounds of a peer come to: its figures, or why there are none.
 pub fn row(
     peer: &str,
