@@ -12,7 +12,15 @@ pub struct SystemCall {
     pub aarch64: Option<u32>,
     /// What goes unseen without it.
     pub lost: &'static str,
+    /// The first kernel that has it.
+    pub since: Version,
 }
+
+/// Major and minor version of a kernel.
+pub type Version = (u32, u32);
+
+/// The oldest kernel there is support for.
+pub const OLDEST: Version = (5, 10);
 
 /// Every system call that is watched. Its handler stands in the kernel side's `syscall.rs`.
 #[rustfmt::skip]
@@ -52,7 +60,7 @@ pub const SYSTEM_CALLS: &[SystemCall] = &[
     call("sys_chmod",           90, NEVER, "modes changed with chmod(2)"),
     call("sys_fchmod",          91,    52, "modes changed with fchmod(2)"),
     call("sys_fchmodat",       268,    53, "modes changed with fchmodat(2)"),
-    call("sys_fchmodat2",      452,   452, "modes changed with fchmodat2(2)"),
+    call("sys_fchmodat2",      452,   452, "modes changed with fchmodat2(2)").since(6, 6),
     call("sys_chown",           92, NEVER, "owners changed with chown(2)"),
     call("sys_lchown",          94, NEVER, "owners changed with lchown(2)"),
     call("sys_fchown",          93,    55, "owners changed with fchown(2)"),
@@ -83,9 +91,9 @@ pub const SYSTEM_CALLS: &[SystemCall] = &[
     call("sys_umount",         166, 39, "mounts that are taken away"),
     call("sys_fsmount",        432, 432, "mounts made with fsmount(2)"),
     call("sys_move_mount",     429, 429, "mounts that are moved or put in place"),
-    call("sys_mount_setattr",  442, 442, "mounts whose attributes are changed"),
+    call("sys_mount_setattr",  442, 442, "mounts whose attributes are changed").since(5, 12),
     call("sys_open_tree",      428, 428, "copies of mounts made with open_tree(2)"),
-    call("sys_open_tree_attr", 467, 467, "mounts whose attributes are changed with open_tree_attr(2)"),
+    call("sys_open_tree_attr", 467, 467, "mounts whose attributes are changed with open_tree_attr(2)").since(6, 15),
     call("sys_pivot_root",     155, 41, "root directories changed with pivot_root(2)"),
     call("sys_chroot",         161, 51, "root directories changed with chroot(2)"),
     call("sys_bpf",            321, 280, "uses of bpf(2)"),
@@ -312,7 +320,13 @@ const fn arm(name: &'static str, function: &'static str) -> ArmCall {
 const NEVER: u32 = u32::MAX;
 
 const fn call(name: &'static str, x86_64: u32, aarch64: u32, lost: &'static str) -> SystemCall {
-    SystemCall { name, x86_64: number(x86_64), aarch64: number(aarch64), lost }
+    SystemCall { name, x86_64: number(x86_64), aarch64: number(aarch64), lost, since: OLDEST }
+}
+
+impl SystemCall {
+    const fn since(self, major: u32, minor: u32) -> Self {
+        Self { since: (major, minor), ..self }
+    }
 }
 
 const fn number(number: u32) -> Option<u32> {

@@ -979,9 +979,11 @@ pub struct Hook {
     pub name: &'static str,
     /// The tier it works in.
     pub tier: &'static str,
-    /// `attached`, `ready` (attached when there is something to watch) or `missing`.
+    /// `attached`, `ready` (attached when there is something to watch), `absent` (this kernel has no such system call) or
+    /// `missing`.
     pub state: &'static str,
-    /// Why it is missing and what is lost without it, or why a better tier does not serve it.
+    /// Why it is missing and what is lost without it, how it is known that the kernel has no such system call, or why a
+    /// better tier does not serve it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

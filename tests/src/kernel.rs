@@ -1,11 +1,13 @@
 //! The little of bpf(2) that measuring needs itself: the empty program that everything on system calls is
 //! measured against, and who else is there.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, c_long};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use btfparse::{ErrorKind, Readable, TypeInformation};
 
@@ -14,6 +16,7 @@ const PROG_LOAD: c_long = 5;
 const OBJ_GET_INFO_BY_FD: c_long = 15;
 const RAW_TRACEPOINT_OPEN: c_long = 17;
 const LINK_GET_FD_BY_ID: c_long = 30;
+const PROG_GET_NEXT_ID: c_long = 11;
 const LINK_GET_NEXT_ID: c_long = 31;
 const ENABLE_STATS: c_long = 32;
 const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
@@ -207,6 +210,41 @@ pub fn kernel_version() -> io::Result<(u32, u32)> {
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
         _ => Err(io::Error::other(format!("no version: {release}"))),
+    }
+}
+
+/// Ids of the kernel programs a process holds, itself or through links.
+pub fn programs_of(pid: u32) -> BTreeSet<u32> {
+    let mut ids = BTreeSet::new();
+    let folder = format!("/proc/{pid}/fdinfo");
+    for entry in fs::read_dir(folder).expect("the agent lives").flatten() {
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        let id = info.lines().find_map(|line| line.strip_prefix("prog_id:"));
+        ids.extend(id.and_then(|id| id.trim().parse::<u32>().ok()));
+    }
+    ids
+}
+
+/// Ids of all kernel programs there are.
+fn all_programs() -> BTreeSet<u32> {
+    let (mut ids, mut id) = (BTreeSet::new(), 0);
+    loop {
+        let mut next = GetId { id, ..GetId::default() };
+        if bpf(PROG_GET_NEXT_ID, &mut next).is_err() {
+            return ids;
+        }
+        id = next.next_id;
+        ids.insert(id);
+    }
+}
+
+/// Fails when programs outlive the agent by more than the kernel takes to free them.
+#[track_caller]
+pub fn assert_programs_gone(programs: &BTreeSet<u32>, patience: Duration) {
+    let until = Instant::now() + patience;
+    while all_programs().intersection(programs).next().is_some() {
+        assert!(Instant::now() < until, "programs {programs:?} outlive the agent");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -35,7 +35,10 @@ pub use containers::{Crun, Podman};
 pub use daemon::{Daemon, Memory};
 pub use deps::{Deps, agent_program, deps, own_program, target, workspace};
 pub use io_uring::{io_uring_open_missing, play_io_uring};
-pub use kernel::{EmptyProgram, KernelTypes, Statistics, kernel_version, system_call_programs};
+pub use kernel::{
+    EmptyProgram, KernelTypes, Statistics, assert_programs_gone, kernel_version, programs_of,
+    system_call_programs,
+};
 pub use load::{Done, Load, OpenPlan};
 pub use metrics::{Metrics, free_port, http_get};
 pub use name_server::Zone;

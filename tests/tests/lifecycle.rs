@@ -4,55 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mcpwatch_tests::{Era, Scene, Sdk, digest, int, text};
+use mcpwatch_tests::{Era, Scene, Sdk, assert_programs_gone, digest, int, programs_of, text};
 use serde_json::json;
 
-/// Ids of the kernel programs a process holds, itself or through links.
-fn programs_of(pid: u32) -> BTreeSet<u32> {
-    let mut ids = BTreeSet::new();
-    let folder = format!("/proc/{pid}/fdinfo");
-    for entry in fs::read_dir(folder).expect("the agent lives").flatten() {
-        let info = fs::read_to_string(entry.path()).unwrap_or_default();
-        let id = info.lines().find_map(|line| line.strip_prefix("prog_id:"));
-        ids.extend(id.and_then(|id| id.trim().parse::<u32>().ok()));
-    }
-    ids
-}
-
-/// Ids of all kernel programs there are.
-fn all_programs() -> BTreeSet<u32> {
-    const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
-    let mut ids = BTreeSet::new();
-    // `union bpf_attr` of the command: start_id, next_id, open_flags.
-    let mut attribute = [0_u32; 3];
-    loop {
-        // SAFETY: bpf(2) reads and writes the three numbers the command has, and no more: their size
-        // is given.
-        let done = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_GET_NEXT_ID,
-                attribute.as_mut_ptr(),
-                size_of_val(&attribute),
-            )
-        };
-        if done != 0 {
-            return ids;
-        }
-        attribute[0] = attribute[1];
-        ids.insert(attribute[1]);
-    }
-}
-
-/// Fails when programs outlive the agent by more than the kernel takes to free them.
-#[track_caller]
-fn assert_all_gone(programs: &BTreeSet<u32>) {
-    let until = Instant::now() + Duration::from_secs(5);
-    while all_programs().intersection(programs).next().is_some() {
-        assert!(Instant::now() < until, "programs {programs:?} outlive the agent");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+/// The kernel takes a moment to free programs.
+const FREED: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_signal_ends_a_busy_run_in_time_and_leaves_nothing_attached() {
@@ -76,7 +32,7 @@ fn a_signal_ends_a_busy_run_in_time_and_leaves_nothing_attached() {
         assert_eq!(text(last, "status.state"), "stopped", "{}", digest(last));
         let probes = last["status"]["counters"].as_array().map_or(0, Vec::len);
         assert!(probes >= 12, "the last counters of every probe: {last}");
-        assert_all_gone(&programs);
+        assert_programs_gone(&programs, FREED);
         // What the kernel handed over is written, or said to be lost.
         let counters = last["status"]["counters"].as_array().into_iter().flatten();
         let sent: i64 = counters
@@ -98,7 +54,7 @@ fn a_killed_agent_leaves_nothing_attached() {
     let programs = programs_of(agent.pid());
     agent.signal(libc::SIGKILL);
     agent.wait(Duration::from_secs(5));
-    assert_all_gone(&programs);
+    assert_programs_gone(&programs, FREED);
 }
 
 /// Whether a process holds a link to the exit of all system calls, as the kernel says.

@@ -99,3 +99,14 @@ fn the_port_that_is_published_is_the_one_that_is_served() {
     let annotations = &template["metadata"]["annotations"];
     assert_served(pod(), annotations["prometheus.io/port"].as_str().unwrap());
 }
+
+#[test]
+fn the_unit_hides_nothing_the_agent_reads() {
+    // Each of them takes away processes, homes, or the list of the kernel's functions.
+    for hiding in
+        ["ProtectProc", "ProcSubset", "ProtectKernelTunables", "PrivateUsers", "PrivateNetwork"]
+    {
+        assert!(!UNIT.lines().any(|line| line.starts_with(hiding)), "{hiding}");
+    }
+    assert_eq!(value(UNIT, "ProtectHome="), "read-only");
+}

@@ -202,6 +202,7 @@ fn write_hooks(hooks: &[Examined], out: &mut impl Write) -> std::io::Result<()> 
             Some(reason) if hook.state == "missing" => {
                 writeln!(out, " missing [{}]", number_of(reason, &mut reasons))?;
             }
+            _ if hook.state == "absent" => writeln!(out, " absent")?,
             _ => writeln!(out, " {}", hook.tier)?,
         }
     }

@@ -3,11 +3,10 @@
 
 use std::path::Path;
 
+use mcpwatch_common::syscalls::{OLDEST, Version};
+
 use super::KernelError;
 use super::hooks::{Hook, Tier};
-
-/// The oldest kernel that is supported.
-pub const OLDEST: (u32, u32) = (5, 10);
 
 /// `CAP_*` numbers of `linux/capability.h` that loading and attaching need, with their names.
 /// `CAP_SYS_ADMIN` stands for all of them.
@@ -32,7 +31,7 @@ pub fn release() -> String {
 
 /// Major and minor version of a release string; `None` when it has none.
 #[must_use]
-pub fn version(release: &str) -> Option<(u32, u32)> {
+pub fn version(release: &str) -> Option<Version> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
@@ -73,10 +72,10 @@ fn lockdown(text: &str) -> Result<(), KernelError> {
 
 /// The kernel may give the processor to another task while a program runs. Whether it does may be chosen at boot
 /// (`PREEMPT_DYNAMIC`), so only a kernel that never can is taken for one that does not. Before 5.11, programs run
-/// with that forbidden; 5.11 itself is not among the kernels that are cared for.
+/// with that forbidden.
 #[must_use]
 pub fn preemptible() -> bool {
-    version(&release()).is_none_or(|version| version >= (5, 12))
+    version(&release()).is_none_or(|version| version >= (5, 11))
         && std::fs::read_to_string("/proc/sys/kernel/version")
             .is_ok_and(|text| text.contains("PREEMPT"))
 }
@@ -96,10 +95,14 @@ pub fn trampolines() -> Result<(), String> {
     trampolines_are_safe(&release(), kernel_symbols)
 }
 
-fn trampolines_are_safe(release: &str, symbols: impl FnOnce() -> String) -> Result<(), String> {
-    if version(release).is_some_and(|version| version >= (5, 12))
-        || has_symbol(&symbols(), "__bpf_tramp_image_put_rcu")
-    {
+fn trampolines_are_safe(release: &str, symbols: impl FnOnce() -> Symbols) -> Result<(), String> {
+    if version(release).is_some_and(|version| version >= (5, 12)) {
+        return Ok(());
+    }
+    let symbols = symbols().map_err(|why| {
+        format!("whether this kernel has the repair of Linux 5.12 for programs on sleeping functions is not known: {why}")
+    })?;
+    if has_symbol(&symbols, "__bpf_tramp_image_put_rcu") {
         return Ok(());
     }
     Err("this kernel lacks the repair of Linux 5.12 that makes programs on sleeping functions safe (\"bpf: Fix \
@@ -107,17 +110,40 @@ fn trampolines_are_safe(release: &str, symbols: impl FnOnce() -> String) -> Resu
         .into())
 }
 
+/// The text of the kernel's own list of its functions, or why it cannot be had: a service manager may hide it.
+pub type Symbols = Result<String, String>;
+
 /// The kernel's own list of its functions.
-#[must_use]
-pub fn kernel_symbols() -> String {
-    std::fs::read_to_string("/proc/kallsyms").unwrap_or_default()
+pub fn kernel_symbols() -> Symbols {
+    match std::fs::read_to_string(SYMBOLS) {
+        Ok(text) if text.trim().is_empty() => Err(format!("{SYMBOLS} is empty")),
+        Ok(text) => Ok(text),
+        Err(error) => Err(format!("{SYMBOLS} cannot be read: {error}")),
+    }
 }
 
-/// The kernel has one of the functions a program of tier `fexit` is for.
-#[must_use]
-pub fn has_function(symbols: &str, hook: &Hook) -> bool {
-    let functions = hook.way(Tier::Fexit).map(|way| way.point.functions()).unwrap_or_default();
-    functions.iter().any(|function| has_symbol(symbols, function))
+const SYMBOLS: &str = "/proc/kallsyms";
+
+/// The kernel was built without the function a program of tier `fexit` is for, or is older than it: why that is known.
+/// The error is why it is not.
+pub fn lacks_function(symbols: &Symbols, hook: &Hook, release: &str) -> Result<String, String> {
+    let Some(way) = hook.way(Tier::Fexit) else { return Err("it has no such program".into()) };
+    let functions = way.point.functions();
+    let names = functions.join(" or ");
+    match symbols {
+        Ok(symbols) if functions.iter().any(|function| has_symbol(symbols, function)) => {
+            Err(format!("the kernel has {names}"))
+        }
+        Ok(_) => Ok(format!("this kernel has no {names}")),
+        Err(why) => {
+            let call = hook.way(Tier::Tracepoint).map_or(OLDEST, |way| way.since[0]);
+            if version(release).is_some_and(|running| running < call) {
+                let (major, minor) = call;
+                return Ok(format!("{names} came with Linux {major}.{minor}"));
+            }
+            Err(format!("whether the kernel has {names} is not known: {why}"))
+        }
+    }
 }
 
 /// A line of `/proc/kallsyms`, `address type name`, has this name.
@@ -138,6 +164,7 @@ pub fn cgroup2_root(mounts: &str) -> Option<&Path> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hooks;
     use super::*;
 
     #[test]
@@ -156,11 +183,37 @@ mod tests {
 
     #[test]
     fn unrepaired_trampolines_are_refused() {
-        let repaired = || "0000000000000000 t __bpf_tramp_image_put_rcu\n".to_owned();
-        let unrepaired = || "0000000000000000 t __bpf_tramp_image_put_rcu_tasks\n".to_owned();
+        let repaired = || Ok("0000000000000000 t __bpf_tramp_image_put_rcu\n".to_owned());
+        let unrepaired = || Ok("0000000000000000 t __bpf_tramp_image_put_rcu_tasks\n".to_owned());
+        let hidden = || Err("no permission".to_owned());
         assert!(trampolines_are_safe("5.10.0-46-cloud-amd64", repaired).is_ok());
         assert!(trampolines_are_safe("5.10.4", unrepaired).is_err());
-        assert!(trampolines_are_safe("6.1.0", String::new).is_ok());
+        let reason = trampolines_are_safe("5.10.0-46-cloud-amd64", hidden).unwrap_err();
+        assert!(reason.contains("not known: no permission"), "{reason}");
+        assert!(trampolines_are_safe("6.1.0", hidden).is_ok());
+    }
+
+    #[test]
+    fn a_function_is_lacking_only_if_that_is_known() {
+        let hook = |name: &str| hooks::HOOKS.iter().find(|hook| hook.name == name).unwrap();
+        let name = |call: &str| hook(call).way(Tier::Fexit).unwrap().point.functions().concat();
+        let symbols = Ok(format!("0000000000000000 T {}\n", name("sys_read")));
+        let hidden = Err("no permission".to_owned());
+        for (symbols, call, release, lacking) in [
+            (&symbols, "sys_read", "6.1.0", false),
+            (&symbols, "sys_fchmodat2", "6.1.0", true),
+            // Built without it.
+            (&symbols, "sys_kexec_load", "6.1.0", true),
+            (&hidden, "sys_read", "6.1.0", false),
+            (&hidden, "sys_fchmodat2", "6.1.0", true),
+            (&hidden, "sys_fchmodat2", "6.6.1", false),
+            (&hidden, "sys_fchmodat2", "something else", false),
+        ] {
+            let found = lacks_function(symbols, hook(call), release);
+            let (Ok(reason) | Err(reason)) = &found;
+            assert!(reason.contains(&name(call)), "{reason}");
+            assert_eq!(found.is_ok(), lacking, "{call} of {release}: {reason}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@
 
 use std::sync::LazyLock;
 
-use mcpwatch_common::syscalls::{ARM_CALLS, COMPAT_CALLS, SYSTEM_CALLS, SystemCall};
+use mcpwatch_common::syscalls::{
+    ARM_CALLS, COMPAT_CALLS, OLDEST, SYSTEM_CALLS, SystemCall, Version,
+};
 
 /// How a hook is attached, as records and metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ pub struct Way {
     /// Where.
     pub point: Point,
     /// The kernel it works from, on x86-64 and on arm64.
-    pub since: [&'static str; 2],
+    pub since: [Version; 2],
 }
 
 /// One hook.
@@ -140,11 +142,11 @@ impl Hook {
     }
 }
 
-/// The oldest kernel there is support for, on both architectures.
-const ALWAYS: [&str; 2] = ["5.10", "5.10"];
+/// Whatever the kernel, on both architectures.
+const ALWAYS: [Version; 2] = [OLDEST; 2];
 /// Programs at the return of functions that sleep: on x86-64 since 5.12, and in kernels that have the repair of
 /// that version (see `capabilities::trampolines`); on arm64 since `ftrace` can call programs directly.
-const FEXIT: [&str; 2] = ["5.10", "6.4"];
+const FEXIT: [Version; 2] = [OLDEST, (6, 4)];
 
 /// The hook on files opened through `io_uring`. It is not a part of the tier that serves system calls.
 pub const IO_URING_OPEN: &str = "io_uring_open";
@@ -184,14 +186,15 @@ fn packets(name: &'static str, flow: Flow, lost: &'static str) -> Hook {
     one_way(name, way, When::Watching, false, lost)
 }
 
-fn system_call(name: &'static str, point: Point, lost: &'static str) -> Hook {
+/// `call` is the first kernel that has the call.
+fn system_call(name: &'static str, point: Point, lost: &'static str, call: Version) -> Hook {
     // Functions that are named outright are those of 32-bit calls: the table shows x86-64's, in a column of one version.
     let of_x86_64 = matches!(point, Point::Function(_)) && cfg!(target_arch = "x86_64");
-    let since = if of_x86_64 { ALWAYS } else { FEXIT };
+    let since = if of_x86_64 { ALWAYS } else { FEXIT }.map(|tier| tier.max(call));
     let fexit = Way { tier: Tier::Fexit, program: name, point, since };
     Hook {
         name,
-        ways: vec![fexit, raw_tracepoint(SYS_EXIT)],
+        ways: vec![fexit, Way { since: [call; 2], ..raw_tracepoint(SYS_EXIT) }],
         when: When::Watching,
         required: false,
         lost,
@@ -251,7 +254,8 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
                 tier: Tier::Fexit,
                 program: IO_URING_OPEN,
                 point: Point::Renamed(&["do_file_open", "do_filp_open"]),
-                since: FEXIT,
+                // Before, the threads that do the work belong to no process.
+                since: [(5, 12), (6, 4)],
             },
             When::Watching,
             false,
@@ -263,7 +267,8 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
                 tier: Tier::Tracepoint,
                 program: IO_URING_SUBMIT,
                 point: Point::RenamedTracepoint(SUBMITTED),
-                since: ALWAYS,
+                // Before, it does not show the request.
+                since: [(5, 15); 2],
             },
             When::Watching,
             false,
@@ -273,19 +278,23 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
         ),
     ];
     let calls = SYSTEM_CALLS.iter().filter(|call| number(call).is_some());
-    hooks.extend(calls.map(|call| system_call(call.name, Point::Wrapper(call.name), call.lost)));
+    hooks.extend(
+        calls.map(|call| system_call(call.name, Point::Wrapper(call.name), call.lost, call.since)),
+    );
     if cfg!(target_arch = "x86_64") {
         hooks.extend(COMPAT_CALLS.iter().map(|call| {
             let lost = match call.like {
                 Some(_) => "the same, by a 32-bit call",
                 None => "what 32-bit programs do with sockets by socketcall(2)",
             };
-            system_call(call.name, Point::Function(call.function), lost)
+            let like = SYSTEM_CALLS.iter().find(|like| call.like == Some(like.name));
+            let since = like.map_or(OLDEST, |like| like.since);
+            system_call(call.name, Point::Function(call.function), lost, since)
         }));
     } else {
         hooks.extend(ARM_CALLS.iter().map(|call| {
             let lost = "that there was such a 32-bit call: it is counted, not read";
-            system_call(call.name, Point::Function(call.function), lost)
+            system_call(call.name, Point::Function(call.function), lost, OLDEST)
         }));
     }
     hooks
@@ -316,6 +325,10 @@ mod tests {
 
     use super::*;
 
+    fn shown((major, minor): Version) -> String {
+        format!("{major}.{minor}")
+    }
+
     /// The table as it stands in `docs/kernel-support.md`.
     fn table() -> String {
         let mut text = String::from("| Hook |");
@@ -328,8 +341,10 @@ mod tests {
             for tier in Tier::ALL {
                 let cell = match hook.way(tier).map(|way| way.since) {
                     None => "–".to_owned(),
-                    Some([x86_64, aarch64]) if x86_64 == aarch64 => x86_64.to_owned(),
-                    Some([x86_64, aarch64]) => format!("{x86_64}, arm64 {aarch64}"),
+                    Some([x86_64, aarch64]) if x86_64 == aarch64 => shown(x86_64),
+                    Some([x86_64, aarch64]) => {
+                        format!("{}, arm64 {}", shown(x86_64), shown(aarch64))
+                    }
                 };
                 let _ = write!(text, " {cell} |");
             }

@@ -427,6 +427,10 @@ impl Object {
         let watching = |attached| if attached { "attached" } else { "ready" };
         let calls = &self.system_calls;
         if hook.is_system_call() {
+            if let (Tier::Fexit, Some(reason)) = (calls.tier(), calls.absent(hook)) {
+                let (tier, reason) = (Tier::Fexit.name(), Some(reason.to_owned()));
+                return record::Hook { name: hook.name, tier, state: "absent", reason };
+            }
             return record::Hook {
                 name: hook.name,
                 tier: calls.tier().name(),
@@ -457,7 +461,9 @@ impl Object {
             .map(|way| {
                 let missing = match self.states.get(way.program) {
                     Some(State::Missing(reason)) => Some(reason.as_str()),
-                    _ if way.tier == Tier::Fexit => self.system_calls.refused(hook),
+                    _ if way.tier == Tier::Fexit => {
+                        self.system_calls.refused(hook).or_else(|| self.system_calls.absent(hook))
+                    }
                     _ => None,
                 };
                 (way, missing)

@@ -46,6 +46,8 @@ pub struct SystemCalls {
     looked: Option<Instant>,
     /// Why a hook is not in tier `fexit`.
     reasons: BTreeMap<&'static str, String>,
+    /// Hooks of tier `fexit` on calls that this kernel does not have, and how that is known.
+    absent: BTreeMap<&'static str, String>,
     handover: Array<MapData, u32>,
     claimed: HashMap<MapData, u32, u8>,
     in_flight: HashMap<MapData, u32, u32>,
@@ -61,6 +63,7 @@ impl SystemCalls {
             programs: Programs::default(),
             looked: None,
             reasons: BTreeMap::new(),
+            absent: BTreeMap::new(),
             handover: take(ebpf, "HANDOVER")?,
             claimed: take(ebpf, "CLAIMED")?,
             in_flight: take(ebpf, "IN_FLIGHT")?,
@@ -108,14 +111,16 @@ impl SystemCalls {
 
     fn load(&mut self, ebpf: &mut Ebpf, btf: &Btf) {
         let mut symbols = None;
+        let release = capabilities::release();
         for hook in hooks::system_calls() {
-            if let Err(reason) = self.programs.load(ebpf, hook, btf) {
-                // A kernel built without a system call loses nothing when it is not watched.
-                let symbols = symbols.get_or_insert_with(capabilities::kernel_symbols);
-                if capabilities::has_function(symbols, hook) {
-                    self.reasons.insert(hook.name, reason);
-                }
-            }
+            let Err(refused) = self.programs.load(ebpf, hook, btf) else { continue };
+            // A kernel without a system call loses nothing when it is not watched.
+            let symbols = symbols.get_or_insert_with(capabilities::kernel_symbols);
+            match capabilities::lacks_function(symbols, hook, &release) {
+                Ok(absent) => self.absent.insert(hook.name, absent),
+                Err(_) if symbols.is_ok() => self.reasons.insert(hook.name, refused),
+                Err(unknown) => self.reasons.insert(hook.name, format!("{refused} ({unknown})")),
+            };
         }
     }
 
@@ -143,6 +148,12 @@ impl SystemCalls {
     #[must_use]
     pub fn refused(&self, hook: &Hook) -> Option<&str> {
         self.reasons.get(hook.name).map(String::as_str)
+    }
+
+    /// How it is known that this kernel lacks the call a hook of tier `fexit` is for; nothing is missing then.
+    #[must_use]
+    pub fn absent(&self, hook: &Hook) -> Option<&str> {
+        self.absent.get(hook.name).map(String::as_str)
     }
 
     /// Why a hook is not in tier `fexit`: its own reason, or another's.

@@ -162,7 +162,7 @@ pub struct HookState {
     pub name: String,
     /// The tier.
     pub tier: String,
-    /// `attached`, `ready`, `missing`.
+    /// `attached`, `ready`, `absent`, `missing`.
     pub state: String,
     /// Why, and what is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ mod effects;
 mod enlisting;
 mod folders;
 mod given;
+mod hooks;
 pub mod input;
 mod instance;
 mod lifecycle;
@@ -42,8 +43,7 @@ use crate::host::containers::cgroups::Cgroups;
 use crate::host::containers::known::Containers;
 use crate::host::names::Names;
 use crate::host::processes::Processes;
-use crate::kernel::hooks::{HOOKS, Tier};
-use crate::record::{self, Host, ProbeCounters, Record, RecordType, Status};
+use crate::record::{Host, ProbeCounters, Record, RecordType, Status};
 use crate::redact::Redactor;
 use crate::wire;
 
@@ -135,6 +135,7 @@ pub struct Pipeline {
     limits: wire::Limits,
     losses: Losses,
     counters: Vec<ProbeCounters>,
+    hooks: hooks::Known,
     /// Instances that were let go of: their last events may still come.
     forgotten: VecDeque<u64>,
     /// When processes were looked at last because of an instance nobody had announced.
@@ -180,6 +181,7 @@ impl Pipeline {
             limits: wire::Limits::capturing(config.capture.payload_limit),
             losses: Losses::default(),
             counters: Vec::new(),
+            hooks: hooks::Known::default(),
             forgotten: VecDeque::new(),
             looked_for_unknown: 0,
             received: 0,
@@ -373,60 +375,6 @@ impl Pipeline {
         self.records.push(record);
     }
 
-    fn hooks(&mut self, time: u64, state: &str, hooks: Vec<input::HookState>) {
-        self.now = self.now.max(time);
-        let hooks: Vec<record::Hook> = hooks.into_iter().filter_map(hook_of).collect();
-        let missing: Vec<&str> =
-            hooks.iter().filter(|hook| hook.state == "missing").map(|hook| hook.name).collect();
-        let state = match state {
-            "attached" => "attached",
-            "detached" => "detached",
-            "settled" => "settled",
-            _ if missing.is_empty() => "started",
-            _ => "degraded",
-        };
-        let mut record = self.record(RecordType::Status, time);
-        if state == "attached" {
-            for instance in self.instances.values_mut() {
-                instance.missed = true;
-                instance.conversation.may_have_missed();
-            }
-        }
-        record.status = Some(Box::new(Status {
-            message: self.describe(state, time, &hooks, &missing),
-            state,
-            hooks,
-            counters: Vec::new(),
-        }));
-        // `started` is what a reader waits for, whatever else is to be said.
-        if state == "degraded" {
-            let mut started = record.clone();
-            if let Some(status) = &mut started.status {
-                status.state = "started";
-            }
-            self.records.push(started);
-        }
-        self.records.push(record);
-    }
-
-    fn describe(&self, state: &str, time: u64, hooks: &[record::Hook], missing: &[&str]) -> String {
-        match state {
-            // The gap between the exec of the first candidate and the attaching: blind, not quiet.
-            "attached" => match self.instances.values().map(|one| one.born).min() {
-                Some(born) if born > 0 && born < time => format!(
-                    "system calls are watched from now on; those of the first {} µs after the start of what is \
-                     watched were not seen",
-                    (time - born) / 1_000
-                ),
-                _ => "system calls are watched from now on".into(),
-            },
-            "settled" => settled(hooks),
-            "detached" => "there is nothing to watch: system calls are not looked at".into(),
-            "degraded" => format!("some hooks are missing: {}", missing.join(", ")),
-            _ => "mcpwatch is watching".into(),
-        }
-    }
-
     fn kernel_counters(&mut self, time: u64, probes: &[(String, [u64; 6])]) {
         self.now = self.now.max(time);
         self.counters.clear();
@@ -507,37 +455,6 @@ impl Pipeline {
     fn sniffs(&self) -> bool {
         self.config.discovery.sniff != Sniff::Off
     }
-}
-
-/// Which programs serve system calls, now that all that were to be attached are.
-fn settled(hooks: &[record::Hook]) -> String {
-    let calls: Vec<&record::Hook> = HOOKS
-        .iter()
-        .filter(|hook| hook.is_system_call())
-        .filter_map(|hook| hooks.iter().find(|shown| shown.name == hook.name))
-        .collect();
-    if calls.iter().any(|hook| hook.tier == Tier::Fexit.name()) {
-        "system calls are served by tier `fexit`: no other calls pay for it".into()
-    } else {
-        let reason = calls.iter().find_map(|hook| hook.reason.as_deref()).unwrap_or("unknown");
-        format!(
-            "system calls stay with tier `tracepoint`, for which every call of the host pays: {reason}"
-        )
-    }
-}
-
-fn hook_of(state: input::HookState) -> Option<record::Hook> {
-    let hook = HOOKS.iter().find(|hook| hook.name == state.name)?;
-    Some(record::Hook {
-        name: hook.name,
-        tier: Tier::named(&state.tier)?.name(),
-        state: match state.state.as_str() {
-            "attached" => "attached",
-            "ready" => "ready",
-            _ => "missing",
-        },
-        reason: state.reason,
-    })
 }
 
 #[cfg(test)]

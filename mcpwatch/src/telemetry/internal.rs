@@ -45,7 +45,11 @@ impl InternalEvent for StatusChanged<'_> {
                 // The only error is that there was none.
                 let _ = metrics.probe_attached.remove_label_values(&[*name, other.name()]);
             }
-            metrics.probe_attached.with_label_values(&[*name, *tier]).set(i64::from(works));
+            if *state == "absent" {
+                let _ = metrics.probe_attached.remove_label_values(&[*name, *tier]);
+            } else {
+                metrics.probe_attached.with_label_values(&[*name, *tier]).set(i64::from(works));
+            }
         }
         metrics.probes(&status.counters);
         if matches!(status.state, "degraded" | "warning") {

@@ -160,7 +160,8 @@ impl Metrics {
             events_lost,
             probe_attached: all.gauges(
                 "mcpwatch_probe_attached",
-                "1: the hook works, or will as soon as there is something to watch; 0: it is missing.",
+                "1: the hook works, or will as soon as there is something to watch; 0: it is missing. No row: this kernel has \
+                 no such system call.",
                 &["probe", "tier"],
             )?,
             parse_errors: all.counters(

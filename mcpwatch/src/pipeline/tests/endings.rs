@@ -238,6 +238,60 @@ fn hooks_that_are_missing_are_named() {
 }
 
 #[test]
+fn what_fails_only_when_watching_begins_needs_attention_once() {
+    let hook = |name: &str, tier: &str, state: &str| HookState {
+        name: name.into(),
+        tier: tier.into(),
+        state: state.into(),
+        reason: Some("not permitted".into()),
+    };
+    let mut scene = Scene::new();
+    let mut told = |state: &str, hooks: Vec<HookState>| {
+        let before = scene.story().len();
+        scene.input(Input::Hooks { time: scene.now, state: state.into(), hooks });
+        let message = scene.of_type("status").pop().unwrap()["status"]["message"].to_string();
+        (scene.story().split_off(before), message)
+    };
+    let (story, _) = told(
+        "started",
+        vec![hook("packets_in", "cgroup", "ready"), hook("sys_openat", "fexit", "ready")],
+    );
+    assert_eq!(story, ["status started"]);
+    let without = || hook("packets_in", "cgroup", "missing");
+    let (story, message) =
+        told("attached", vec![without(), hook("sys_openat", "fexit", "attached")]);
+    assert_eq!(story, ["status attached", "status degraded"]);
+    assert!(message.contains("packets_in") && !message.contains("turned out"), "{message}");
+    let by_all = || hook("sys_openat", "tracepoint", "attached");
+    let (story, message) = told("settled", vec![without(), by_all()]);
+    assert_eq!(story, ["status settled", "status degraded"]);
+    assert!(
+        message.contains("turned out not to work") && !message.contains("packets_in"),
+        "{message}"
+    );
+    let (story, _) = told("detached", vec![without(), by_all()]);
+    assert_eq!(story, ["status detached"]);
+}
+
+#[test]
+fn a_call_the_kernel_does_not_have_is_not_missing() {
+    let mut scene = Scene::new();
+    let hook = HookState {
+        name: "sys_fchmodat2".into(),
+        tier: "fexit".into(),
+        state: "absent".into(),
+        reason: Some("this kernel has no __x64_sys_fchmodat2".into()),
+    };
+    scene.input(Input::Hooks { time: scene.now, state: "started".into(), hooks: vec![hook] });
+    let statuses = scene.of_type("status");
+    let told: Vec<_> = statuses
+        .iter()
+        .map(|one| (&one["status"]["state"], &one["status"]["hooks"][0]["state"]))
+        .collect();
+    assert_eq!(told, [(&json!("started"), &json!("absent"))]);
+}
+
+#[test]
 fn the_tier_that_serves_in_the_end_is_told() {
     for (tier, reason, expected) in [
         ("fexit", None, "tier `fexit`"),

@@ -1,4 +1,5 @@
-//! A kernel that has all of the better tier but one program: its type information lacks a function that is there.
+//! A kernel that has all of the better tier but one program: its type information lacks a function that is there. And one
+//! that does not show which functions it has.
 
 use std::ffi::CString;
 use std::fs;
@@ -7,11 +8,15 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 use std::ptr;
 
+use mcpwatch_tests::{kernel_version, text};
 use serde_json::Value;
 
 /// Where the kernel shows its types, and where those without the function are put.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const WITHOUT: &str = "/tmp/without";
+/// The kernel's list of its functions, and what covers it.
+const FUNCTIONS: &str = "/proc/kallsyms";
+const EMPTY: &str = "/tmp/empty";
 /// The function's name among them, and the hook it is for.
 const FUNCTION: &str =
     if cfg!(target_arch = "aarch64") { "\0__arm64_sys_setns\0" } else { "\0__x64_sys_setns\0" };
@@ -21,6 +26,45 @@ const NO_KERNEL: i32 = 3;
 
 /// The other tier serves all calls, and the reason is named; who insists on the better one is told why not.
 pub fn one_missing_function_takes_the_tier() {
+    take_a_function_away();
+    let report = examined(&[(WITHOUT, TYPES)]);
+    assert_eq!(report["system_calls"]["tier"], "tracepoint", "{}", report["system_calls"]);
+    let refused: Vec<(&str, bool)> =
+        refused(&report).map(|(name, reason)| (name, !reason.is_empty())).collect();
+    assert_eq!(refused, [(HOOK, true)]);
+
+    let output = agent(&["run", "--descendants-of", "1", "--tier", "fexit"], &[(WITHOUT, TYPES)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(NO_KERNEL), "{said}");
+    assert!(said.contains(HOOK), "{said}");
+}
+
+/// Where the list of the kernel's functions cannot be read, as some service managers have it, what is not known is not
+/// taken for granted: neither that a function is not there, nor, before 5.12, that the repair is.
+pub fn a_hidden_list_of_functions_hides_no_reason() {
+    fs::write(EMPTY, "").expect("a file can be written");
+    let report = examined(&[(EMPTY, FUNCTIONS)]);
+    let repaired = kernel_version().expect("a kernel says its version") >= (5, 12);
+    let expected = if repaired { "fexit" } else { "tracepoint" };
+    assert_eq!(report["system_calls"]["tier"], expected, "{}", report["system_calls"]);
+    let told: Vec<(&str, &str)> = refused(&report).collect();
+    assert_eq!(told.is_empty(), repaired, "{told:?}");
+    assert!(told.iter().all(|(_, reason)| reason.contains(FUNCTIONS)), "{told:?}");
+
+    if repaired {
+        take_a_function_away();
+        let report = examined(&[(EMPTY, FUNCTIONS), (WITHOUT, TYPES)]);
+        assert_eq!(report["system_calls"]["tier"], "tracepoint", "{}", report["system_calls"]);
+        let told: Vec<(&str, &str)> = refused(&report).collect();
+        assert!(
+            told.iter().any(|(name, reason)| *name == HOOK && reason.contains(FUNCTIONS)),
+            "{told:?}"
+        );
+    }
+}
+
+/// Puts the types without the function where [`agent`] can find them.
+fn take_a_function_away() {
     let mut types = fs::read(TYPES).expect("the kernel shows its types");
     let places: Vec<usize> = types
         .windows(FUNCTION.len())
@@ -30,33 +74,37 @@ pub fn one_missing_function_takes_the_tier() {
     assert_eq!(places.len(), 1, "one function is called so");
     types[places[0] + FUNCTION.len() - 2] = b'X';
     fs::write(WITHOUT, types).expect("a file can be written");
-
-    let output = agent(&["doctor", "--json"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("doctor writes JSON");
-    assert_eq!(report["system_calls"]["tier"], "tracepoint", "{}", report["system_calls"]);
-    let hooks = report["hooks"].as_array().into_iter().flatten();
-    let refused: Vec<(&str, bool)> = hooks
-        .flat_map(|hook| {
-            let ways = hook["tiers"].as_array().into_iter().flatten();
-            let refused = ways.filter(|way| way["works"] == false);
-            refused.map(|way| {
-                let told = way["reason"].as_str().is_some_and(|reason| !reason.is_empty());
-                (hook["name"].as_str().unwrap_or_default(), told)
-            })
-        })
-        .collect();
-    assert_eq!(refused, [(HOOK, true)]);
-
-    let output = agent(&["run", "--descendants-of", "1", "--tier", "fexit"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(NO_KERNEL), "{said}");
-    assert!(said.contains(HOOK), "{said}");
 }
 
-/// The agent's program where the types are those.
-fn agent(arguments: &[&str]) -> Output {
-    let [from, to, root] = [WITHOUT, TYPES, "/"].map(|path| CString::new(path).expect("no NUL"));
+/// What doctor says where files are covered by others.
+fn examined(covered: &[(&str, &str)]) -> Value {
+    let output = agent(&["doctor", "--json"], covered);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("doctor writes JSON")
+}
+
+/// Hooks that do not work in a tier although the kernel has their call, and why.
+fn refused(report: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let hooks = report["hooks"].as_array().into_iter().flatten();
+    hooks.filter(|hook| !is_too_new(hook)).flat_map(|hook| {
+        let ways = hook["tiers"].as_array().into_iter().flatten();
+        let refused = ways.filter(|way| way["works"] == false);
+        refused.map(|way| (text(hook, "name"), way["reason"].as_str().unwrap_or_default()))
+    })
+}
+
+fn is_too_new(hook: &Value) -> bool {
+    let ways = hook["tiers"].as_array().into_iter().flatten();
+    let mut reasons = ways.filter_map(|way| way["reason"].as_str());
+    reasons.any(|why| why.starts_with("this kernel has no ") || why.contains(" came with Linux "))
+}
+
+/// The agent's program, where the second file of each pair is the first one.
+fn agent(arguments: &[&str], covered: &[(&str, &str)]) -> Output {
+    let path = |path: &str| CString::new(path).expect("no NUL");
+    let root = path("/");
+    let covered: Vec<(CString, CString)> =
+        covered.iter().map(|(from, to)| (path(from), path(to))).collect();
     let mut command = Command::new("/bin/mcpwatch");
     command.args(arguments);
     // SAFETY: system calls alone, with strings that live as long as the closure.
@@ -65,7 +113,9 @@ fn agent(arguments: &[&str]) -> Output {
             done(libc::unshare(libc::CLONE_NEWNS))?;
             let (private, none) = (libc::MS_REC | libc::MS_PRIVATE, ptr::null());
             done(libc::mount(none, root.as_ptr(), none, private, ptr::null()))?;
-            done(libc::mount(from.as_ptr(), to.as_ptr(), none, libc::MS_BIND, ptr::null()))
+            covered.iter().try_for_each(|(from, to)| {
+                done(libc::mount(from.as_ptr(), to.as_ptr(), none, libc::MS_BIND, ptr::null()))
+            })
         });
     }
     command.output().expect("the agent can be started")

@@ -20,6 +20,7 @@ mod fallback;
 mod narrow;
 mod plain;
 mod play;
+mod rounds;
 mod suite;
 mod verifier;
 mod whole;

@@ -1,5 +1,6 @@
 //! The play: our own client has our own server do everything it can, under an agent.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{
@@ -22,8 +23,8 @@ const EARLIER: &str = "earlier";
 /// Long enough for what a call leaves behind to happen and to be told.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
-/// Attaching some ninety programs takes long under emulation.
-const SETTLED: Duration = Duration::from_mins(2);
+/// Attaching up to 180 programs takes long under emulation.
+pub const SETTLED: Duration = Duration::from_mins(2);
 
 /// A call, and whether it leaves something behind that happens after its response.
 type Call = (&'static str, fn(&Scene) -> Value, bool);
@@ -127,7 +128,25 @@ pub fn watch(scene: &Scene, tier: &Tier, config: &str) -> (Agent, Client) {
             std::thread::sleep(Duration::from_millis(500));
         }
     }
+    is_in(&agent, 0, tier);
     (agent, client)
+}
+
+/// The last record on the hooks says that every system call is served by this tier.
+pub fn is_in(agent: &Agent, from: usize, tier: &Tier) {
+    let records = agent.since(from);
+    let last = records
+        .of("status")
+        .filter_map(|record| record["status"]["hooks"].as_array())
+        .last()
+        .expect("a record names the hooks");
+    let calls = last.iter().filter(|hook| {
+        let name = text(hook, "name");
+        let single = ["sys_", "ia32_", "arm_"].iter().any(|kind| name.starts_with(kind));
+        single && name != "sys_exit" && hook["state"] != "absent"
+    });
+    let tiers: BTreeSet<&str> = calls.map(|hook| text(hook, "tier")).collect();
+    assert_eq!(tiers, BTreeSet::from([tier.name]));
 }
 
 /// The servers of a scene, as its client has them in its settings.

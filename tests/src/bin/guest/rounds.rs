@@ -1,0 +1,81 @@
+//! Servers come, go and come again, and the agent is killed: what is attached follows.
+
+use std::time::{Duration, Instant};
+
+use mcpwatch_tests::{Agent, Client, Era, Scene, Sdk, assert_programs_gone, programs_of, text};
+use serde_json::json;
+
+use crate::play;
+use crate::suite::Tier;
+
+const SERVER: &str = "labelled-rust";
+const ROUNDS: usize = 2;
+
+/// Each time the last server goes, everything is detached; each time one comes, the tier's programs are attached again
+/// and give the same records. What a killed agent had attached is gone.
+pub fn are_alike(tier: &Tier) {
+    let scene = Scene::new();
+    let config = play::config(&scene);
+    let settings = format!("{}[capture]\ndetach_delay_ms = 300\n", tier.settings);
+    let agent = scene.agent().settings(&settings).start();
+    for round in 1..=ROUNDS {
+        let path = scene.write(&format!("round-{round}.txt"), "text");
+        let from = agent.count();
+        let client = scene.client(Sdk::Own);
+        client.open(&config, &[SERVER], Era::Handshake);
+        is_served(&agent, from, &client, tier);
+        client.call(SERVER, "read_file", json!({"path": path}));
+        agent.find("the file of this round", |record| {
+            text(record, "type") == "file.open"
+                && text(record, "file.path") == path
+                && text(record, "call.tool") == "read_file"
+        });
+        client.close(&[]);
+        reaches(&agent, from, "detached", || {});
+    }
+
+    // One more, and the agent ends without a word while everything is attached.
+    let from = agent.count();
+    let client = scene.client(Sdk::Own);
+    client.open(&config, &[SERVER], Era::Handshake);
+    is_served(&agent, from, &client, tier);
+    let programs = programs_of(agent.pid());
+    assert!(!programs.is_empty(), "a running agent holds kernel programs");
+    agent.signal(libc::SIGKILL);
+    agent.wait(play::SETTLED);
+    assert_programs_gone(&programs, play::SETTLED);
+    // Calls go on as if nothing had been there.
+    client.call(SERVER, "echo", json!({"text": "still here"}));
+
+    // The next agent finds the server that runs, and is soon in the same tier.
+    let agent = scene.agent().settings(&settings).start();
+    is_served(&agent, 0, &client, tier);
+    let path = scene.write("afterwards.txt", "text");
+    client.call(SERVER, "read_file", json!({"path": path}));
+    agent.find("the file after the second start", |record| {
+        text(record, "type") == "file.open" && text(record, "file.path") == path
+    });
+    client.close(&[]);
+    agent.stop();
+}
+
+/// Waits until the programs of the tier serve alone.
+fn is_served(agent: &Agent, from: usize, client: &Client, tier: &Tier) {
+    reaches(agent, from, "attached", || {});
+    if tier.settles {
+        // The server waits in read(2) since before the programs were attached.
+        reaches(agent, from, "settled", || {
+            client.request(SERVER, "tools/list", json!({}));
+        });
+    }
+    play::is_in(agent, from, tier);
+}
+
+fn reaches(agent: &Agent, from: usize, state: &str, meanwhile: impl Fn()) {
+    let until = Instant::now() + play::SETTLED;
+    while !agent.since(from).of("status").any(|record| text(record, "status.state") == state) {
+        assert!(Instant::now() < until, "no status `{state}`: {}", agent.records().digest());
+        meanwhile();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
