@@ -16,6 +16,8 @@ const STRINGS: usize = 256;
 const WORDS_WITHIN: usize = 64 * 1024;
 /// Most words of one string.
 const WORDS: usize = 512;
+/// Most words of all strings of a call, the strings themselves aside: each effect is held against each of them.
+const WORDS_IN_ALL: usize = 1_024;
 /// Deepest nesting that is looked at.
 const DEPTH: usize = 32;
 /// Shortest word within a text that can name a file by itself.
@@ -91,8 +93,9 @@ impl Mentions {
         if let Some(arguments) = &call.arguments {
             numbers(arguments, 0, &mut mentions.numbers);
         }
+        let mut left = WORDS_IN_ALL;
         for text in strings {
-            mentions.add(text);
+            mentions.add(text, &mut left);
         }
         mentions
     }
@@ -112,7 +115,8 @@ impl Mentions {
         }
     }
 
-    fn add(&mut self, text: &str) {
+    /// Adds a string, and as many of its words as are left.
+    fn add(&mut self, text: &str, left: &mut usize) {
         self.texts.push(text.to_owned());
         self.add_path(text, true);
         self.add_host(text);
@@ -120,7 +124,8 @@ impl Mentions {
             return;
         }
         let mut at_command = true;
-        for word in words(text).take(WORDS) {
+        for word in words(text).take(WORDS.min(*left)) {
+            *left -= 1;
             match word {
                 Word::Separator => at_command = true,
                 Word::Text(word) => {
@@ -486,6 +491,20 @@ mod tests {
 
     fn place(path: &str) -> Place {
         Place { path: path.into(), argument: path.into(), ..Place::default() }
+    }
+
+    #[test]
+    fn many_strings_of_many_words_stay_bounded() {
+        let text = "a.b/c ".repeat(512);
+        let mentions = mentions(json!({"list": vec![text.as_str(); 200]}));
+        let most = WORDS_IN_ALL + STRINGS;
+        assert!(mentions.paths.len() <= most, "{}", mentions.paths.len());
+        assert!(mentions.hosts.len() <= most && mentions.commands.len() <= most);
+        // Whole strings are looked at whatever came before.
+        let mut list = vec![text.as_str(); 200];
+        list.push("/home/me/notes.txt");
+        let mentions = self::mentions(json!({"list": list}));
+        assert!(mentions.of_file("/home/me/notes.txt", "").is_some());
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl Pipeline {
             EventKind::Open(open) => {
                 let attribution = self.attribute(event.process, owner, Object::File(open));
                 self.detect(event, owner, &process, Action::Open(open), &attribution);
+                self.note_channel_opened(event, open);
                 let mut record =
                     self.effect_record(RecordType::FileOpen, event, owner, &attribution);
                 record.process = Some(process);

@@ -269,7 +269,8 @@ impl Pipeline {
     }
 
     fn entry_of(&self, snapshot: &ProcessSnapshot, all: &[ProcessSnapshot]) -> Entry {
-        let (argv, argv_masked) = self.masked(&snapshot.argv);
+        // Which of them are watched is not known yet.
+        let (argv, argv_masked, cut) = self.remembered(&snapshot.argv, true);
         Entry {
             above: Above::default(),
             parent: all.iter().find(|other| other.pid == snapshot.ppid).map(ProcessSnapshot::key),
@@ -281,7 +282,7 @@ impl Pipeline {
                 exe: snapshot.exe.clone(),
                 argv,
                 argv_masked,
-                argv_cut: snapshot.argv_is_cut(),
+                argv_cut: snapshot.argv_is_cut() || cut,
                 cwd: (!snapshot.cwd.is_empty()).then(|| snapshot.cwd.clone()),
                 uid: snapshot.uid,
                 container: self.containers.shown(&snapshot.cgroup).cloned(),

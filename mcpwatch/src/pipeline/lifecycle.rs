@@ -13,6 +13,11 @@ use super::candidates::NESTING;
 use super::instance::{OwnedProgram, Role, leads_to};
 use super::{Action, Pipeline};
 
+/// Most words, and bytes of them all, that are kept of the arguments of a watched process: each of its records has them.
+const WATCHED_ARGV: (usize, usize) = (256, 8 * 1024);
+/// The same of every other process: a client is known by its first words.
+const OTHERS_ARGV: (usize, usize) = (32, 2 * 1024);
+
 impl Pipeline {
     pub(super) fn forked(&mut self, event: &Event, fork: Fork) {
         let parent = self.processes.get(event.process);
@@ -143,7 +148,7 @@ impl Pipeline {
         ended: bool,
     ) -> Arc<Process> {
         let cgroup = self.cgroup_at_exec(event.process, exec.cgroup);
-        let (argv, argv_masked) = self.masked(&exec.argv);
+        let (argv, argv_masked, cut) = self.remembered(&exec.argv, event.instance != 0);
         let shown = Arc::new(Process {
             entity_id: entity_id(event.process),
             pid: event.process.pid,
@@ -152,7 +157,7 @@ impl Pipeline {
             exe: exec.path.clone(),
             argv,
             argv_masked,
-            argv_cut: event.truncated,
+            argv_cut: event.truncated || cut,
             cwd: Some(exec.cwd.clone()),
             uid: exec.uid,
             container: self.containers.shown(&cgroup).cloned(),
@@ -352,6 +357,24 @@ impl Pipeline {
     pub(super) fn masked(&self, argv: &[String]) -> (Vec<String>, bool) {
         let (masked, any) = self.redactor.argv(argv);
         (masked.into_iter().map(Cow::into_owned).collect(), any)
+    }
+
+    /// The same, as far as it is kept for as long as the process is known: whoever executes programs says how long their
+    /// arguments are. The last is whether there was more.
+    pub(super) fn remembered(&self, argv: &[String], watched: bool) -> (Vec<String>, bool, bool) {
+        let (words, mut bytes) = if watched { WATCHED_ARGV } else { OTHERS_ARGV };
+        let (mut masked, any) = self.masked(argv);
+        let mut cut = masked.len() > words;
+        masked.truncate(words);
+        for word in &mut masked {
+            let kept = word.floor_char_boundary(bytes);
+            cut |= kept < word.len();
+            word.truncate(kept);
+            word.shrink_to_fit();
+            bytes -= kept;
+        }
+        masked.shrink_to_fit();
+        (masked, any, cut)
     }
 
     /// The server an instance's effects belong to: itself, or the nearest one around it.

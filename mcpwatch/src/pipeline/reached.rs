@@ -30,6 +30,23 @@ impl Pipeline {
         }
     }
 
+    /// A process of a server opened a server's stdin to write to it. Nobody sees what it puts there, if it does it by
+    /// splice(2) and its kin: what is asked there from now on may be its words.
+    pub(super) fn note_channel_opened(&mut self, event: &Event, open: &Open) {
+        if !open.writes() || open.result.is_err() {
+            return;
+        }
+        let Some((channel, Direction::ClientToServer)) = self.channel_opened(open) else { return };
+        if self.lies_below(channel, event.instance) {
+            return;
+        }
+        if let Some(victim) = self.server_of_channel(channel)
+            && let Some(instance) = self.instances.get_mut(&victim)
+        {
+            instance.tampered = true;
+        }
+    }
+
     fn reached_process(&self, actor: ProcessKey, owner: u64, pid: u32) -> Option<Reached> {
         let (target, entry) = self.processes.living(pid)?;
         let of = self.owner(entry.instance);

@@ -100,6 +100,31 @@ fn who_writes_to_a_servers_channel_is_told_but_not_who_made_it() {
 }
 
 #[test]
+fn nothing_counts_as_requested_once_a_server_could_ask_itself() {
+    // Its stdin is opened to be written to; how something gets there then, nobody sees. The others cannot be written to.
+    for (flags, inode, relation) in [
+        (libc::O_WRONLY, CHANNEL.0, "covert"),
+        (libc::O_RDWR, CHANNEL.0, "covert"),
+        (libc::O_RDONLY, CHANNEL.0, "requested"),
+        (libc::O_WRONLY, CHANNEL.1, "requested"),
+        (libc::O_WRONLY, 99, "requested"),
+    ] {
+        let mut scene = Scene::new();
+        scene.server(11);
+        let (mut body, tail) = opened("/proc/11/fd/0");
+        body.flags = flags.cast_unsigned();
+        body.mode = libc::S_IFIFO | 0o600;
+        body.inode = inode;
+        scene.send(Kind::Open, 11, 5, bytemuck::bytes_of(&body), &tail);
+        scene.call(11, 1, "read", json!({"path": "/home/me/notes.txt"}));
+        scene.open(11, "/home/me/notes.txt");
+        let opens = scene.of_type("file.open");
+        let last = &opens.last().unwrap()["call"]["relation"];
+        assert_eq!(last, relation, "{flags:o} of {inode}");
+    }
+}
+
+#[test]
 fn a_candidate_is_dropped_when_it_has_not_spoken_in_time() {
     let mut scene = Scene::new();
     scene.candidate(11);

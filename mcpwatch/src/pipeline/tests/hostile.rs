@@ -48,6 +48,30 @@ fn events_that_cannot_be_read_are_counted() {
 }
 
 #[test]
+fn long_arguments_are_told_once_and_not_kept() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    let words: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
+    let argv: Vec<&str> = words.iter().map(String::as_str).collect();
+    scene.forget();
+    scene.spawn(11, 12, TERMINAL, "/bin/true", &argv);
+    let told = scene.of_type("process.exec").remove(0);
+    assert_eq!(told["exec"]["argv"].as_array().unwrap().len(), argv.len());
+    let kept = told["process"]["argv"].as_array().unwrap();
+    assert_eq!(kept.len(), 256, "{kept:?}");
+    assert_eq!(told["truncated"], json!(["process.argv"]));
+    // One long word is cut, and those after it are gone.
+    let long = "é".repeat(9_000);
+    scene.forget();
+    scene.spawn(11, 13, TERMINAL, "/bin/true", &["true", &long, "after"]);
+    let told = scene.of_type("process.exec").remove(0);
+    let kept = told["process"]["argv"].as_array().unwrap();
+    let bytes: usize = kept.iter().map(|word| word.as_str().unwrap().len()).sum();
+    assert!((8_191..=8_192).contains(&bytes), "{bytes}");
+    assert_eq!(told["truncated"], json!(["process.argv"]));
+}
+
+#[test]
 fn random_bytes_never_panic_and_records_stay_valid() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut scene = Scene::new();
