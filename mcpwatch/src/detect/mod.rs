@@ -84,6 +84,8 @@ pub struct Given {
     /// Names of the programs that its launch runs: what the client starts, and what each wrapper in that
     /// command line is told to run. Nothing the server executes by itself, and no argument.
     pub launchers: Vec<String>,
+    /// Working directories of its launch: what a server executes by itself, it executes where it likes.
+    pub folders: Vec<String>,
     /// Directories and files named by its configuration or argument vector, absolute.
     pub paths: Vec<String>,
     /// Folders its own arguments confine it to, absolute; empty when there are none.

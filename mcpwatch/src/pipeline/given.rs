@@ -37,6 +37,9 @@ pub fn collect(
     for (index, program) in programs.iter().enumerate() {
         if index == 0 || !program.beyond_launch {
             given.argv.extend(program.argv.iter().take(ENTRIES).cloned());
+            if !given.folders.contains(&program.cwd) {
+                given.folders.push(program.cwd.clone());
+            }
         }
         for word in program.argv.iter().skip(1) {
             if index == 0 || started_with.contains(word.as_str()) {

@@ -377,11 +377,12 @@ fn is_owner(category: &Category, exe: &str) -> bool {
     category.owners.iter().any(|owner| owner == file_name(exe)) && in_system_folder(exe)
 }
 
-/// Whether a project's file lies where programs look for their own: in the working directory or above,
+/// Whether a project's file lies where programs look for their own: in the directory the server was started in or above,
 /// or beside what the launch names. Not in a home, which is nobody's project.
 fn is_servers_own(effect: &Effect<'_>, path: &str, homes: &[String]) -> bool {
     let folder = parent(path);
-    let places = effect.process.cwd.iter().chain(&effect.given.argv).chain(&effect.given.paths);
+    let given = effect.given;
+    let places = given.folders.iter().chain(&given.argv).chain(&given.paths);
     !is_broad(folder, homes) && places.into_iter().any(|place| is_within(place, folder))
 }
 

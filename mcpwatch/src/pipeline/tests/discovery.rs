@@ -119,7 +119,7 @@ fn nothing_counts_as_requested_once_a_server_could_ask_itself() {
         scene.call(11, 1, "read", json!({"path": "/home/me/notes.txt"}));
         scene.open(11, "/home/me/notes.txt");
         let opens = scene.of_type("file.open");
-        let last = &opens.last().unwrap()["call"]["relation"];
+        let last = &opens.last().unwrap()["relation"];
         assert_eq!(last, relation, "{flags:o} of {inode}");
     }
 }

@@ -225,7 +225,7 @@ fn given_folders_explain_only_what_is_meant() {
 #[test]
 fn a_server_reads_its_own_environment_file_when_it_starts() {
     let mut scene = Scene::new(Startup);
-    scene.process.cwd = Some("/srv/app/server".into());
+    scene.given.folders = vec!["/srv/app/server".into()];
     scene.given.argv = ["node", "/opt/tool/dist/index.js"].map(Into::into).into();
     for own in ["/srv/app/server/.env", "/srv/app/.env", "/opt/tool/.env"] {
         assert!(!fires(&mut scene, &read(own)), "{own}");
@@ -233,7 +233,10 @@ fn a_server_reads_its_own_environment_file_when_it_starts() {
     for other in ["/srv/other/.env", "/home/a/.env"] {
         assert!(fires(&mut scene, &read(other)), "{other}");
     }
-    scene.process.cwd = Some("/home/a/project".into());
+    // What it starts, it starts where it likes.
+    scene.process.cwd = Some("/srv/other".into());
+    assert!(fires(&mut scene, &read("/srv/other/.env")));
+    scene.given.folders = vec!["/home/a/project".into()];
     assert!(fires(&mut scene, &read("/home/a/.env")));
     scene.attribution.relation = Covert;
     assert!(fires(&mut scene, &read("/home/a/project/.env")));
@@ -261,6 +264,12 @@ fn the_program_a_file_is_made_for_may_read_it_when_it_is_the_systems() {
         ("/usr/bin/scp", "/home/a/.ssh/id_rsa", true),
         ("/usr/bin/ssh", "/home/a/.aws/credentials", true),
         ("/usr/bin/git", "/home/a/.git-credentials", false),
+        ("/usr/bin/git", "/home/a/.netrc", false),
+        ("/usr/bin/git", "/home/a/.cargo/credentials.toml", true),
+        ("/usr/bin/curl", "/home/a/.netrc", false),
+        ("/usr/bin/curl", "/home/a/.npmrc", true),
+        ("/usr/bin/gh", "/home/a/.config/gh/hosts.yml", false),
+        ("/usr/bin/ps", "/proc/7/environ", true),
         ("/usr/bin/gpg-agent", "/home/a/.gnupg/private-keys-v1.d/1.key", false),
         ("/usr/local/bin/kubectl", "/home/a/.kube/config", false),
     ];
