@@ -2,6 +2,7 @@
 //! it may not read is said.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use crate::discover::evidence::Standing;
 use crate::discover::explicit::{Clients, Explicit};
 use crate::discover::scan::{Change, Places, Watcher};
 use crate::discover::survey::{Found, Known, survey};
-use crate::discover::{ConfigError, ConfiguredServer};
+use crate::discover::{ConfigError, ConfiguredServer, ConfiguredServers};
 use crate::host::containers::known::Containers;
 use crate::host::containers::shown;
 use crate::host::snapshot::{self, ProcessSnapshot};
@@ -84,22 +85,18 @@ pub fn run(args: &Args, rules: &[&str]) -> anyhow::Result<()> {
     let limited = args.descendants_of.is_some();
     let places = Places::around(&config.discovery, &clients, &processes, limited);
     let mut warnings: Vec<ConfigError> = Vec::new();
-    let configs = read(places, &mut warnings);
+    let configured = read(places, &mut warnings);
+    let configs = configured.servers();
     let containers = if explicit.asks_for_container() {
         containers_of(&processes)
     } else {
         Containers::default()
     };
-    let known = Known {
-        configs: &configs,
-        explicit: &explicit,
-        clients: &clients,
-        containers: &containers,
-    };
+    let known = Known { configs, explicit: &explicit, clients: &clients, containers: &containers };
     let found = survey(&processes, known);
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(hidden(&processes));
-    let report = report(&processes, &configs, &found, warnings);
+    let report = report(&processes, configs, &found, warnings);
     let mut out = std::io::stdout().lock();
     let written = if args.json {
         let text = serde_json::to_string_pretty(&report).context("the report as JSON")?;
@@ -114,26 +111,23 @@ pub fn run(args: &Args, rules: &[&str]) -> anyhow::Result<()> {
     }
 }
 
-fn read(places: Places, warnings: &mut Vec<ConfigError>) -> Vec<ConfiguredServer> {
-    let mut configs = Vec::new();
-    for change in Watcher::new(places).poll() {
-        let file = match change {
-            Change::Read(file) => file,
-            Change::Unread(error) => {
-                warnings.push(error);
-                continue;
-            }
-            Change::Removed(_) => continue,
-        };
-        match file.parse() {
-            Ok(parsed) => {
-                configs.extend(parsed.servers);
-                warnings.extend(parsed.warnings);
-            }
-            Err(error) => warnings.push(error),
+fn read(places: Places, warnings: &mut Vec<ConfigError>) -> ConfiguredServers {
+    let mut configured = ConfiguredServers::default();
+    let Ok(()) = Watcher::new(places).poll(|change| {
+        match change {
+            Change::Read(file) => match file.parse() {
+                Ok(parsed) => {
+                    warnings.extend(parsed.warnings);
+                    warnings.extend(configured.replace(&file.path, parsed.servers));
+                }
+                Err(error) => warnings.push(error),
+            },
+            Change::Unread(error) => warnings.push(error),
+            Change::Removed(_) => {}
         }
-    }
-    configs
+        Ok::<(), Infallible>(())
+    });
+    configured
 }
 
 fn containers_of(processes: &[ProcessSnapshot]) -> Containers {

@@ -3,6 +3,7 @@
 
 pub mod client_config;
 pub mod clients;
+pub mod configured;
 mod document;
 pub mod evidence;
 pub mod explicit;
@@ -14,3 +15,4 @@ pub mod scan;
 pub mod survey;
 
 pub use client_config::{ConfigError, ConfiguredServer};
+pub use configured::ConfiguredServers;

@@ -567,34 +567,33 @@ impl Watcher {
         places
     }
 
-    /// What is new, changed or gone since the last time, in the order of paths.
-    pub fn poll(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
+    /// Hands on what is new, changed or gone since the last time, in the order of paths: one after the other, since users
+    /// decide how much there is to be read. Ends with the first that is not taken.
+    pub fn poll<E>(&mut self, mut take: impl FnMut(Change) -> Result<(), E>) -> Result<(), E> {
         let Present { files: present, cut, closed } = self.places.present();
         for pattern in cut.difference(&self.cut) {
             let error = io::Error::other("too many files, some are not looked at");
-            changes.push(Change::Unread(unread(pattern, &error)));
+            take(Change::Unread(unread(pattern, &error)))?;
         }
         self.cut = cut;
         let denied = io::Error::from(ErrorKind::PermissionDenied);
         for directory in closed.difference(&self.closed) {
-            changes.push(Change::Unread(unread(directory, &denied)));
+            take(Change::Unread(unread(directory, &denied)))?;
         }
         self.closed = closed;
-        self.seen.retain(|path, _| {
-            let stays = present.contains_key(path);
-            if !stays {
-                changes.push(Change::Removed(path.to_string_lossy().into_owned()));
-            }
-            stays
-        });
+        let gone = self.seen.keys().filter(|path| !present.contains_key(*path));
+        let gone: Vec<PathBuf> = gone.cloned().collect();
+        for path in gone {
+            self.seen.remove(&path);
+            take(Change::Removed(path.to_string_lossy().into_owned()))?;
+        }
         for (path, kind) in present {
             let stamp = match std::fs::metadata(&path) {
                 Ok(metadata) => Stamp::of(&metadata),
                 // A file the settings name that is not there yet.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     if self.seen.remove(&path).is_some() {
-                        changes.push(Change::Removed(path.to_string_lossy().into_owned()));
+                        take(Change::Removed(path.to_string_lossy().into_owned()))?;
                     }
                     continue;
                 }
@@ -603,10 +602,10 @@ impl Watcher {
             if self.seen.get(&path) == Some(&stamp) {
                 continue;
             }
-            changes.push(load(&path, kind));
+            take(load(&path, kind))?;
             self.seen.insert(path, stamp);
         }
-        changes
+        Ok(())
     }
 }
 
@@ -631,6 +630,7 @@ fn load(path: &Path, kind: Kind) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::convert::Infallible;
     use std::os::unix::fs::PermissionsExt;
 
     const SERVER: &str = r#"{"mcpServers": {"a": {"command": "x"}}}"#;
@@ -644,6 +644,16 @@ mod tests {
         let mut places = Places::default();
         places.add_home(home);
         Watcher::new(places)
+    }
+
+    /// All that changed.
+    fn polled(watcher: &mut Watcher) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let Ok(()) = watcher.poll(|change| {
+            changes.push(change);
+            Ok::<(), Infallible>(())
+        });
+        changes
     }
 
     /// `+` read, `-` removed, `!` unread, with the path below `home`.
@@ -671,7 +681,7 @@ mod tests {
                 expected.insert(format!("+{path}"));
             }
         }
-        let found: BTreeSet<String> = shown(&watch(home).poll(), home).into_iter().collect();
+        let found: BTreeSet<String> = shown(&polled(&mut watch(home)), home).into_iter().collect();
         assert_eq!(found, expected);
     }
 
@@ -680,22 +690,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path();
         let mut watcher = watch(home);
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(polled(&mut watcher), []);
         write(&home.join(".cursor/mcp.json"), "{}");
-        assert_eq!(shown(&watcher.poll(), home), ["+.cursor/mcp.json"]);
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(shown(&polled(&mut watcher), home), ["+.cursor/mcp.json"]);
+        assert_eq!(polled(&mut watcher), []);
         write(&home.join(".cursor/mcp.json"), SERVER);
-        let changes = watcher.poll();
+        let changes = polled(&mut watcher);
         let [Change::Read(file)] = changes.as_slice() else { panic!("{changes:?}") };
         assert_eq!(file.client, "cursor");
         assert_eq!(file.parse().unwrap().servers.len(), 1);
         // Replaced by rename, same size.
         write(&home.join("new"), SERVER);
         std::fs::rename(home.join("new"), home.join(".cursor/mcp.json")).unwrap();
-        assert_eq!(shown(&watcher.poll(), home), ["+.cursor/mcp.json"]);
+        assert_eq!(shown(&polled(&mut watcher), home), ["+.cursor/mcp.json"]);
         std::fs::remove_file(home.join(".cursor/mcp.json")).unwrap();
-        assert_eq!(shown(&watcher.poll(), home), ["-.cursor/mcp.json"]);
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(shown(&polled(&mut watcher), home), ["-.cursor/mcp.json"]);
+        assert_eq!(polled(&mut watcher), []);
     }
 
     #[test]
@@ -711,8 +721,8 @@ mod tests {
         std::fs::create_dir_all(home.join(".codex/plugins")).unwrap();
         std::os::unix::fs::symlink(home, home.join(".codex/plugins/loop")).unwrap();
         let mut watcher = watch(home);
-        assert_eq!(shown(&watcher.poll(), home), ["!.claude.json", "!.gemini/settings.json"]);
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(shown(&polled(&mut watcher), home), ["!.claude.json", "!.gemini/settings.json"]);
+        assert_eq!(polled(&mut watcher), []);
     }
 
     #[test]
@@ -726,10 +736,35 @@ mod tests {
             .unwrap()
             .set_len(1 << 40)
             .unwrap();
-        let changes = watch(home).poll();
+        let changes = polled(&mut watch(home));
         let [Change::Read(file)] = changes.as_slice() else { panic!() };
         assert_eq!(file.text.len(), MAX_BYTES + 1);
         assert!(file.parse().unwrap_err().message.contains("at most"));
+    }
+
+    #[test]
+    fn one_text_is_held_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        let path = |number| home.join(format!(".kiro/agents/{number}.json"));
+        for number in 0..MAX_MATCHES {
+            write(&path(number), "");
+            let file = File::options().write(true).open(path(number)).unwrap();
+            file.set_len(MAX_BYTES as u64).unwrap();
+        }
+        assert_eq!(watch(home).poll(|_| Err("the first")), Err("the first"));
+        let mut sizes = Vec::new();
+        let Ok(()) = watch(home).poll(|change| {
+            let Change::Read(file) = change else { panic!("{change:?}") };
+            sizes.push(file.text.len());
+            // Who has read more than this one does not see that.
+            for number in 0..MAX_MATCHES {
+                write(&path(number), "");
+            }
+            Ok::<(), Infallible>(())
+        });
+        assert_eq!((sizes.len(), sizes.first()), (MAX_MATCHES, Some(&MAX_BYTES)));
+        assert_eq!(sizes.iter().sum::<usize>(), MAX_BYTES, "{sizes:?}");
     }
 
     #[test]
@@ -740,16 +775,16 @@ mod tests {
             write(&home.join(format!(".kiro/agents/{number}.json")), "{}");
         }
         let mut watcher = watch(home);
-        let changes = shown(&watcher.poll(), home);
+        let changes = shown(&polled(&mut watcher), home);
         assert_eq!(changes.len(), MAX_MATCHES + 1);
         assert_eq!(changes.iter().filter(|change| *change == "!.kiro/agents/*.json").count(), 1);
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(polled(&mut watcher), []);
         for number in 0..MAX_ENTRIES {
             write(&home.join(format!(".codex/plugins/{number}")), "");
         }
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(polled(&mut watcher), []);
         write(&home.join(".codex/plugins/one-more"), "");
-        assert_eq!(shown(&watcher.poll(), home), ["!.codex/plugins/**/.mcp.json"]);
+        assert_eq!(shown(&polled(&mut watcher), home), ["!.codex/plugins/**/.mcp.json"]);
     }
 
     #[test]
@@ -779,17 +814,17 @@ mod tests {
         // Root may look into everything.
         let root = std::fs::read_dir(home.join(".cursor")).is_ok();
         let mut watcher = watch(home);
-        let changes = shown(&watcher.poll(), home);
+        let changes = shown(&polled(&mut watcher), home);
         if root {
             assert_eq!(changes, ["+.config/zed/settings.json", "+.cursor/mcp.json"]);
         } else {
             assert_eq!(changes, ["!.config", "!.cursor"]);
         }
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(polled(&mut watcher), []);
         allow(".cursor", 0o700);
         allow(".config", 0o700);
         if !root {
-            let changes = shown(&watcher.poll(), home);
+            let changes = shown(&polled(&mut watcher), home);
             assert_eq!(changes, ["+.config/zed/settings.json", "+.cursor/mcp.json"]);
         }
     }
@@ -808,7 +843,7 @@ mod tests {
         let mut places = Places::default();
         places.add_root(root);
         assert_eq!(
-            shown(&Watcher::new(places).poll(), root),
+            shown(&polled(&mut Watcher::new(places)), root),
             ["+etc/codex/config.toml", "+home/x/.cursor/mcp.json", "+root/.claude.json"]
         );
     }
@@ -861,7 +896,7 @@ mod tests {
         inside.brought.add((home.to_owned(), moved));
         for places in [outside, inside] {
             let mut seen = BTreeMap::new();
-            for change in Watcher::new(places).poll() {
+            for change in polled(&mut Watcher::new(places)) {
                 let Change::Read(file) = change else { panic!("{change:?}") };
                 let parsed = file.parse().unwrap();
                 assert_eq!((parsed.servers.len(), parsed.warnings), (1, vec![]), "{}", file.path);
@@ -920,9 +955,9 @@ mod tests {
         let mut places = Places::default();
         places.add_file(&home.join("extra.yaml"));
         let mut watcher = Watcher::new(places);
-        assert_eq!(watcher.poll(), []);
+        assert_eq!(polled(&mut watcher), []);
         write(&home.join("extra.yaml"), "extensions: {x: {cmd: y}}");
-        let changes = watcher.poll();
+        let changes = polled(&mut watcher);
         let [Change::Read(file)] = changes.as_slice() else { panic!("{changes:?}") };
         assert_eq!((file.client.as_str(), file.format), ("settings", Format::Yaml));
         assert_eq!(file.parse().unwrap().servers.len(), 1);
@@ -946,7 +981,7 @@ mod tests {
         watcher.places.add_process(&process, true);
         child.kill().unwrap();
         child.wait().unwrap();
-        let found = shown(&watcher.poll(), home);
+        let found = shown(&polled(&mut watcher), home);
         assert!(found.contains(&"+.mcp.json".to_owned()), "{found:?}");
         assert!(found.contains(&"+moved/config.toml".to_owned()), "{found:?}");
     }

@@ -72,13 +72,15 @@ impl Pipeline {
                 Vec::new()
             }
         };
-        self.configs.insert(file.path.clone(), servers);
+        if let Some(warning) = self.configured.replace(&file.path, servers) {
+            self.warn(&warning.to_string());
+        }
         self.configs_changed();
     }
 
     /// A client's configuration is gone. Rules about such files know its place all the same.
     pub(super) fn config_gone(&mut self, path: &str) {
-        self.configs.remove(path);
+        self.configured.remove(path);
         self.configs_changed();
     }
 

@@ -69,7 +69,8 @@ impl Pipeline {
         let of_place = entry.is_some_and(ServerSettings::is_of_place);
         // A shell that happens to run a configured command line by hand has a terminal, not a channel.
         let configured = *channel != (0, 0)
-            && config_of(&[program.borrow()], &self.configured, client.as_deref()).is_some();
+            && config_of(&[program.borrow()], self.configured.servers(), client.as_deref())
+                .is_some();
         if !explicit && !configured {
             return Some(unplaced);
         }
@@ -178,7 +179,7 @@ impl Pipeline {
             }
         }
         let known = Known {
-            configs: &self.configured,
+            configs: self.configured.servers(),
             explicit: &self.explicit,
             clients: &self.clients,
             containers: &self.containers,

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use crate::config::{Config, Sniff};
 use crate::detect::dedupe::Dedupe;
 use crate::detect::{DetectError, Detector, Finding};
-use crate::discover::ConfiguredServer;
+use crate::discover::ConfiguredServers;
 use crate::discover::explicit::{Clients, Explicit};
 use crate::event::decode;
 use crate::event::{Event, EventKind, ProcessKey};
@@ -115,10 +115,8 @@ pub struct Pipeline {
     instances: BTreeMap<u64, Instance>,
     /// What candidates hold together.
     held: Budget,
-    /// What clients' configurations say, by file.
-    configs: BTreeMap<String, Vec<ConfiguredServer>>,
-    /// The same in one row, as discovery wants it.
-    configured: Vec<ConfiguredServer>,
+    /// What clients' configurations say.
+    configured: ConfiguredServers,
     explicit: Explicit,
     /// The containers that were seen, by cgroup.
     containers: Containers,
@@ -167,8 +165,7 @@ impl Pipeline {
             processes: Processes::new(PROCESSES),
             instances: BTreeMap::new(),
             held: Budget::default(),
-            configs: BTreeMap::new(),
-            configured: Vec::new(),
+            configured: ConfiguredServers::default(),
             explicit: Explicit::new(&config.servers)?,
             containers: Containers::default(),
             cgroups: Cgroups::default(),

@@ -66,7 +66,7 @@ impl Pipeline {
         let client = parent.and_then(|parent| self.client_of(parent));
         let explicit = self.explicit_of(instance);
         let session = instance.conversation.session();
-        let config = config_of(&programs, &self.configured, client.as_deref());
+        let config = config_of(&programs, self.configured.servers(), client.as_deref());
         Some(weigh(Facts {
             explicit,
             config: config.filter(|_| self.was_started_by_client(instance)),
@@ -201,7 +201,7 @@ impl Pipeline {
         };
         let programs: Vec<Program<'_>> = instance.launched().map(OwnedProgram::borrow).collect();
         // What a server calls itself gives it no rights: the name must be the user's.
-        let config = config_of(&programs, &self.configured, None)
+        let config = config_of(&programs, self.configured.servers(), None)
             .filter(|_| self.was_started_by_client(instance));
         let of_user = config.is_some_and(|config| config.name == name)
             || self.explicit_of(instance).is_some();
@@ -287,7 +287,6 @@ impl Pipeline {
 
     /// Clients' configurations have changed: evidence for some, a new look at all.
     pub(super) fn configs_changed(&mut self) {
-        self.configured = self.configs.values().flatten().cloned().collect();
         let ids: Vec<u64> = self.instances.keys().copied().collect();
         for id in ids {
             self.judge(id);

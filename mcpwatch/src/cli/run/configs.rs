@@ -43,6 +43,15 @@ pub fn start(
     Ok(())
 }
 
+/// What the pipeline is told of a change.
+fn told(change: Change) -> Input {
+    match change {
+        Change::Read(file) => Input::Config(file),
+        Change::Removed(path) => Input::ConfigGone { path },
+        Change::Unread(error) => Input::Warning { time: boot_time(), message: error.to_string() },
+    }
+}
+
 fn follow(mut watcher: Watcher, looking: &Receiver<Look>, findings: &Findings) {
     let host = shown::Host::here();
     let mut asked: Vec<(u32, String)> = Vec::new();
@@ -54,23 +63,14 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, findings: &Findings) {
         if due {
             polled = Some(Instant::now());
         }
-        for change in due.then(|| watcher.poll()).into_iter().flatten() {
-            let input = match change {
-                Change::Read(file) => Input::Config(file),
-                Change::Removed(path) => Input::ConfigGone { path },
-                Change::Unread(error) => {
-                    Input::Warning { time: boot_time(), message: error.to_string() }
-                }
-            };
-            if findings.send(input).is_err() {
-                return;
-            }
+        if due && watcher.poll(|change| findings.send(told(change))).is_err() {
+            return;
         }
         for (cgroup, tried) in std::mem::take(&mut containers) {
             // A runtime may write it down a moment after the start.
-            let told =
+            let is_told =
                 |one: &Container| one.is_described() || layouts::of_cgroup(&cgroup).is_none();
-            let Some(container) = host.container(&cgroup).filter(told).map(Box::new) else {
+            let Some(container) = host.container(&cgroup).filter(is_told).map(Box::new) else {
                 if tried < TRIES {
                     containers.push((cgroup, tried + 1));
                 }

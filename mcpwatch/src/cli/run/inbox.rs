@@ -4,8 +4,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -19,6 +19,8 @@ use crate::pipeline::Input;
 const MESSAGES: usize = 8;
 /// Most of what was found around processes that waits for it.
 const FINDINGS: usize = 256;
+/// Most bytes of configurations among it: users decide how much there is to be read.
+const TEXT_BYTES: usize = 16 << 20;
 /// How long events may wait while there are any: a part of the 10 ms from system call to alert.
 const BUSY: Duration = Duration::from_millis(7);
 /// How long the first one after a silence may wait. The kernel wakes the thread for what is urgent.
@@ -76,15 +78,97 @@ impl Post {
 /// name from there, and is waited for so long only.
 pub struct Findings {
     found: SyncSender<Input>,
+    room: Arc<Room>,
     bell: Bell,
 }
 
 impl Findings {
+    /// With the end of it for the thread.
+    fn new(bell: Bell) -> (Self, Found) {
+        let (sender, receiver) = sync_channel(FINDINGS);
+        let room = Arc::new(Room::default());
+        let found = Found { found: receiver, room: Arc::clone(&room) };
+        (Self { found: sender, room, bell }, found)
+    }
+
     /// Waits while there is no room. The thread is gone when this fails.
     pub fn send(&self, input: Input) -> Result<(), SendError<Input>> {
+        if !self.room.enter(text_bytes(&input)) {
+            return Err(SendError(input));
+        }
         self.found.send(input)?;
         self.bell.ring();
         Ok(())
+    }
+}
+
+/// What was found, on the side of the thread.
+struct Found {
+    found: Receiver<Input>,
+    room: Arc<Room>,
+}
+
+impl Found {
+    fn take(&self) -> Option<Input> {
+        let input = self.found.try_recv().ok()?;
+        self.room.leave(text_bytes(&input));
+        Some(input)
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.room.close();
+    }
+}
+
+/// The bytes of a configuration's text. Anything else is small, and bounded by number.
+fn text_bytes(input: &Input) -> usize {
+    if let Input::Config(file) = input { file.text.capacity() } else { 0 }
+}
+
+/// Room for texts that wait.
+#[derive(Default)]
+struct Room {
+    texts: Mutex<Texts>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Texts {
+    bytes: usize,
+    /// Nobody takes them out any more.
+    closed: bool,
+}
+
+impl Room {
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room for so many bytes: one text has room in any case. False when nobody takes it out.
+    fn enter(&self, bytes: usize) -> bool {
+        let is_full = |texts: &mut Texts| {
+            !texts.closed && texts.bytes > 0 && texts.bytes.saturating_add(bytes) > TEXT_BYTES
+        };
+        let texts = self.changed.wait_while(self.texts(), is_full);
+        let mut texts = texts.unwrap_or_else(PoisonError::into_inner);
+        texts.bytes = texts.bytes.saturating_add(bytes);
+        !texts.closed
+    }
+
+    fn leave(&self, bytes: usize) {
+        if bytes > 0 {
+            let mut texts = self.texts();
+            texts.bytes = texts.bytes.saturating_sub(bytes);
+            drop(texts);
+            self.changed.notify_all();
+        }
+    }
+
+    fn close(&self) {
+        self.texts().closed = true;
+        self.changed.notify_all();
     }
 }
 
@@ -146,7 +230,7 @@ pub struct Inbox {
     /// There may be more events than the batch had room for.
     more: bool,
     messages: Receiver<Message>,
-    found: Receiver<Input>,
+    found: Found,
     waiter: Waiter,
     /// The kernel side woke the thread for an event that was not there yet: how often it is still looked for.
     making: u32,
@@ -159,7 +243,7 @@ impl Inbox {
     pub fn new(ring: Ring) -> io::Result<(Self, Post, Findings)> {
         let bell = Bell::new()?;
         let (post, messages) = sync_channel(MESSAGES);
-        let (findings, found) = sync_channel(FINDINGS);
+        let (findings, found) = Findings::new(bell.clone());
         let inbox = Self {
             waiter: Waiter::new(&ring, &bell)?,
             ring,
@@ -170,8 +254,7 @@ impl Inbox {
             making: 0,
             last: Instant::now(),
         };
-        let post = Post { messages: post, bell: bell.clone() };
-        Ok((inbox, post, Findings { found: findings, bell }))
+        Ok((inbox, Post { messages: post, bell }, findings))
     }
 
     /// Events that wait, in the order they were captured, back to back; `None` when there are none.
@@ -203,7 +286,7 @@ impl Inbox {
 
     /// The next that was found around processes.
     pub fn found(&self) -> Option<Input> {
-        self.found.try_recv().ok()
+        self.found.take()
     }
 
     /// Waits for something to come, or until it is time to look.
@@ -227,7 +310,11 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::discover::locations::Format;
+    use crate::discover::scan::ConfigFile;
 
     #[test]
     fn a_wait_is_ended_by_each_wake_and_not_by_what_is_there() {
@@ -253,6 +340,57 @@ mod tests {
             scope.spawn(move || from_elsewhere.ring());
             assert_eq!(waiter.wait(LONG).unwrap(), Woken::Bell);
         });
+    }
+
+    fn config(bytes: usize) -> Input {
+        Input::Config(ConfigFile {
+            path: "/home/me/.cursor/mcp.json".into(),
+            client: "cursor".into(),
+            format: Format::Json,
+            keys: Vec::new(),
+            text: vec![0; bytes],
+        })
+    }
+
+    #[test]
+    fn configurations_wait_in_bounded_size() {
+        const TEXT: usize = 4 << 20;
+        const ROOM: usize = TEXT_BYTES / TEXT;
+        const ALL: usize = 64;
+        let (findings, found) = Findings::new(Bell::new().unwrap());
+        let sent = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ALL {
+                    findings.send(config(TEXT)).unwrap();
+                    sent.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            let mut taken = 0;
+            while taken < ALL {
+                let waiting = sent.load(Ordering::SeqCst).saturating_sub(taken);
+                assert!(waiting <= ROOM, "{waiting}");
+                // Slowly, so that it fills up.
+                std::thread::sleep(Duration::from_millis(1));
+                taken += usize::from(found.take().is_some());
+            }
+        });
+        assert_eq!(found.room.texts().bytes, 0);
+        findings.send(config(2 * TEXT_BYTES)).unwrap();
+        assert!(found.take().is_some(), "alone, any text has room");
+    }
+
+    #[test]
+    fn who_waits_for_room_is_told_when_the_thread_is_gone() {
+        let (findings, found) = Findings::new(Bell::new().unwrap());
+        findings.send(config(TEXT_BYTES)).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| findings.send(config(1)).is_err());
+            std::thread::sleep(Duration::from_millis(10));
+            drop(found);
+            assert!(waiting.join().unwrap());
+        });
+        assert!(findings.send(Input::Tick { time: 1 }).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::discover::configured::SERVERS;
 
 #[test]
 fn a_handshake_makes_a_candidate_a_server_and_lets_go_of_what_was_held_in_order() {
@@ -709,6 +710,39 @@ fn where_a_servers_child_says_its_home_is_is_not_believed() {
         }
     }
     assert_eq!(believed, [(11, true), (12, false), (13, true)]);
+}
+
+#[test]
+fn servers_of_all_configurations_are_bounded_and_the_rest_is_told_of() {
+    let mut scene = Scene::new();
+    let path = |file: usize| format!("/home/me/{file}/.cursor/mcp.json");
+    let read = |scene: &mut Scene, file: usize| {
+        let entry = |number: usize| (number.to_string(), json!({"command": "x"}));
+        let servers: serde_json::Map<String, Value> = (0..1_000).map(entry).collect();
+        scene.input(Input::Config(ConfigFile {
+            path: path(file),
+            client: "cursor".into(),
+            format: Format::Json,
+            keys: vec!["mcpServers".into()],
+            text: json!({"mcpServers": servers}).to_string().into_bytes(),
+        }));
+    };
+    let kept = |scene: &Scene| scene.pipeline.configured.servers().len();
+    for file in 0..4 {
+        read(&mut scene, file);
+    }
+    assert_eq!((kept(&scene), scene.story()), (4_000, vec![]));
+    read(&mut scene, 4);
+    assert_eq!(kept(&scene), SERVERS);
+    let warnings = scene.of_type("status");
+    let message = warnings[0]["status"]["message"].as_str().unwrap().to_owned();
+    assert_eq!((warnings.len(), warnings[0]["status"]["state"].as_str()), (1, Some("warning")));
+    assert!(message.starts_with(&path(4)), "{message}");
+    assert!(message.contains("904 of this one are not looked at"), "{message}");
+    scene.forget();
+    scene.input(Input::ConfigGone { path: path(0) });
+    read(&mut scene, 4);
+    assert_eq!((kept(&scene), scene.story()), (4_000, vec![]));
 }
 
 #[test]
