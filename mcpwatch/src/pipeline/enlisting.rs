@@ -20,7 +20,7 @@ use super::{Action, Pipeline};
 /// Nanoseconds of one clock tick of `/proc`.
 pub(super) const TICK: u64 = 10_000_000;
 /// Most processes that wait for the name of their cgroup.
-const UNPLACED: usize = 1_024;
+pub(super) const UNPLACED: usize = 1_024;
 
 /// A process outside every instance, until its cgroup and container are known.
 #[derive(Debug)]
@@ -47,10 +47,14 @@ impl Pipeline {
         };
         if let Some(unplaced) = self.place(unplaced, "")
             && self.explicit.asks_for_place()
-            && self.unplaced.len() < UNPLACED
         {
-            self.look_around(unplaced.process.pid, 0);
-            self.unplaced.insert(unplaced.process.pid, unplaced);
+            let pid = unplaced.process.pid;
+            if self.unplaced.len() < UNPLACED || self.unplaced.contains_key(&pid) {
+                self.look_around(pid, 0);
+                self.unplaced.insert(pid, unplaced);
+            } else {
+                self.losses.add("pipeline", "unplaced", "table_full", 1);
+            }
         }
     }
 
@@ -327,7 +331,10 @@ impl Pipeline {
             self.contain(founder, cgroup);
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.looked = true;
-                cgroup.clone_into(&mut instance.cgroup);
+                // Nobody has looked when it is empty, or the process was gone: what was known before still holds.
+                if !cgroup.is_empty() {
+                    cgroup.clone_into(&mut instance.cgroup);
+                }
             }
             self.judge(id);
         }

@@ -47,7 +47,7 @@ pub enum Input {
         time: u64,
         /// The process.
         pid: u32,
-        /// Path of its cgroup; empty when it had gone.
+        /// Path of its cgroup; empty when it had gone, or too much waited to be looked at.
         cgroup: String,
         /// The container that cgroup belongs to.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -126,6 +126,13 @@ pub enum Input {
         output: String,
         /// Why.
         reason: String,
+        /// How many, in all.
+        total: u64,
+    },
+    /// Requests to look for something that found no room since the start, as those before them were not done.
+    LookLoss {
+        /// When.
+        time: u64,
         /// How many, in all.
         total: u64,
     },

@@ -290,6 +290,10 @@ impl Pipeline {
                 self.now = self.now.max(time);
                 self.losses.set("output", &output, &reason, total);
             }
+            Input::LookLoss { time, total } => {
+                self.now = self.now.max(time);
+                self.losses.set("pipeline", "looks", "queue_full", total);
+            }
             Input::Tick { time } => {
                 self.now = self.now.max(time);
                 self.tick();

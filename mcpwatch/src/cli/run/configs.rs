@@ -2,7 +2,7 @@
 //! anything else.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -20,6 +20,39 @@ use crate::pipeline::Input;
 /// How soon a container is looked for again that nothing was found of, and how often.
 const AGAIN: Duration = Duration::from_millis(50);
 const TRIES: u32 = 20;
+/// Most requests that wait: the thread takes them some milliseconds later, unless a file system hangs.
+const WAITING: usize = 1_024;
+
+/// Asks the thread to look, without waiting for it.
+pub struct LookFor {
+    looks: SyncSender<Look>,
+    /// Requests that found no room.
+    refused: u64,
+    /// So many of them have been told.
+    told: u64,
+}
+
+impl LookFor {
+    /// With the end of it for the thread.
+    pub fn new() -> (Self, Receiver<Look>) {
+        let (looks, looking) = sync_channel(WAITING);
+        (Self { looks, refused: 0, told: 0 }, looking)
+    }
+
+    /// False when there is no room: nobody will look, and it is counted.
+    pub fn ask(&mut self, look: Look) -> bool {
+        let asked = self.looks.try_send(look).is_ok();
+        self.refused += u64::from(!asked);
+        asked
+    }
+
+    /// How many found no room so far, when there are more than the last time.
+    pub fn refused(&mut self) -> Option<u64> {
+        let news = self.refused > self.told;
+        self.told = self.refused;
+        news.then_some(self.refused)
+    }
+}
 
 /// Starts the thread. `looking` brings processes whose homes and directories are to be looked at, too. With
 /// `scoped`, places outside of those are left alone.
@@ -50,6 +83,15 @@ fn told(change: Change) -> Input {
         Change::Removed(path) => Input::ConfigGone { path },
         Change::Unread(error) => Input::Warning { time: boot_time(), message: error.to_string() },
     }
+}
+
+/// A process to be told of once the configurations around it have been read, with its cgroup as it is now.
+fn around(watcher: &mut Watcher, pid: u32, of_server: bool) -> (u32, String) {
+    let process = snapshot::read(pid);
+    if let Some(process) = process.as_ref().filter(|_| !of_server) {
+        watcher.places.add_process(process, true);
+    }
+    (pid, process.map(|process| process.cgroup).unwrap_or_default())
 }
 
 fn follow(mut watcher: Watcher, looking: &Receiver<Look>, findings: &Findings) {
@@ -105,17 +147,17 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, findings: &Findings) {
         match looking.recv_timeout(wait) {
             Ok(first) => {
                 let mut looks = vec![first];
-                looks.extend(looking.try_iter());
+                looks.extend(looking.try_iter().take(WAITING));
                 looks.dedup();
                 for look in looks {
                     match look {
+                        Look::Running(pids) => {
+                            asked.extend(
+                                pids.into_iter().map(|pid| around(&mut watcher, pid, false)),
+                            );
+                        }
                         Look::Around { pid, of_server } => {
-                            let process = snapshot::read(pid);
-                            if let Some(process) = process.as_ref().filter(|_| !of_server) {
-                                watcher.places.add_process(process, true);
-                            }
-                            let cgroup = process.map(|process| process.cgroup);
-                            asked.push((pid, cgroup.unwrap_or_default()));
+                            asked.push(around(&mut watcher, pid, of_server));
                         }
                         Look::Container(cgroup) => containers.push((cgroup, 0)),
                         Look::Folders(instance, pid, folders) => {
@@ -133,5 +175,24 @@ fn follow(mut watcher: Watcher, looking: &Receiver<Look>, findings: &Findings) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_nobody_takes_are_bounded_and_counted() {
+        let (mut look_for, looking) = LookFor::new();
+        let look = |pid| Look::Around { pid, of_server: false };
+        let asked = (1..).take(WAITING + 3).filter(|pid| look_for.ask(look(*pid))).count();
+        assert_eq!((asked, look_for.refused()), (WAITING, Some(3)));
+        assert_eq!(look_for.refused(), None, "it was told");
+        assert_eq!(looking.try_iter().count(), WAITING);
+        assert!(look_for.ask(look(1)), "there is room again");
+        drop(looking);
+        assert!(!look_for.ask(look(2)));
+        assert_eq!(look_for.refused(), Some(4), "nobody is there");
     }
 }

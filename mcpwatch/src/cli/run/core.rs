@@ -10,10 +10,11 @@ use mcpwatch_common::control::{Instance, Watch};
 
 use super::books::Books;
 use super::cgroups::Cgroups;
+use super::configs::LookFor;
 use super::inbox::{Inbox, Message};
 use super::mounts::Wanted;
 use super::origin::{boot_time, calendar_time};
-use super::{FINISH, Look, LookFor};
+use super::{FINISH, Look};
 use crate::event::decode;
 use crate::host::snapshot::{self, ProcessSnapshot};
 use crate::kernel::object::{Object, Step};
@@ -114,10 +115,9 @@ impl Core {
     /// What was there before the start: processes, then the word that all is attached.
     fn begin(&mut self, processes: Vec<ProcessSnapshot>) -> anyhow::Result<()> {
         self.clock()?;
-        for process in &processes {
-            // Homes and directories of what runs already; the follower reads them in its own time.
-            let _ = self.look_for.send(Look::Around { pid: process.pid, of_server: false });
-        }
+        // Homes and directories of what runs already; the follower reads them in its own time.
+        let pids = processes.iter().map(|process| process.pid).collect();
+        self.look_for.ask(Look::Running(pids));
         self.input(Input::Processes { time: boot_time(), processes })?;
         // Between the snapshot and the attaching of the fork hook, processes may have forked.
         self.look_again(1)?;
@@ -196,15 +196,22 @@ impl Core {
                 Err(error) => self.warn(&error.to_string())?,
             },
             Action::LookAgain => return Ok(true),
-            // The follower lives as long as this thread.
+            // What finds no room is answered with nothing: who waits for it goes on without.
             Action::LookForConfigs { pid, of_server } => {
-                let _ = self.look_for.send(Look::Around { pid, of_server });
+                if !self.look_for.ask(Look::Around { pid, of_server }) {
+                    let (time, cgroup) = (boot_time(), String::new());
+                    self.feed(Input::Looked { time, pid, cgroup, container: None })?;
+                }
             }
+            // Nobody waits for that: runtime and id are known.
             Action::LookForContainer { cgroup } => {
-                let _ = self.look_for.send(Look::Container(cgroup));
+                self.look_for.ask(Look::Container(cgroup));
             }
             Action::LookForFolders { instance, pid, folders } => {
-                let _ = self.look_for.send(Look::Folders(instance, pid, folders));
+                if !self.look_for.ask(Look::Folders(instance, pid, folders)) {
+                    let (time, folders) = (boot_time(), Vec::new());
+                    self.feed(Input::Folders { time, instance, folders })?;
+                }
             }
             // One that finds no room could not be read: the next event there asks again.
             Action::LookForMounts { namespace, pid } => {
@@ -302,6 +309,7 @@ impl Core {
         let ring_full = self.counters()?;
         self.reconcile(ring_full)?;
         self.output_losses()?;
+        self.look_losses()?;
         let standing = self.pipeline.standing();
         self.metrics.set_candidates(standing.candidates);
         self.metrics.set_map("processes", standing.processes, crate::pipeline::PROCESSES);
@@ -328,6 +336,14 @@ impl Core {
             self.feed(Input::OutputLoss { time: boot_time(), output, reason, total })?;
         }
         Ok(())
+    }
+
+    /// Tells how many requests the follower of configurations had no room for: from time to time, not each.
+    fn look_losses(&mut self) -> anyhow::Result<()> {
+        match self.look_for.refused() {
+            Some(total) => self.feed(Input::LookLoss { time: boot_time(), total }),
+            None => Ok(()),
+        }
     }
 
     /// At the end of a run nothing more comes in: the outputs may take their time, within the run's own.
@@ -408,6 +424,7 @@ impl Core {
         self.counters()?;
         self.wait_for_outputs(deadline);
         self.output_losses()?;
+        self.look_losses()?;
         self.input(Input::Stop { time: boot_time(), reason: reason.to_owned() })?;
         if let Some(recording) = &mut self.recording {
             recording.flush()?;

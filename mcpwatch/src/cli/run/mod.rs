@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -128,7 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new()?);
     let health = Arc::new(Health::new());
     let (inbox, post, findings) = Inbox::new(ring).context("cannot wait for events")?;
-    let (look_for, looking) = channel();
+    let (look_for, looking) = configs::LookFor::new();
     configs::start(&config, args.descendants_of.is_some(), looking, findings)?;
     let (look_for_mounts, wanted) = sync_channel(mounts::WAITING);
     mounts::start(wanted, post.clone())?;
@@ -272,6 +272,8 @@ const FINISH: Duration = Duration::from_secs(1);
 /// What the follower of configurations is asked to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Look {
+    /// Configurations and cgroups of the processes that ran before the agent.
+    Running(Vec<u32>),
     /// Configurations and cgroup of this process; where it looks for them says nothing when a server started it.
     Around { pid: u32, of_server: bool },
     /// What the host shows of the container with this cgroup.
@@ -279,6 +281,3 @@ enum Look {
     /// Where folders of an instance lie, as one of its processes sees them.
     Folders(u64, u32, Vec<String>),
 }
-
-/// Asks it.
-type LookFor = Sender<Look>;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::listening::listens;
 use super::*;
+use crate::pipeline::enlisting::UNPLACED;
 use crate::pipeline::input::Cgroup;
 
 const ID: &str = "4c6d8a9b0e1f22334455667788990011aabbccddeeff00112233445566778899";
@@ -133,6 +134,29 @@ fn who_listens_before_its_container_is_known_keeps_what_it_did() {
     scene.exit(11, 0);
     scene.exit(12, 0);
     assert_eq!(scene.story(), ["exit 11 0", "exit 12 0", "exited mine"]);
+}
+
+#[test]
+fn programs_that_wait_for_their_place_are_bounded_and_counted() {
+    let mut scene = Scene::with_container(NAMED, "weather");
+    scene.looks = false;
+    let first = 1_000;
+    let last = first + u32::try_from(UNPLACED).unwrap();
+    for pid in first..last {
+        scene.spawn(CLIENT, pid, TERMINAL, "/usr/bin/true", &["true"]);
+    }
+    assert_eq!(scene.story(), [""; 0]);
+    scene.contained(last, TERMINAL, "/srv/weather");
+    assert_eq!(scene.story(), ["loss pipeline unplaced table_full 1 of 1"]);
+    scene.exec(first, "/usr/bin/true", &["true"]);
+    assert_eq!(scene.story(), [""; 0], "it waits already");
+    assert_eq!(scene.pipeline.unplaced.len(), UNPLACED);
+    // What is answered with nothing makes room.
+    let looked = |pid| Input::Looked { time: 0, pid, cgroup: String::new(), container: None };
+    scene.input(looked(first));
+    scene.exec(last, "/srv/weather", &["weather"]);
+    scene.looked(last);
+    assert_eq!(scene.story(), ["discovered mine by explicit"]);
 }
 
 #[test]

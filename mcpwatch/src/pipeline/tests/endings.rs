@@ -166,6 +166,18 @@ fn a_full_watch_set_and_a_slow_output_are_losses() {
 }
 
 #[test]
+fn what_could_not_be_looked_for_is_a_loss() {
+    let mut scene = Scene::new();
+    for total in [3, 3, 7] {
+        scene.input(Input::LookLoss { time: scene.now, total });
+    }
+    assert_eq!(
+        scene.story(),
+        ["loss pipeline looks queue_full 3 of 3", "loss pipeline looks queue_full 4 of 7"]
+    );
+}
+
+#[test]
 fn the_last_record_of_a_run_holds_the_counters_and_what_was_counted() {
     let mut scene = Scene::new();
     scene.server(11);
