@@ -150,6 +150,11 @@ impl Processes {
         self.entries.get(&key).filter(|entry| !entry.ended).map(|entry| (key, entry))
     }
 
+    /// The processes without an end.
+    pub fn without_end(&self) -> impl Iterator<Item = ProcessKey> {
+        self.entries.iter().filter(|(_, entry)| !entry.ended).map(|(key, _)| *key)
+    }
+
     /// The process itself and its ancestors, as far as they are known.
     pub fn ancestry(&self, key: ProcessKey) -> impl Iterator<Item = (ProcessKey, &Entry)> {
         let mut next = Some(key);
@@ -398,5 +403,22 @@ mod tests {
             table.end(key(pid));
         }
         assert!(table.len() <= 110);
+    }
+
+    #[test]
+    fn what_ended_is_not_among_those_without_an_end() {
+        let mut table = Processes::new(10);
+        for pid in 0..10 {
+            table.insert(key(pid), entry(None, 0));
+        }
+        let pids = |table: &Processes| {
+            let mut pids: Vec<u32> = table.without_end().map(|one| one.pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        for pid in 3..10 {
+            table.end(key(pid));
+        }
+        assert_eq!((pids(&table), table.len()), (vec![0, 1, 2], 10));
     }
 }

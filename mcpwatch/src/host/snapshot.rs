@@ -1,6 +1,6 @@
 //! One process as `/proc` shows it: plain data, so that a recording can hold it, and the reading of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 
 use procfs::ProcessCGroup;
@@ -131,6 +131,16 @@ pub fn read(pid: u32) -> Option<ProcessSnapshot> {
 #[must_use]
 pub fn start_of(pid: u32) -> Option<u64> {
     Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok().map(|stat| stat.starttime)
+}
+
+/// The ids of all processes; `None` when they cannot be listed.
+#[must_use]
+pub fn ids() -> Option<BTreeSet<u32>> {
+    let mut ids = BTreeSet::new();
+    for entry in std::fs::read_dir("/proc").ok()? {
+        ids.extend(entry.ok()?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Some(ids)
 }
 
 /// Path of the cgroup of the process with this id, as in a snapshot, and whether that is in the hierarchy of
@@ -354,6 +364,17 @@ mod tests {
         assert!(found.private_channel(), "{found:?}");
         assert_eq!(found.ppid, me);
         assert!(tree.iter().all(|process| process.pid != own.ppid));
+    }
+
+    #[test]
+    fn ids_are_those_of_processes_that_are_there() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let id = child.id();
+        let there = ids().unwrap();
+        assert!(there.contains(&std::process::id()) && there.contains(&id));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!ids().unwrap().contains(&id));
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod relay;
 mod speech;
 mod verdict;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -211,6 +211,12 @@ impl Pipeline {
     /// Processes of the instances, as far as is known: to be compared with those there are.
     pub fn living(&self) -> impl Iterator<Item = ProcessKey> {
         self.instances.values().flat_map(|instance| &instance.members).copied()
+    }
+
+    /// All other processes that are known, and not known to have ended: to be compared likewise.
+    pub fn outside(&self) -> impl Iterator<Item = ProcessKey> {
+        let inside: BTreeSet<ProcessKey> = self.living().collect();
+        self.processes.without_end().filter(move |process| !inside.contains(process))
     }
 
     /// The instances that are known: to be compared with those of the kernel.

@@ -13,6 +13,10 @@ const AFTER_LOSS: u64 = 10;
 const ON_ITS_WAY: Duration = Duration::from_secs(3);
 /// Processes are looked at again no more often than that, whatever the kernel passes over.
 const LOOK: Duration = Duration::from_secs(5);
+/// Most processes outside every instance that are given up at a time; more are at the next account.
+const GIVEN_UP: usize = 8_192;
+/// How many of those whose id is in use are asked at a time when they started: the id may be another's by now.
+const ASKED: usize = 256;
 
 /// What the comparisons keep from one to the next.
 #[derive(Debug, Default)]
@@ -23,7 +27,9 @@ pub struct Books {
     ring_full: u64,
     beginnings: u64,
     looked: Option<Instant>,
-    /// Processes without an end that are not there, since when.
+    /// From which process on those outside every instance are asked next when they started.
+    turn: (u32, u64),
+    /// Processes without an end that are not there, of instances or not, since when.
     pub gone: Doubts<(u32, u64)>,
     /// Instances of the kernel that the pipeline does not know, since when.
     pub unknown: Doubts<u64>,
@@ -54,6 +60,28 @@ impl Books {
         self.compare_until = self.accounts + AFTER_LOSS;
         true
     }
+
+    /// Which of the processes outside every instance are not there. They are all of the host's: it takes the listing of
+    /// `ids`, and only now and then a process's own word on when it started.
+    pub fn missing(
+        &mut self,
+        known: &BTreeSet<(u32, u64)>,
+        ids: &BTreeSet<u32>,
+        started: impl Fn(u32) -> Option<u64>,
+    ) -> BTreeSet<(u32, u64)> {
+        let (there, absent): (BTreeSet<(u32, u64)>, BTreeSet<(u32, u64)>) =
+            known.iter().copied().partition(|(pid, _)| ids.contains(pid));
+        if absent.len() > GIVEN_UP {
+            self.compare_until = self.compare_until.max(self.accounts + 1);
+        }
+        let turn = there.range(self.turn..).chain(there.range(..self.turn)).take(ASKED);
+        let mut asked: BTreeSet<(u32, u64)> = turn.clone().copied().collect();
+        self.turn = turn.last().map_or((0, 0), |(pid, start)| (*pid, start.saturating_add(1)));
+        asked.extend(there.iter().filter(|process| self.gone.has(process)));
+        asked.retain(|(pid, start)| started(*pid) != Some(*start));
+        asked.extend(absent.into_iter().take(GIVEN_UP));
+        asked
+    }
 }
 
 /// Entries that do not fit, since when.
@@ -69,6 +97,10 @@ impl<K> Default for Doubts<K> {
 impl<K: Copy + Ord> Doubts<K> {
     fn any(&self) -> bool {
         !self.0.is_empty()
+    }
+
+    fn has(&self, key: &K) -> bool {
+        self.0.contains_key(key)
     }
 
     /// Takes the entries that do not fit now; gives those that have not for long enough.
@@ -119,6 +151,51 @@ mod tests {
         assert!(doubts.settle(&BTreeSet::from([2]), now + 2 * SECOND).is_empty());
         assert_eq!(doubts.settle(&BTreeSet::from([1, 2]), now + 3 * SECOND), [2]);
         assert_eq!(doubts.settle(&BTreeSet::from([1]), now + 6 * SECOND), [1]);
+    }
+
+    #[test]
+    fn who_is_not_listed_is_missing_and_nobody_else_is_asked_of_it() {
+        let mut books = Books::default();
+        let known = BTreeSet::from([(1, 7), (2, 7), (3, 7)]);
+        let asked = std::cell::RefCell::new(Vec::new());
+        let started = |pid: u32| {
+            asked.borrow_mut().push(pid);
+            Some(7)
+        };
+        let missing = books.missing(&known, &BTreeSet::from([1, 3, 4]), started);
+        assert_eq!(missing, BTreeSet::from([(2, 7)]));
+        assert_eq!(*asked.borrow(), [1, 3]);
+    }
+
+    #[test]
+    fn an_id_that_is_another_s_is_noticed_in_its_turn_and_not_forgotten() {
+        let (mut books, now) = (Books::default(), Instant::now());
+        let count = u32::try_from(ASKED).unwrap() * 2;
+        let known: BTreeSet<(u32, u64)> = (0..count).map(|pid| (pid, 7)).collect();
+        let ids: BTreeSet<u32> = (0..count).collect();
+        let last = count - 1;
+        let started = |pid: u32| if pid == last { Some(8) } else { Some(7) };
+        assert!(books.missing(&known, &ids, started).is_empty(), "it is not its turn");
+        let expected = BTreeSet::from([(last, 7)]);
+        assert_eq!(books.missing(&known, &ids, started), expected);
+        assert!(books.gone.settle(&expected, now).is_empty());
+        let missing = books.missing(&known, &ids, started);
+        assert_eq!(missing, expected, "it is in doubt");
+        assert_eq!(books.gone.settle(&missing, now + ON_ITS_WAY), [(last, 7)]);
+    }
+
+    #[test]
+    fn many_are_given_up_in_parts_one_account_after_the_other() {
+        let mut books = Books::default();
+        let count = u32::try_from(GIVEN_UP).unwrap() + 10;
+        let known: BTreeSet<(u32, u64)> = (0..count).map(|pid| (pid, 7)).collect();
+        assert!(!books.is_due(0));
+        let missing = books.missing(&known, &BTreeSet::new(), |_| None);
+        assert_eq!(missing.len(), GIVEN_UP);
+        assert!(books.is_due(0), "there are more");
+        let rest: BTreeSet<(u32, u64)> = known.difference(&missing).copied().collect();
+        assert_eq!(books.missing(&rest, &BTreeSet::new(), |_| None).len(), 10);
+        assert!(!books.is_due(0));
     }
 
     #[test]

@@ -365,12 +365,18 @@ impl Core {
             return Ok(());
         }
         self.object.note_watched();
-        let gone: BTreeSet<(u32, u64)> = self
+        let mut gone: BTreeSet<(u32, u64)> = self
             .pipeline
             .living()
             .filter(|process| snapshot::start_of(process.pid) != Some(process.start))
             .map(|process| (process.pid, process.start))
             .collect();
+        // What was known before the listing and is not in it has ended.
+        let outside = self.pipeline.outside().map(|process| (process.pid, process.start));
+        let outside: BTreeSet<(u32, u64)> = outside.collect();
+        if let Some(ids) = snapshot::ids() {
+            gone.extend(self.books.missing(&outside, &ids, snapshot::start_of));
+        }
         let processes = self.books.gone.settle(&gone, Instant::now());
         if !processes.is_empty() {
             self.input(Input::Gone { time: boot_time(), processes })?;

@@ -132,6 +132,47 @@ fn a_server_whose_end_was_lost_ends_when_that_is_noticed() {
 }
 
 #[test]
+fn processes_whose_end_was_lost_make_room_when_that_is_noticed() {
+    const FIRST: u32 = 100_000;
+    let mut scene = Scene::new();
+    let count = u32::try_from(PROCESSES).unwrap();
+    let run = |scene: &mut Scene, pid: u32, exe: &str| {
+        scene.was_running(1, pid, TERMINAL, exe, &[exe]);
+        scene.exec(pid, exe, &[exe]);
+    };
+    for pid in FIRST..FIRST + count {
+        run(&mut scene, pid, "/bin/true");
+        scene.tasks.remove(&pid);
+    }
+    assert_eq!(scene.pipeline.standing().processes, PROCESSES);
+    run(&mut scene, 20, "/usr/bin/claude");
+    assert_eq!(scene.story(), ["loss pipeline processes table_full 1 of 1"]);
+    let mut gone: Vec<(u32, u64)> =
+        scene.pipeline.outside().map(|one| (one.pid, one.start)).collect();
+    gone.sort_unstable();
+    assert_eq!(gone.len(), PROCESSES);
+    scene.input(Input::Gone { time: scene.now, processes: gone });
+    assert_eq!(scene.pipeline.outside().count(), 0);
+    assert!(scene.pipeline.standing().processes < PROCESSES);
+    run(&mut scene, 21, "/usr/bin/claude");
+    scene.spawn(21, 22, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.initialize(22);
+    let found = scene.of_type("server.discovered");
+    let evidence: Vec<&Value> = found
+        .iter()
+        .filter_map(|record| record["server"]["evidence"].as_array())
+        .flatten()
+        .map(|piece| &piece["kind"])
+        .collect();
+    assert!(evidence.contains(&&json!("parent")), "{evidence:?}");
+    let outside: Vec<u32> = scene.pipeline.outside().map(|one| one.pid).collect();
+    assert_eq!(outside, [21], "a server's own process is in its instance");
+    let story = scene.story();
+    assert!(!story.iter().any(|line| line.starts_with("loss")), "{story:?}");
+    assert!(!story.iter().any(|line| line.starts_with("exit")), "{story:?}");
+}
+
+#[test]
 fn a_server_whose_birth_was_lost_is_looked_for() {
     let mut scene = Scene::new();
     scene.config("files", "node", &["server.js"]);

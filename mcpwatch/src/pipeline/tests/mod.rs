@@ -23,7 +23,7 @@ use mcpwatch_common::control::instance_id;
 use mcpwatch_common::event::{self as wire, Header, Kind};
 use serde_json::{Value, json};
 
-use super::{Action, Input, Origin, Pipeline};
+use super::{Action, Input, Origin, PROCESSES, Pipeline};
 use crate::config::{Config, Sniff};
 use crate::discover::locations::Format;
 use crate::discover::scan::ConfigFile;
