@@ -61,8 +61,21 @@ pub enum DecodeError {
     },
 }
 
-/// Process, instance and cgroup id of each exec in a batch, without decoding anything else.
-pub fn execs(mut batch: &[u8]) -> impl Iterator<Item = (u32, u64, u64)> {
+/// Where an exec happens.
+#[derive(Clone, Copy, Debug)]
+pub struct ExecIn {
+    /// The process.
+    pub pid: u32,
+    /// Its instance; 0 when none.
+    pub instance: u64,
+    /// It was not in that instance before.
+    pub founds: bool,
+    /// Id of its cgroup.
+    pub cgroup: u64,
+}
+
+/// Where each exec in a batch happens, without decoding anything else.
+pub fn execs(mut batch: &[u8]) -> impl Iterator<Item = ExecIn> {
     std::iter::from_fn(move || {
         loop {
             let (header, rest) = read::<Header>(batch).ok()?;
@@ -72,7 +85,12 @@ pub fn execs(mut batch: &[u8]) -> impl Iterator<Item = (u32, u64, u64)> {
                 && header.kind == Kind::Exec as u16
                 && let Ok((exec, _)) = read::<wire::Exec>(rest)
             {
-                return Some((header.pid, header.instance, exec.cgroup));
+                return Some(ExecIn {
+                    pid: header.pid,
+                    instance: header.instance,
+                    founds: header.instance != exec.parent_instance,
+                    cgroup: exec.cgroup,
+                });
             }
         }
     })

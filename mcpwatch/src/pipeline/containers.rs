@@ -14,8 +14,9 @@ use super::{Action, Pipeline};
 const NO_CONTAINER: &[&str] = &[".service", ".slice", ".scope"];
 
 impl Pipeline {
-    /// Cgroups that processes were found in at their exec, which comes next.
-    pub(super) fn cgroups_read(&mut self, groups: &[Cgroup]) {
+    /// Cgroups that processes were found in at their exec, which comes next, and how many execs lack theirs.
+    pub(super) fn cgroups_read(&mut self, groups: &[Cgroup], unread: u64) {
+        self.cgroups_unread += unread;
         for group in groups {
             if group.id == 0 {
                 self.cgroups.expect(group.pid, &group.path);
@@ -28,7 +29,7 @@ impl Pipeline {
 
     /// A cgroup was seen: when it is that of a container, runtime and id are known, and the rest is asked for.
     pub(super) fn meet(&mut self, cgroup: &str) {
-        if self.containers.get(cgroup).is_some() {
+        if self.containers.meet(cgroup) {
             return;
         }
         let is_new = self.cgroups.meet(cgroup);
@@ -49,10 +50,21 @@ impl Pipeline {
 
     /// The cgroup that a process executes a program in. One of which none is known stays where it was.
     pub(super) fn cgroup_at_exec(&mut self, process: ProcessKey, cgroup: u64) -> Arc<str> {
-        self.cgroups.at_exec(process.pid, cgroup).unwrap_or_else(|| {
+        let cgroup = self.cgroups.at_exec(process.pid, cgroup).unwrap_or_else(|| {
             let before = self.processes.get(process).map(|entry| Arc::clone(&entry.cgroup));
             before.unwrap_or_else(|| Arc::from(""))
-        })
+        });
+        // Its container may have given way to others since it was told of.
+        if !cgroup.is_empty() {
+            self.meet(&cgroup);
+        }
+        cgroup
+    }
+
+    /// Tells what was lost: from time to time, not with every exec.
+    pub(super) fn cgroups_lost(&mut self) {
+        let unread = std::mem::take(&mut self.cgroups_unread);
+        self.losses.add("pipeline", "cgroups", "unread", unread);
     }
 
     /// What the host shows of a container. Processes in it are shown with that from now on.
@@ -90,6 +102,9 @@ impl Pipeline {
 
     /// A process was found in a cgroup.
     pub(super) fn contain(&mut self, process: ProcessKey, cgroup: &str) {
+        if !cgroup.is_empty() {
+            self.meet(cgroup);
+        }
         let shown = self.containers.shown(cgroup).cloned();
         let Some(entry) = self.processes.get_mut(process).filter(|_| !cgroup.is_empty()) else {
             return;

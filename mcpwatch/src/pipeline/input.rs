@@ -59,6 +59,9 @@ pub enum Input {
         time: u64,
         /// Each that was not known.
         groups: Vec<Cgroup>,
+        /// How many execs of what is watched are in one that could not be found.
+        #[serde(default)]
+        unread: u64,
     },
     /// What the host shows of a container, as [`Action::LookForContainer`] asked.
     Container {

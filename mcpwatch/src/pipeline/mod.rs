@@ -122,6 +122,8 @@ pub struct Pipeline {
     containers: Containers,
     /// The cgroups of what executes programs.
     cgroups: Cgroups,
+    /// Execs in a cgroup that could not be found, since that was told last.
+    cgroups_unread: u64,
     /// Where on the host the files of other mount namespaces lie.
     mounts: Mounts,
     /// Processes that the settings may name by their cgroup or container, by id.
@@ -169,6 +171,7 @@ impl Pipeline {
             explicit: Explicit::new(&config.servers)?,
             containers: Containers::default(),
             cgroups: Cgroups::default(),
+            cgroups_unread: 0,
             mounts: Mounts::new(origin.mount_namespace),
             unplaced: BTreeMap::new(),
             clients: Clients::new(&config.discovery.clients)?,
@@ -264,9 +267,9 @@ impl Pipeline {
                 self.now = self.now.max(time);
                 self.looked(pid, &cgroup, container.map(|container| *container));
             }
-            Input::Cgroups { time, groups } => {
+            Input::Cgroups { time, groups, unread } => {
                 self.now = self.now.max(time);
-                self.cgroups_read(&groups);
+                self.cgroups_read(&groups, unread);
             }
             Input::Container { time, cgroup, container } => {
                 self.now = self.now.max(time);
@@ -307,6 +310,7 @@ impl Pipeline {
                     self.publish_alert(due);
                 }
                 self.mounts_lost();
+                self.cgroups_lost();
             }
             Input::Stop { time, reason } => self.stop(time, &reason),
         }
@@ -418,6 +422,7 @@ impl Pipeline {
         let left = sent.saturating_sub(self.received);
         self.losses.add("kernel", "ring", "not_drained", left);
         self.mounts_lost();
+        self.cgroups_lost();
         let mut record = self.record(RecordType::Status, self.now);
         record.status = Some(Box::new(Status {
             state: "stopped",

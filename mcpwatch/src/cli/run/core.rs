@@ -138,9 +138,9 @@ impl Core {
     }
 
     fn events(&mut self, batch: &[u8]) -> anyhow::Result<()> {
-        let groups = self.cgroups.of(batch);
-        if !groups.is_empty() {
-            self.feed(Input::Cgroups { time: boot_time(), groups })?;
+        let (groups, unread) = self.cgroups.of(batch);
+        if !groups.is_empty() || unread > 0 {
+            self.feed(Input::Cgroups { time: boot_time(), groups, unread })?;
         }
         if let Some(recording) = &mut self.recording {
             recording.events(batch)?;

@@ -1,9 +1,12 @@
 //! Paths of cgroups by their ids, in bounded number.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Most cgroups that are known at a time; the one that was added longest ago gives way.
+use super::recent::Recent;
+
+/// Most cgroups that are known at a time; the one that was used longest ago gives way. Who tells of them forgets all
+/// when it knows as many, and tells of each again: none gives way here that is known there.
 pub const CAPACITY: usize = 16_384;
 /// Most processes whose cgroup has been read for their next exec.
 const WAITING: usize = 1_024;
@@ -11,8 +14,7 @@ const WAITING: usize = 1_024;
 /// Which cgroup an exec happens in.
 #[derive(Clone, Debug, Default)]
 pub struct Cgroups {
-    by_id: BTreeMap<u64, Arc<str>>,
-    order: VecDeque<u64>,
+    by_id: Recent<u64, Arc<str>, CAPACITY>,
     /// Processes on hosts whose containers are in hierarchies of version 1, which have no ids in events.
     waiting: BTreeMap<u32, Arc<str>>,
     /// Paths that were asked about.
@@ -22,14 +24,7 @@ pub struct Cgroups {
 impl Cgroups {
     /// The path of a cgroup of version 2.
     pub fn insert(&mut self, id: u64, path: &str) {
-        if self.by_id.insert(id, Arc::from(path)).is_none() {
-            self.order.push_back(id);
-            if self.order.len() > CAPACITY
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.by_id.remove(&oldest);
-            }
-        }
+        self.by_id.insert(id, Arc::from(path));
     }
 
     /// The path of the cgroup of one process, for its next exec alone.
@@ -54,7 +49,7 @@ impl Cgroups {
 
     /// The path of the cgroup that a process executes a program in.
     pub fn at_exec(&mut self, pid: u32, id: u64) -> Option<Arc<str>> {
-        self.waiting.remove(&pid).or_else(|| self.by_id.get(&id).cloned())
+        self.waiting.remove(&pid).or_else(|| self.by_id.used(&id).cloned())
     }
 }
 
@@ -81,8 +76,24 @@ mod tests {
             assert!(cgroups.meet(&number.to_string()));
             assert!(!cgroups.meet(&number.to_string()));
         }
-        assert_eq!((cgroups.by_id.len(), cgroups.order.len()), (CAPACITY, CAPACITY));
+        assert_eq!(cgroups.by_id.len(), (CAPACITY, CAPACITY));
         assert!(cgroups.waiting.len() <= WAITING && cgroups.met.len() <= CAPACITY);
         assert_eq!(cgroups.at_exec(0, 9), None, "the oldest gave way");
+    }
+
+    #[test]
+    fn one_that_is_used_or_told_of_again_does_not_give_way() {
+        let mut cgroups = Cgroups::default();
+        let capacity = CAPACITY as u64;
+        for number in 0..capacity {
+            cgroups.insert(number, "/x");
+        }
+        assert!(cgroups.at_exec(7, 0).is_some());
+        cgroups.insert(1, "/x");
+        for number in capacity..2 * capacity - 2 {
+            cgroups.insert(number, "/x");
+        }
+        assert!(cgroups.at_exec(7, 0).is_some() && cgroups.at_exec(7, 1).is_some());
+        assert!(cgroups.at_exec(7, 2).is_none());
     }
 }

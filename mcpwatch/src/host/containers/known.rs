@@ -1,12 +1,12 @@
 //! The containers that were seen, by the path of their cgroup, in bounded number.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Container;
+use super::recent::Recent;
 use crate::record;
 
-/// Most containers that are known at a time; the one that was added longest ago gives way.
+/// Most containers that are known at a time; the one that was met longest ago gives way.
 pub const CAPACITY: usize = 4_096;
 
 #[derive(Clone, Debug)]
@@ -19,29 +19,25 @@ struct Known {
 /// Containers by cgroup.
 #[derive(Clone, Debug, Default)]
 pub struct Containers {
-    by_cgroup: BTreeMap<String, Known>,
-    order: VecDeque<String>,
+    by_cgroup: Recent<Arc<str>, Known, CAPACITY>,
     evicted: u64,
 }
 
 impl Containers {
     /// Adds or replaces one; true when it is news.
     pub fn insert(&mut self, cgroup: &str, container: Container) -> bool {
-        if self.get(cgroup).is_some_and(|known| *known == container) {
+        if self.by_cgroup.used(cgroup).is_some_and(|known| *known.container == container) {
             return false;
         }
         let shown = Arc::new(shown(&container));
         let known = Known { container: Arc::new(container), shown };
-        if self.by_cgroup.insert(cgroup.to_owned(), known).is_none() {
-            self.order.push_back(cgroup.to_owned());
-            if self.order.len() > CAPACITY
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.by_cgroup.remove(&oldest);
-                self.evicted += 1;
-            }
-        }
+        self.evicted += u64::from(self.by_cgroup.insert(Arc::from(cgroup), known));
         true
+    }
+
+    /// A process was met in a cgroup; true when its container is known.
+    pub fn meet(&mut self, cgroup: &str) -> bool {
+        self.by_cgroup.used(cgroup).is_some()
     }
 
     /// The container of a cgroup.
@@ -93,6 +89,22 @@ mod tests {
         let other = Container { id: "other".into(), ..Container::default() };
         assert!(known.insert("/10", other));
         assert_eq!(known.get("/10").unwrap().id, "other");
-        assert_eq!((known.order.len(), known.by_cgroup.len()), (CAPACITY, CAPACITY));
+        assert_eq!(known.by_cgroup.len(), (CAPACITY, CAPACITY));
+    }
+
+    #[test]
+    fn one_in_which_processes_are_met_does_not_give_way() {
+        let mut known = Containers::default();
+        let numbered = |number: usize| Container { id: number.to_string(), ..Container::default() };
+        for number in 0..CAPACITY {
+            known.insert(&format!("/{number}"), numbered(number));
+        }
+        assert!(known.meet("/0") && !known.meet("/other"));
+        assert!(!known.insert("/1", numbered(1)));
+        for number in CAPACITY..2 * CAPACITY - 2 {
+            known.insert(&format!("/{number}"), numbered(number));
+        }
+        assert!(known.get("/0").is_some() && known.get("/1").is_some());
+        assert!(known.get("/2").is_none());
     }
 }

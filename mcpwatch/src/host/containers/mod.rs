@@ -8,6 +8,7 @@ pub mod cgroups;
 pub mod documents;
 pub mod known;
 pub mod layouts;
+mod recent;
 pub mod shown;
 
 use std::collections::BTreeMap;

@@ -45,7 +45,7 @@ impl Scene {
     fn enter(&mut self, pid: u32, cgroup: &str, exe: &str) {
         cgroup.clone_into(&mut self.tasks.get_mut(&pid).unwrap().cgroup);
         let groups = vec![Cgroup { id: 0, pid, path: cgroup.into() }];
-        self.input(Input::Cgroups { time: self.now, groups });
+        self.input(Input::Cgroups { time: self.now, groups, unread: 0 });
         self.exec(pid, exe, &[exe]);
     }
 
@@ -285,12 +285,69 @@ fn a_container_that_gave_way_to_many_others_is_known_again() {
         pid: 0,
         path: format!("/docker/{number:064x}"),
     });
-    scene.input(Input::Cgroups { time: scene.now, groups: others.collect() });
+    scene.input(Input::Cgroups { time: scene.now, groups: others.collect(), unread: 0 });
     scene.forget();
     scene.fork(14, 15);
     scene.enter(15, CGROUP, "/srv/helper");
     let execs = scene.of_type("process.exec");
     assert_eq!(execs[0]["process"]["container"], json!({"id": ID, "runtime": "docker"}));
+}
+
+#[test]
+fn a_running_container_that_gave_way_is_known_again_by_its_own_processes() {
+    let mut scene = Scene::new();
+    let told = |scene: &mut Scene, groups: Vec<Cgroup>| {
+        scene.input(Input::Cgroups { time: scene.now, groups, unread: 0 });
+    };
+    told(&mut scene, vec![Cgroup { id: 77, pid: 11, path: CGROUP.into() }]);
+    scene.cgroup = 77;
+    scene.fork(CLIENT, 11);
+    let task = scene.tasks.get_mut(&11).unwrap();
+    task.stdio = CHANNEL;
+    CGROUP.clone_into(&mut task.cgroup);
+    scene.exec(11, "/srv/weather", &["weather"]);
+    scene.initialize(11);
+    scene.wait(SECOND);
+    scene.forget();
+    let others = (0..4_100).map(|number| Cgroup {
+        id: 1_000 + number,
+        pid: 0,
+        path: format!("/docker/{number:064x}"),
+    });
+    told(&mut scene, others.collect());
+    assert!(scene.pipeline.containers.get(CGROUP).is_none(), "it gave way");
+    scene.forget();
+    scene.actions.clear();
+    // The id of its cgroup is known, and not told again.
+    scene.fork(11, 12);
+    scene.exec(12, "/srv/helper", &["helper"]);
+    let asked = Action::LookForContainer { cgroup: CGROUP.into() };
+    assert!(scene.actions.contains(&asked), "the rest is read again");
+    let (mut open, _) = opened("/proc/7/environ");
+    let argument = b"/proc/self/environ";
+    open.argument_len = u16::try_from(argument.len()).unwrap();
+    let tail = [components("/proc/7/environ"), argument.to_vec()].concat();
+    scene.send(Kind::Open, 12, 5, bytemuck::bytes_of(&open), &tail);
+    for kind in ["process.exec", "file.open"] {
+        let container = &scene.of_type(kind)[0]["process"]["container"];
+        assert_eq!(*container, json!({"id": ID, "runtime": "docker"}), "{kind}");
+    }
+    let story = scene.story();
+    assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
+}
+
+#[test]
+fn execs_in_a_cgroup_that_could_not_be_found_are_counted() {
+    let mut scene = Scene::new();
+    for _ in 0..3 {
+        scene.input(Input::Cgroups { time: scene.now, groups: Vec::new(), unread: 2 });
+    }
+    assert_eq!(scene.story(), [""; 0], "not with every exec");
+    scene.wait(SECOND);
+    assert_eq!(scene.story(), ["loss pipeline cgroups unread 6 of 6"]);
+    scene.input(Input::Cgroups { time: scene.now, groups: Vec::new(), unread: 1 });
+    scene.input(Input::Stop { time: scene.now, reason: "SIGTERM".into() });
+    assert_eq!(scene.story(), ["loss pipeline cgroups unread 1 of 7", "status stopped"]);
 }
 
 #[test]

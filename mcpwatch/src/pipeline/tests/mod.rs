@@ -66,6 +66,8 @@ struct Scene {
     now: u64,
     /// The user whose programs are executed.
     uid: u32,
+    /// The id of the cgroup they are executed in.
+    cgroup: u64,
     /// What the kernel says of the events from now on.
     flags: u32,
     sniff: bool,
@@ -98,6 +100,7 @@ impl Scene {
             pipeline: Pipeline::new(config, origin).unwrap(),
             now: 1_000 * SECOND,
             uid: 1000,
+            cgroup: 1,
             flags: 0,
             sniff,
             looks: true,
@@ -249,7 +252,7 @@ impl Scene {
             parent_instance: before,
             stdin_inode: task.stdio.0,
             stdout_inode: task.stdio.1,
-            cgroup: 1,
+            cgroup: self.cgroup,
             gid: 1000,
             argv_len: u32::try_from(argv.len()).unwrap(),
             path_len: u16::try_from(path.len()).unwrap(),
