@@ -69,8 +69,8 @@ impl Books {
         ids: &BTreeSet<u32>,
         started: impl Fn(u32) -> Option<u64>,
     ) -> BTreeSet<(u32, u64)> {
-        let (there, absent): (BTreeSet<(u32, u64)>, BTreeSet<(u32, u64)>) =
-            known.iter().copied().partition(|(pid, _)| ids.contains(pid));
+        let mut there = known.clone();
+        let absent: Vec<(u32, u64)> = there.extract_if(.., |(pid, _)| !ids.contains(pid)).collect();
         if absent.len() > GIVEN_UP {
             self.compare_until = self.compare_until.max(self.accounts + 1);
         }
