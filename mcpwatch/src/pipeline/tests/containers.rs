@@ -333,7 +333,7 @@ fn a_running_container_that_gave_way_is_known_again_by_its_own_processes() {
         assert_eq!(*container, json!({"id": ID, "runtime": "docker"}), "{kind}");
     }
     let story = scene.story();
-    assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
+    assert!(!story.iter().any(|line| line.starts_with("ALERT sensitive_file_read")), "{story:?}");
 }
 
 #[test]
