@@ -217,8 +217,8 @@ extern "C" fn mcpwatch_address(form: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
     let second = draft.argument(1);
     let (probe, kind, address, len) = match form {
-        CONNECT => (Probe::Connect, Kind::Connect, second, draft.argument(2)),
-        SENDTO => (Probe::Send, Kind::Send, draft.argument(4), draft.argument(5)),
+        CONNECT => (Probe::Connect, Kind::Connect, second, length(draft.argument(2))),
+        SENDTO => (Probe::Send, Kind::Send, draft.argument(4), length(draft.argument(5))),
         // `struct compat_msghdr`.
         SENDMSG if draft.is_narrow() => {
             let [address, len] = read_user::<[u32; 2]>(second).unwrap_or([0; 2]);
@@ -228,10 +228,16 @@ extern "C" fn mcpwatch_address(form: u64) -> u64 {
             let len = read_user::<u32>(second + 8).unwrap_or(0);
             (Probe::Send, Kind::Send, read_user(second).unwrap_or(0), u64::from(len))
         }
-        _ => (Probe::Bind, Kind::Bind, second, draft.argument(2)),
+        _ => (Probe::Bind, Kind::Bind, second, length(draft.argument(2))),
     };
     addressed(&draft, probe, kind, address, len);
     0
+}
+
+/// The length of an address from a register: it is an `int`, and what stands above that the kernel does not look at.
+#[inline(always)]
+fn length(argument: u64) -> u64 {
+    u64::from(argument as u32)
 }
 
 /// Sends the call in the scratch buffer; `address` is where one stands in user memory, 0 when it names none.

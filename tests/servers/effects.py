@@ -423,6 +423,15 @@ def plain_accept(listener):
     return libc("accept", listener.fileno(), None, None)
 
 
+def bind_with_long_length(path):
+    """The length is an `int` to the kernel, whatever stands above it in the register."""
+    address = struct.pack("H", socket.AF_UNIX) + os.fsencode(path)
+    number = 49 if os.uname().machine == "x86_64" else 200
+    with socket.socket(socket.AF_UNIX) as listener:
+        length = ctypes.c_ulong(1 << 32 | len(address))
+        syscall(number, listener.fileno(), address, length)
+
+
 def bind_twice(address):
     with socket.socket() as first, socket.socket() as second:
         first.bind(place(address))
@@ -518,6 +527,7 @@ TOOLS = {
     "listen_unix": lambda a: be_visited(socket.AF_UNIX, a["at"], None, accept),
     "accept_plainly": lambda a: be_visited(socket.AF_INET, a["at"], a["visitor"], plain_accept),
     "bind_twice": lambda a: bind_twice(a["at"]),
+    "bind_with_long_length": lambda a: bind_with_long_length(a["at"]),
     "listen_for_datagrams": lambda a: listen_for_datagrams(a["at"]),
     "runtime": lambda a: call_runtime(a["path"]),
     "pid": lambda a: str(os.getpid()),

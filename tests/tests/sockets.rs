@@ -32,6 +32,7 @@ fn listeners_are_told_with_their_addresses_and_those_of_their_visitors() {
             "result": "ok"}})
     };
     let hidden = format!("@{path}");
+    let long = play.scene.path("long.sock");
     play.play_all(&[
         case(
             "listen",
@@ -69,6 +70,7 @@ fn listeners_are_told_with_their_addresses_and_those_of_their_visitors() {
             json!({"at": hidden}),
             &[unix("net.bind", &hidden), unix("net.listen", &hidden), unix("net.accept", &hidden)],
         ),
+        case("bind_with_long_length", json!({"at": long}), &[unix("net.bind", &long)]),
         case(
             "bind_twice",
             json!({"at": taken}),
