@@ -13,6 +13,9 @@ pub const PAYLOAD_CHUNK: usize = 32 * 1024;
 pub const PAYLOAD_TAIL: usize = 4 * 1024;
 /// Longest resolved path in bytes (`PATH_MAX`), separators included.
 pub const PATH_BYTES: usize = 4096;
+/// Longest name of one component of a resolved path with its terminator (`NAME_MAX` + 1). vfat, exfat and FUSE have
+/// longer ones: there the walk ends.
+pub const COMPONENT_BYTES: usize = 256;
 /// Most components of a resolved path.
 pub const PATH_COMPONENTS: usize = 64;
 /// Longest argument vector in bytes, terminators included.
@@ -552,13 +555,15 @@ const _: () = {
         size_of::<Header>()
             + size_of::<Exec>()
             + ANCESTORS * size_of::<Ancestor>()
-            + 2 * (PATH_BYTES + 256)
+            + 2 * (PATH_BYTES + COMPONENT_BYTES + 1)
             + ARGV_BYTES
             < EVENT_BYTES
     );
     assert!(size_of::<Header>() + size_of::<Payload>() + PAYLOAD_CHUNK < EVENT_BYTES);
     assert!(
-        size_of::<Header>() + size_of::<Syscall>() + 2 * (PATH_BYTES + 256 + ARGUMENT_BYTES)
+        size_of::<Header>()
+            + size_of::<Syscall>()
+            + 2 * (PATH_BYTES + COMPONENT_BYTES + 1 + ARGUMENT_BYTES)
             < EVENT_BYTES
     );
 };

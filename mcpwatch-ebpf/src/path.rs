@@ -4,7 +4,7 @@
 //! mount namespace, in whose terms the path is.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
-use mcpwatch_common::event::{PATH_BYTES, PATH_COMPONENTS};
+use mcpwatch_common::event::{COMPONENT_BYTES, PATH_BYTES, PATH_COMPONENTS};
 
 use crate::{
     bounds,
@@ -13,8 +13,8 @@ use crate::{
     maps::{Root, Walk, offset},
 };
 
-/// Longest name of one component with its terminator (`NAME_MAX` + 1).
-const COMPONENT: u32 = 256;
+/// What is read of the name of one component: a byte more than it may have, so that a longer one is not taken for whole.
+const COMPONENT: u32 = COMPONENT_BYTES as u32 + 1;
 /// `S_IFMT` and `S_IFDIR`, see `inode(7)`.
 const FORMAT: u16 = 0o170_000;
 const DIRECTORY: u16 = 0o040_000;
@@ -171,8 +171,9 @@ fn step(draft: &Draft) -> u64 {
             let to = draft.start().add(bounds::mask::<POSITION>(start as usize + len));
             (bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _), to.read_volatile())
         };
-        // A file at hand without its folder, as one opened by a handle may be, is called `/`.
-        if written <= 0 || first == b'/' {
+        // A file at hand without its folder, as one opened by a handle may be, is called `/`. Part of a name might be
+        // taken for another name.
+        if written <= 0 || written > COMPONENT_BYTES as i64 || first == b'/' {
             return STUCK;
         }
         // A file without a folder: made in memory, with a name (`memfd:…`); a pipe or socket, without.

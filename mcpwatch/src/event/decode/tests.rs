@@ -77,6 +77,26 @@ fn an_open_without_a_call_by_path_is_marked() {
 }
 
 #[test]
+fn a_name_that_is_too_long_ends_the_path_above_what_lies_below_it() {
+    let argument = format!("/media/stick/{}", "é".repeat(200));
+    let cut = |path: &[u8], argument: &str| {
+        let body = open_body(path.len(), argument.len(), 0);
+        let tail = [path, argument.as_bytes()].concat();
+        let mut bytes =
+            event(4, 3, bytemuck::bytes_of(&wire::Open { path_flags: 0, ..body }), &tail);
+        let flags = std::mem::offset_of!(Header, flags);
+        bytes[flags..flags + 4].copy_from_slice(&wire::FLAG_TRUNCATED.to_ne_bytes());
+        let event = one(&bytes);
+        assert!(event.truncated);
+        let EventKind::Open(open) = event.kind else { panic!() };
+        open.path
+    };
+    // Of one at its end nothing is left of the path but what was asked for.
+    assert_eq!(cut(b"", &argument), argument);
+    assert_eq!(cut(b"file\0folder\0", &argument), "folder/file");
+}
+
+#[test]
 fn a_failed_open_shows_the_argument_below_its_directory() {
     for (argument, path) in [
         ("../b.txt", "/home/b.txt"),
