@@ -213,6 +213,10 @@ pub struct Pending {
     pub kind: u32,
     /// Zero.
     pub padding: u32,
+    /// As in [`Task`]: at the end of a thread its process may be watched no more.
+    pub start_time: u64,
+    /// As in [`Task`].
+    pub instance: u64,
 }
 
 /// A socket whose packets are looked at.

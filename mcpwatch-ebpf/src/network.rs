@@ -66,6 +66,8 @@ pub fn on_egress4<const KIND: u32>(ctx: SockAddrContext) {
             protocol: address.protocol as u16,
             kind: KIND,
             padding: 0,
+            start_time: task.start_time,
+            instance: task.instance,
         }
     };
     packet::remember(&ctx, &task, &pending);
@@ -94,6 +96,8 @@ pub fn on_egress6<const KIND: u32>(ctx: SockAddrContext) {
             protocol: context.protocol as u16,
             kind: KIND,
             padding: 0,
+            start_time: task.start_time,
+            instance: task.instance,
         }
     };
     packet::remember(&ctx, &task, &pending);
@@ -110,7 +114,7 @@ fn egress(task: &Task, pending: Pending) {
         send_pending(task, &pending);
         return;
     }
-    let key = thread_key(task);
+    let key = thread_key(task.pid, task.tid);
     // A second destination in one system call (sendmmsg, io_uring): the first one's result is unknown.
     // SAFETY: the value belongs to this thread alone and is copied at once.
     if let Some(earlier) = unsafe { PENDING.get(key) } {
@@ -123,17 +127,8 @@ fn egress(task: &Task, pending: Pending) {
 }
 
 #[inline(always)]
-fn thread_key(task: &Task) -> u64 {
-    u64::from(task.pid) << 32 | u64::from(task.tid)
-}
-
-#[inline(always)]
-fn take_pending(task: &Task) -> Option<Pending> {
-    let key = thread_key(task);
-    // SAFETY: as in `egress`.
-    let pending = *unsafe { PENDING.get(key) }?;
-    let _ = PENDING.remove(key);
-    Some(pending)
+fn thread_key(pid: u32, tid: u32) -> u64 {
+    u64::from(pid) << 32 | u64::from(tid)
 }
 
 /// A destination whose result nobody will say.
@@ -153,10 +148,15 @@ fn kind_of(pending: &Pending) -> Kind {
 /// No system call will tell the result of a destination any more: the thread is gone, or made a call that
 /// nobody reads. It is told without, lest the next call or the next thread of that id be blamed.
 #[inline(always)]
-pub fn flush(task: &Task) {
-    if let Some(pending) = take_pending(task) {
-        send_pending(task, &pending);
-    }
+pub fn flush(pid: u32, tid: u32) {
+    let key = thread_key(pid, tid);
+    let Some(pending) = PENDING.get_ptr(key) else { return };
+    // By its place in the map, not copied: this is called where little stack is left.
+    // SAFETY: the value belongs to this thread alone, which removes it only here below.
+    let pending = unsafe { &*pending };
+    let task = Task { pid, tid, start_time: pending.start_time, instance: pending.instance };
+    send_pending(&task, pending);
+    let _ = PENDING.remove(key);
 }
 
 /// `io_uring_enter(2)`: the destinations of what it submitted have no result.
@@ -170,7 +170,8 @@ pub fn on_io_uring_enter() {
 #[inline(never)]
 extern "C" fn mcpwatch_flush() -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    flush(&draft.task());
+    let Task { pid, tid, .. } = draft.task();
+    flush(pid, tid);
     0
 }
 
@@ -247,15 +248,15 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
     let (fd, result) = (draft.argument(0) as i32, draft.result());
     // A destination of another kind of call is not this call's.
     if !matches!(kind, Kind::Connect | Kind::Send) {
-        flush(task);
+        mcpwatch_flush();
     }
     // By its place in the map, not copied: the compiler reads a copy on the stack before it looks whether
     // there is one, and before 6.3 the verifier refuses to read a stack nobody wrote.
-    let key = thread_key(task);
+    let key = thread_key(task.pid, task.tid);
     let mut pending = PENDING.get_ptr(key);
     // One of a request to an `io_uring`, which this thread did on its way out of another call.
     if pending.is_some() && !is_internet(kread::socket_family(kread::current_task(), fd)) {
-        flush(task);
+        mcpwatch_flush();
         pending = None;
     }
     if address == 0 && pending.is_none() {

@@ -202,19 +202,21 @@ extern "C" fn mcpwatch_ancestors(room: u64) -> u64 {
 /// A thread ended; with the last one of a process, the process has.
 #[inline(always)]
 pub fn on_exit(current: Address) {
+    let (pid, tid) = watch::ids();
+    // Whether or not the process is watched: another of its threads may have taken itself for the last.
+    network::flush(pid, tid);
     // Taken apart at once: the compiler would copy the parts even where there are none, and the verifier refuses
     // to copy a register nobody wrote.
     let (mut start_time, mut instance) = (0, 0);
     if let Some(task) = watch::current() {
-        network::flush(&task);
         (start_time, instance) = (task.start_time, task.instance);
     }
     let signal = follow(current, offset!(task_signal));
-    // `do_exit` lowers the number of live threads before this tracepoint.
+    // `do_exit` lowers the number of live threads before this tracepoint: two may see that none is left, and the end is
+    // told twice. Who takes the process out of the watch set does not decide, for the agent does that, too.
     if read::<u32>(signal, offset!(signal_live)) != Some(0) {
         return;
     }
-    let (pid, tid) = watch::ids();
     // Whether or not it is in the scope: where that had no room for it, it may be watched nevertheless.
     let in_scope = watch::in_scope(pid);
     watch::forget(pid);

@@ -552,7 +552,7 @@ fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
 fn count_compat(task: &Task, alone: bool) {
     unreadable(Probe::Compat);
     if acquire(alone) {
-        network::flush(task);
+        network::flush(task.pid, task.tid);
         release(alone);
     }
 }
@@ -594,7 +594,7 @@ extern "C" fn mcpwatch_take(regs: u64, result: u64, start_time: u64, instance: u
     if is_compat && number == SOCKETCALL {
         if read_user::<u32>(args[1]).is_none() {
             unreadable(Probe::Compat);
-            network::flush(&task);
+            network::flush(pid, tid);
             return 0;
         }
         args = spread(args);

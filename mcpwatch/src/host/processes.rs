@@ -44,6 +44,8 @@ pub struct Entry {
     pub beyond_launch: Option<bool>,
     /// It has ended.
     pub ended: bool,
+    /// A record has said so.
+    pub end_told: bool,
 }
 
 /// The ancestors of a process by the kernel's word at one moment: those that had ended are left out, and whoever
@@ -239,6 +241,12 @@ impl Processes {
         }
     }
 
+    /// Whether the end of a process is still to be told: of two of its threads that end at once, each may take itself
+    /// for the last, and what was held is told later.
+    pub fn tell_end(&mut self, key: ProcessKey) -> bool {
+        self.entries.get_mut(&key).is_none_or(|entry| !std::mem::replace(&mut entry.end_told, true))
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.ended.pop_front() {
             self.entries.remove(&oldest);
@@ -302,6 +310,7 @@ mod tests {
             lineage: Arc::from([]),
             beyond_launch: None,
             ended: false,
+            end_told: false,
         }
     }
 

@@ -298,6 +298,7 @@ impl Pipeline {
             lineage: Arc::from([]),
             beyond_launch: None,
             ended: false,
+            end_told: false,
         }
     }
 

@@ -76,6 +76,7 @@ impl Pipeline {
                 lineage,
                 beyond_launch: None,
                 ended: false,
+                end_told: false,
             },
         );
     }
@@ -250,11 +251,14 @@ impl Pipeline {
 
     pub(super) fn exited(&mut self, event: &Event, exit: Exit) {
         let detail = ExitDetail { code: exit.code, signal: exit.signal };
-        if let Some(owner) = self.owner(event.instance)
-            && let Some(serving) = self.serving(owner)
+        let owner = self.owner(event.instance);
+        let server =
+            owner.and_then(|id| self.serving(id)).map(|serving| Arc::clone(&serving.shown));
+        if let Some(server) = server
+            && self.processes.tell_end(event.process)
         {
             let mut record = self.record(RecordType::ProcessExit, event.time);
-            record.server = Some(Arc::clone(&serving.shown));
+            record.server = Some(server);
             record.process = Some(self.shown_process(event));
             record.exit = Some(detail);
             self.records.push(record);

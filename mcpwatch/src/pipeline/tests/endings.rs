@@ -35,6 +35,24 @@ fn a_server_ends_with_its_last_process_and_tells_how_its_first_did() {
 }
 
 #[test]
+fn an_end_that_two_threads_tell_is_told_once() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.fork(11, 12);
+    let end = wire::Exit { status: 0, padding: 0 };
+    scene.send(Kind::Exit, 12, 0, bytemuck::bytes_of(&end), b"");
+    scene.exit(12, 0);
+    assert_eq!(scene.story(), ["exit 12 0"]);
+    // The same of one that is held.
+    let mut scene = Scene::new();
+    scene.candidate(13);
+    scene.asked(13, &initialize());
+    scene.send(Kind::Exit, 13, 0, bytemuck::bytes_of(&end), b"");
+    scene.exit(13, 0);
+    assert_eq!(scene.effects().iter().filter(|line| *line == "exit 13 0").count(), 1);
+}
+
+#[test]
 fn a_candidate_that_ends_without_a_word_is_not_spoken_of() {
     let mut scene = Scene::new();
     scene.candidate(11);
