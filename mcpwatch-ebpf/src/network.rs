@@ -30,6 +30,14 @@ const AF_UNIX: u16 = 1;
 pub const AF_INET: u16 = 2;
 /// `AF_INET6`.
 pub const AF_INET6: u16 = 10;
+/// `IPPROTO_TCP`, `IPPROTO_UDP`, `IPPROTO_MPTCP`.
+const TCP: u16 = 6;
+const UDP: u16 = 17;
+const MPTCP: u16 = 262;
+/// `SOCK_SEQPACKET`.
+const SEQUENCED: u16 = 5;
+/// `MSG_FASTOPEN`.
+const FAST_OPEN: u64 = 0x2000_0000;
 /// `TCP_LISTEN` of `enum` in `include/net/tcp_states.h`.
 const LISTENING: i32 = 10;
 /// Covers every length up to [`UNIX_PATH_BYTES`].
@@ -193,9 +201,10 @@ pub enum Form {
     Connect = CONNECT,
     /// `sendto(fd, buffer, length, flags, address, length)`.
     Sendto = SENDTO,
-    /// `sendmsg(fd, message header)`, and the first message of sendmmsg(2): both begin with the address and its
-    /// length.
+    /// `sendmsg(fd, message header, flags)`. The header begins with the address and its length.
     Sendmsg = SENDMSG,
+    /// `sendmmsg(fd, messages, number, flags)`: its first message, which begins with a message header.
+    Sendmmsg = SENDMMSG,
     /// `bind(fd, address, length)`.
     Bind = BIND,
 }
@@ -204,11 +213,43 @@ const CONNECT: u64 = 0;
 const SENDTO: u64 = 1;
 const SENDMSG: u64 = 2;
 const BIND: u64 = 3;
+const SENDMMSG: u64 = 4;
 
 /// The call in the scratch buffer, which names an address, returned.
 #[inline(always)]
 pub fn on_address(form: Form) {
-    mcpwatch_address(form as u64);
+    let sends = matches!(form, Form::Sendto | Form::Sendmsg | Form::Sendmmsg);
+    if !sends || mcpwatch_is_connected_only(form as u64) == 0 {
+        mcpwatch_address(form as u64);
+    }
+}
+
+/// Whether the call in the scratch buffer, which sends, does so on a socket whose kind goes where it is connected to: an
+/// address that is given all the same the kernel does not look at, and to tell of it would be a lie anybody can have told.
+/// A global BPF function, called before the other and not by it: their stacks together would be too much.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_is_connected_only(form: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let flags = draft.argument(if form == SENDMSG { 2 } else { 3 });
+    let socket = kread::task_socket(kread::current_task(), draft.argument(0) as i32);
+    let sock = follow(socket, offset!(socket_sk));
+    let is_stream = match read::<u16>(sock, offset!(sock_family)).unwrap_or(0) {
+        // It connects with the first bytes.
+        AF_INET | AF_INET6 if flags & FAST_OPEN != 0 => false,
+        AF_INET | AF_INET6 => {
+            matches!(read::<u16>(sock, offset!(sock_protocol)).unwrap_or(0), TCP | MPTCP)
+        }
+        AF_UNIX => read::<u16>(socket, offset!(socket_type)).unwrap_or(0) == SEQUENCED,
+        _ => false,
+    };
+    if !is_stream {
+        return 0;
+    }
+    // Of a request to an `io_uring`, which this thread did on its way out of another call.
+    mcpwatch_flush();
+    filtered(Probe::Send);
+    1
 }
 
 /// [`on_address`], as a global BPF function.
@@ -221,11 +262,11 @@ extern "C" fn mcpwatch_address(form: u64) -> u64 {
         CONNECT => (Probe::Connect, Kind::Connect, second, length(draft.argument(2))),
         SENDTO => (Probe::Send, Kind::Send, draft.argument(4), length(draft.argument(5))),
         // `struct compat_msghdr`.
-        SENDMSG if draft.is_narrow() => {
+        SENDMSG | SENDMMSG if draft.is_narrow() => {
             let [address, len] = read_user::<[u32; 2]>(second).unwrap_or([0; 2]);
             (Probe::Send, Kind::Send, u64::from(address), u64::from(len))
         }
-        SENDMSG => {
+        SENDMSG | SENDMMSG => {
             let len = read_user::<u32>(second + 8).unwrap_or(0);
             (Probe::Send, Kind::Send, read_user(second).unwrap_or(0), u64::from(len))
         }
@@ -472,7 +513,7 @@ fn is_internet(family: u16) -> bool {
 /// and MPTCP on every kernel.
 #[inline(always)]
 fn has_hook(protocol: u16) -> bool {
-    matches!(protocol, 6 | 17 | 262)
+    matches!(protocol, TCP | UDP | MPTCP)
 }
 
 /// Where the address of a family stands in what the kernel keeps for a request; 0 when it is of another one, or when that

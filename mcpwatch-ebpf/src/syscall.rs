@@ -130,7 +130,7 @@ system_calls! {
     sys_creat          -             (file::on_open, file::Form::Creat);
     sys_openat         -             (file::on_open, file::Form::Openat);
     sys_accept4        -             (network::on_accept);
-    sys_sendmmsg       -             (network::on_address, network::Form::Sendmsg);
+    sys_sendmmsg       -             (network::on_address, network::Form::Sendmmsg);
     sys_preadv2        (in Row)      -;
     sys_pwritev2       (out Row)     -;
     sys_io_uring_enter -             (network::on_io_uring_enter);

@@ -438,6 +438,19 @@ def bind_twice(address):
         refused(lambda: second.bind(place(address)))()
 
 
+def send_elsewhere(address, elsewhere):
+    """Names an address on sockets that send to where they are connected."""
+    with socket.socket() as listener, socket.socket() as guest:
+        listener.bind(place(address))
+        listener.listen()
+        guest.connect(place(address))
+        guest.sendto(b"x", place(elsewhere))
+        guest.sendmsg([b"x"], [], 0, place(elsewhere))
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with one, other:
+        one.sendto(b"x", "/run/docker.sock")
+
+
 def listen_for_datagrams(address):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(place(address))
@@ -528,6 +541,7 @@ TOOLS = {
     "accept_plainly": lambda a: be_visited(socket.AF_INET, a["at"], a["visitor"], plain_accept),
     "bind_twice": lambda a: bind_twice(a["at"]),
     "bind_with_long_length": lambda a: bind_with_long_length(a["at"]),
+    "send_elsewhere": lambda a: send_elsewhere(a["at"], a["elsewhere"]),
     "listen_for_datagrams": lambda a: listen_for_datagrams(a["at"]),
     "runtime": lambda a: call_runtime(a["path"]),
     "pid": lambda a: str(os.getpid()),

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mcpwatch_tests::{Agent, Play, Scene, address, case, counter, deps, free_port, has, int, text};
+use mcpwatch_tests::{
+    Agent, Play, Scene, address, case, counter, deps, digest, free_port, has, int, text,
+};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -88,6 +90,28 @@ fn listeners_are_told_with_their_addresses_and_those_of_their_visitors() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn an_address_the_kernel_does_not_look_at_is_not_told() {
+    let play = Play::in_scene(Scene::with_network());
+    let (here, elsewhere) = (("127.0.0.1", 7111), (address::METADATA, 80));
+    let wrong = play.play(&case(
+        "send_elsewhere",
+        json!({"at": here, "elsewhere": elsewhere}),
+        &[net("net.connect", "inet", "tcp", here, "ok")],
+    ));
+    play.client.close(&[]);
+    let records = play.agent.stop().records;
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let told: Vec<String> = records
+        .of("net.send")
+        .chain(records.of("alert").filter(|alert| text(alert, "alert.rule") == "metadata_access"))
+        .map(digest)
+        .collect();
+    assert!(told.is_empty(), "{told:#?}");
+    let last = records.0.last().expect("there are records");
+    assert!(counter(last, "send", "filtered") >= 3, "{last}");
 }
 
 /// Starts `servers/listener.py` below the anchor, without any channel.
