@@ -194,11 +194,30 @@ impl SystemCalls {
                 .set(Handover::State as u32, HANDOVER_BOTH, 0)
                 .map_err(|error| with_causes(&error))?;
         }
-        let Some(Program::RawTracePoint(program)) = ebpf.program_mut(SYS_EXIT) else {
-            return Err("the kernel object has no such program".into());
+        let attached = match ebpf.program_mut(SYS_EXIT) {
+            Some(Program::RawTracePoint(program)) => {
+                program.attach(SYS_EXIT).map_err(|error| with_causes(&error))
+            }
+            _ => Err("the kernel object has no such program".into()),
         };
-        self.sys_exit = Some(program.attach(SYS_EXIT).map_err(|error| with_causes(&error))?);
+        match attached {
+            Ok(link) => self.sys_exit = Some(link),
+            Err(reason) => {
+                self.claim_no_more();
+                return Err(reason);
+            }
+        }
         Ok(())
+    }
+
+    /// `sys_exit` is not attached: what the others claim, nobody would take up.
+    fn claim_no_more(&mut self) {
+        let _ = self.handover.set(Handover::State as u32, HANDOVER_NONE, 0);
+        // Claims of calls that returned after the detaching.
+        let claims: Vec<u32> = self.claimed.keys().filter_map(Result::ok).collect();
+        for thread in claims {
+            let _ = self.claimed.remove(&thread);
+        }
     }
 
     fn detach_sys_exit(&mut self, ebpf: &mut Ebpf) {
@@ -209,12 +228,7 @@ impl SystemCalls {
         };
         // The only error is an unknown link: then it is detached.
         let _ = program.detach(link);
-        let _ = self.handover.set(Handover::State as u32, HANDOVER_NONE, 0);
-        // Claims of calls that returned after the detaching.
-        let claims: Vec<u32> = self.claimed.keys().filter_map(Result::ok).collect();
-        for thread in claims {
-            let _ = self.claimed.remove(&thread);
-        }
+        self.claim_no_more();
     }
 
     /// There is nothing to watch any more: everything is detached.
