@@ -73,14 +73,22 @@ struct Configured<'a> {
     transport: &'static str,
 }
 
+fn no_process(pid: u32) -> String {
+    format!("there is no process {pid}: name a running one with --descendants-of")
+}
+
 /// Runs the command. `rules` are the ids of all rules, which the settings may name.
 pub fn run(args: &Args, rules: &[&str]) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref(), rules)?;
     let explicit = Explicit::new(&config.servers).context("[[server]]")?;
     let clients = Clients::new(&config.discovery.clients).context("[[discovery.client]]")?;
-    let processes = snapshot::read_all(args.descendants_of);
+    let root = match args.descendants_of {
+        Some(pid) => Some(snapshot::key_of(pid).with_context(|| no_process(pid))?),
+        None => None,
+    };
+    let processes = snapshot::read_all(root);
     if let Some(pid) = args.descendants_of.filter(|_| processes.is_empty()) {
-        anyhow::bail!("there is no process {pid}: name a running one with --descendants-of");
+        anyhow::bail!(no_process(pid));
     }
     let limited = args.descendants_of.is_some();
     let places = Places::around(&config.discovery, &clients, &processes, limited);

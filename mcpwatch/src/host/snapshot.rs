@@ -143,6 +143,30 @@ pub fn ids() -> Option<BTreeSet<u32>> {
     Some(ids)
 }
 
+/// The process that has this id now; `None` when there is none.
+#[must_use]
+pub fn key_of(pid: u32) -> Option<ProcessKey> {
+    start_of(pid).map(|start| ProcessKey { pid, start })
+}
+
+/// Whether a process has its end still before it: it is there, and one of its threads at least is not about to end. The
+/// kernel tells the end of a process before its id is free again, or anybody has waited for it.
+#[must_use]
+pub fn lives(key: ProcessKey) -> bool {
+    let process = i32::try_from(key.pid).ok().and_then(|pid| Process::new(pid).ok());
+    let Some(process) = process else { return false };
+    let Ok(stat) = process.stat() else { return false };
+    let ends = |flags| StatFlags::from_bits_truncate(flags).contains(StatFlags::PF_EXITING);
+    if stat.starttime != key.start {
+        return false;
+    }
+    // The first thread may be gone before the others.
+    !ends(stat.flags)
+        || process.tasks().is_ok_and(|threads| {
+            threads.flatten().any(|thread| thread.stat().is_ok_and(|stat| !ends(stat.flags)))
+        })
+}
+
 /// Path of the cgroup of the process with this id, as in a snapshot, and whether that is in the hierarchy of
 /// version 2; `None` when the process has gone, or is about to: the kernel shows `/` for every hierarchy of
 /// version 1 then (`proc_cgroup_show`).
@@ -158,15 +182,27 @@ pub fn cgroup_of(pid: u32) -> Option<(String, bool)> {
 }
 
 /// Reads every process, or `scope` and its descendants only, in the order of pids. Processes that
-/// vanish meanwhile are left out.
+/// vanish meanwhile are left out, and so is who has got their ids.
 #[must_use]
-pub fn read_all(scope: Option<u32>) -> Vec<ProcessSnapshot> {
+pub fn read_all(scope: Option<ProcessKey>) -> Vec<ProcessSnapshot> {
     let Ok(listing) = procfs::process::all_processes() else { return Vec::new() };
     let pids: Vec<u32> =
         listing.flatten().filter_map(|process| u32::try_from(process.pid()).ok()).collect();
     let mut found: Vec<ProcessSnapshot> = match scope {
         None => pids.into_iter().filter_map(read).collect(),
-        Some(root) => tree(root, &pids).into_iter().filter_map(read).collect(),
+        Some(root) => {
+            let mut places = places(&pids);
+            let found: Vec<ProcessSnapshot> =
+                tree(root, &places).into_iter().filter_map(read).collect();
+            // One whose id another process has got since says nothing of what is below it either.
+            for process in &found {
+                if places.get(&process.pid).is_some_and(|place| place.start != process.start) {
+                    places.remove(&process.pid);
+                }
+            }
+            let within = tree(root, &places);
+            found.into_iter().filter(|process| within.contains(&process.pid)).collect()
+        }
     };
     found.sort_unstable_by_key(|process| process.pid);
     join_parents(&mut found);
@@ -189,28 +225,40 @@ fn join_parents(processes: &mut [ProcessSnapshot]) {
     }
 }
 
-/// `root` and its descendants among `pids`.
-fn tree(root: u32, pids: &[u32]) -> Vec<u32> {
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for &pid in pids {
-        let parent = i32::try_from(pid)
-            .ok()
-            .and_then(|pid| Process::new(pid).ok())
-            .and_then(|process| process.stat().ok())
-            .and_then(|stat| u32::try_from(stat.ppid).ok());
-        if let Some(parent) = parent {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
+/// Where a process stands among the others, and which of those with its id it is.
+#[derive(Clone, Copy)]
+struct Place {
+    parent: u32,
+    start: u64,
+}
+
+fn places(pids: &[u32]) -> HashMap<u32, Place> {
+    let place = |pid: u32| {
+        let stat = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+        Some((pid, Place { parent: u32::try_from(stat.ppid).ok()?, start: stat.starttime }))
+    };
+    pids.iter().copied().filter_map(place).collect()
+}
+
+/// `root` and its descendants. None when its id is another process's by now: what it has started before its end, is the
+/// child of somebody else.
+fn tree(root: ProcessKey, places: &HashMap<u32, Place>) -> HashSet<u32> {
     let mut seen = HashSet::new();
-    let mut open = vec![root];
+    if places.get(&root.pid).is_none_or(|place| place.start != root.start) {
+        return seen;
+    }
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (pid, place) in places {
+        children.entry(place.parent).or_default().push(*pid);
+    }
+    let mut open = vec![root.pid];
     while let Some(pid) = open.pop() {
         // A pid used again while we looked can make a loop.
         if seen.insert(pid) {
             open.extend(children.get(&pid).into_iter().flatten());
         }
     }
-    seen.into_iter().collect()
+    seen
 }
 
 /// What descriptor `fd` stands on, and whether that was forbidden to see.
@@ -346,6 +394,27 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_is_used_again_has_no_tree() {
+        let place = |parent, start| Place { parent, start };
+        let mut places: HashMap<u32, Place> =
+            [(1, place(0, 1)), (10, place(1, 5)), (20, place(10, 6)), (30, place(20, 7))].into();
+        places.insert(99, place(1, 8));
+        let root = ProcessKey { pid: 10, start: 5 };
+        assert_eq!(tree(root, &places), HashSet::from([10, 20, 30]));
+        // It has ended; its child is process 1's. Then somebody else has its id, and a child.
+        places.remove(&10);
+        places.insert(20, place(1, 6));
+        assert_eq!(tree(root, &places), HashSet::new());
+        places.insert(10, place(1, 9));
+        places.insert(40, place(10, 10));
+        assert_eq!(tree(root, &places), HashSet::new());
+        assert_eq!(tree(ProcessKey { start: 9, ..root }, &places), HashSet::from([10, 40]));
+        // A ring, which ids that are used again while we look can make.
+        places.insert(10, place(40, 9));
+        assert_eq!(tree(ProcessKey { start: 9, ..root }, &places), HashSet::from([10, 40]));
+    }
+
+    #[test]
     fn reads_itself_and_its_own_tree_only() {
         let me = std::process::id();
         let own = read(me).unwrap();
@@ -357,8 +426,17 @@ mod tests {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let tree = read_all(Some(me));
+        let tree = read_all(Some(own.key()));
+        let (living, other) = (key_of(child.id()).unwrap(), own.start + 1);
+        assert!(lives(living) && lives(own.key()));
+        assert!(!lives(ProcessKey { start: living.start + 1, ..living }), "another of that id");
+        assert!(read_all(Some(ProcessKey { pid: me, start: other })).is_empty());
         child.kill().unwrap();
+        // Not waited for yet: it is there, and has ended.
+        while lives(living) {
+            std::thread::yield_now();
+        }
+        assert_eq!(start_of(living.pid), Some(living.start));
         child.wait().unwrap();
         let found = tree.iter().find(|process| process.pid == child.id()).unwrap();
         assert!(found.private_channel(), "{found:?}");

@@ -176,13 +176,31 @@ impl Object {
         Ok((object, ring))
     }
 
-    /// Takes further processes into the scope.
-    pub fn extend_scope(&mut self, scope: &[u32]) -> Result<(), KernelError> {
+    fn scope(&mut self) -> Result<HashMap<&mut MapData, u32, u8>, KernelError> {
         let map = self.ebpf.map_mut("SCOPE").ok_or_else(|| absent("SCOPE"))?;
-        let mut map: HashMap<&mut MapData, u32, u8> =
-            map.try_into().map_err(|error| map_error("SCOPE", &error))?;
+        map.try_into().map_err(|error| map_error("SCOPE", &error))
+    }
+
+    /// Takes further processes into the scope; gives those that were not in it. Whoever has ended by then is not taken
+    /// out at its exit: the caller has to look, and to [`Self::leave_scope`].
+    pub fn extend_scope(&mut self, scope: &[u32]) -> Result<Vec<u32>, KernelError> {
+        let mut map = self.scope()?;
+        let mut added = Vec::new();
         for pid in scope {
-            map.insert(pid, 0, 0).map_err(|error| map_error("SCOPE", &error))?;
+            if map.get(pid, 0).is_err() {
+                map.insert(pid, 0, 0).map_err(|error| map_error("SCOPE", &error))?;
+                added.push(*pid);
+            }
+        }
+        Ok(added)
+    }
+
+    /// Takes processes out of the scope.
+    pub fn leave_scope(&mut self, pids: &[u32]) -> Result<(), KernelError> {
+        let mut map = self.scope()?;
+        for pid in pids {
+            // The only error is that it is not there: its exit came in between.
+            let _ = map.remove(pid);
         }
         Ok(())
     }

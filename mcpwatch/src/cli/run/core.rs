@@ -15,7 +15,7 @@ use super::inbox::{Inbox, Message};
 use super::mounts::Wanted;
 use super::origin::{boot_time, calendar_time};
 use super::{FINISH, Look};
-use crate::event::decode;
+use crate::event::{ProcessKey, decode};
 use crate::host::snapshot::{self, ProcessSnapshot};
 use crate::kernel::object::{Object, Step};
 use crate::output::Fanout;
@@ -48,7 +48,7 @@ pub struct Core {
     pub health: Arc<Health>,
     pub look_for: LookFor,
     pub look_for_mounts: SyncSender<Wanted>,
-    pub scope: Option<u32>,
+    pub scope: Option<ProcessKey>,
     pub cgroups: Cgroups,
     /// What the last comparison of the books with the world found.
     pub books: Books,
@@ -115,6 +115,8 @@ impl Core {
     /// What was there before the start: processes, then the word that all is attached.
     fn begin(&mut self, processes: Vec<ProcessSnapshot>) -> anyhow::Result<()> {
         self.clock()?;
+        // What has ended since it was read, ended while nobody took it out.
+        self.clear_scope(&processes)?;
         // Homes and directories of what runs already; the follower reads them in its own time.
         let pids = processes.iter().map(|process| process.pid).collect();
         self.look_for.ask(Look::Running(pids));
@@ -229,7 +231,9 @@ impl Core {
             let processes = snapshot::read_all(self.scope);
             if self.scope.is_some() {
                 let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
-                self.object.extend_scope(&pids)?;
+                let added = self.object.extend_scope(&pids)?;
+                let added = processes.iter().filter(|process| added.contains(&process.pid));
+                self.clear_scope(added)?;
             }
             let input = Input::Processes { time: boot_time(), processes };
             if let Some(recording) = &mut self.recording {
@@ -245,6 +249,20 @@ impl Core {
             }
         }
         self.publish_records();
+        Ok(())
+    }
+
+    /// Takes processes out of the scope that have ended: whoever gets their ids lies outside, unless it comes from
+    /// within, and then it is found there again.
+    fn clear_scope<'a>(
+        &mut self,
+        processes: impl IntoIterator<Item = &'a ProcessSnapshot>,
+    ) -> anyhow::Result<()> {
+        if self.scope.is_some() {
+            let ended = processes.into_iter().filter(|process| !snapshot::lives(process.key()));
+            let ended: Vec<u32> = ended.map(|process| process.pid).collect();
+            self.object.leave_scope(&ended)?;
+        }
         Ok(())
     }
 

@@ -86,14 +86,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(tier) = args.tier {
         config.kernel.tier = tier;
     }
-    let processes = snapshot::read_all(args.descendants_of);
-    if let Some(pid) = args.descendants_of
-        && !processes.iter().any(|process| process.pid == pid)
+    let no_process = |pid: u32| {
+        let reason = "there is no such process; name one that is running";
+        UsageError(format!("--descendants-of {pid}: {reason}"))
+    };
+    let scope = match args.descendants_of {
+        Some(pid) => Some(snapshot::key_of(pid).ok_or_else(|| no_process(pid))?),
+        None => None,
+    };
+    let processes = snapshot::read_all(scope);
+    if let Some(root) = scope
+        && !processes.iter().any(|process| process.key() == root)
     {
-        return Err(UsageError(format!(
-            "--descendants-of {pid}: there is no such process; name one that is running"
-        ))
-        .into());
+        return Err(no_process(root.pid).into());
     }
     let origin = origin::of_this_host();
     let pipeline = Pipeline::new(config.clone(), &origin)?;
@@ -105,7 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ring_bytes: config.capture.ring_bytes,
         payload_limit: config.capture.payload_limit,
         sniff: config.discovery.sniff != Sniff::Off,
-        scope: args.descendants_of.map(|_| processes.iter().map(|process| process.pid).collect()),
+        scope: scope.map(|_| processes.iter().map(|process| process.pid).collect()),
         tier: config.kernel.tier,
     };
     let recording = match &args.record {
@@ -129,7 +134,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let health = Arc::new(Health::new());
     let (inbox, post, findings) = Inbox::new(ring).context("cannot wait for events")?;
     let (look_for, looking) = configs::LookFor::new();
-    configs::start(&config, args.descendants_of.is_some(), looking, findings)?;
+    configs::start(&config, scope.is_some(), looking, findings)?;
     let (look_for_mounts, wanted) = sync_channel(mounts::WAITING);
     mounts::start(wanted, post.clone())?;
     let core = core::Core {
@@ -141,7 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         health: Arc::clone(&health),
         look_for,
         look_for_mounts,
-        scope: args.descendants_of,
+        scope,
         cgroups: cgroups::Cgroups::of_host(),
         books: books::Books::default(),
     };
