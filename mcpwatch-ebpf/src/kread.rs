@@ -43,13 +43,29 @@ pub fn follow(base: Address, offset: u32) -> Address {
     read(base, offset).unwrap_or(0)
 }
 
+/// An address in user memory as the helper that reads a fixed number of bytes there takes it: on arm64 a process that has
+/// asked for it may put a tag into the top byte, which the kernel takes away from its system calls' arguments.
+#[inline(always)]
+pub fn untagged(address: u64) -> u64 {
+    if cfg!(bpf_target_arch = "aarch64") {
+        // Those of the kernel, by bit 55, stay what they are.
+        address & ((address << 8) as i64 >> 8) as u64
+    } else {
+        address
+    }
+}
+
 /// The value at a user address; `None` when it cannot be read.
 #[inline(always)]
 pub fn read_user<T: Copy>(address: u64) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: as in `read`.
     let failed = unsafe {
-        bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _)
+        bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            untagged(address) as *const _,
+        )
     };
     // SAFETY: as in `read`.
     (failed == 0).then(|| unsafe { value.assume_init() })

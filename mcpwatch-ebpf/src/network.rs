@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use mcpwatch_common::{
     control::Probe,
-    event::{Kind, Net, UNIX_PATH_BYTES},
+    event::{FLAG_UNREADABLE, Kind, Net, UNIX_PATH_BYTES},
 };
 
 use crate::{
@@ -307,7 +307,7 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
     }
     let mut body = NOTHING;
     body.fd = fd;
-    let (mut unix_len, mut bound_len) = (0, 0);
+    let (mut unix_len, mut bound_len, mut flags) = (0, 0, 0);
     let mut kind = kind;
     if let Some(pending) = pending {
         // SAFETY: the value belongs to this thread alone, which removes it only here below.
@@ -318,7 +318,7 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
     } else {
         let socket = kread::task_socket(kread::current_task(), fd);
         let sock = of_socket(&mut body, socket);
-        unix_len = given(draft, &mut body, Memory::User(address), len);
+        (unix_len, flags) = given(draft, &mut body, Memory::User(address), len);
         if matches!(kind, Kind::Connect) && result == 0 {
             bound_len = bound_name(draft, sock, unix_len);
         }
@@ -329,7 +329,8 @@ fn addressed(draft: &Draft, probe: Probe, kind: Kind, address: u64, len: u64) {
     }
     body.unix_len = unix_len as u16;
     draft.body(body);
-    draft.send::<Net>(task, Notice::of_call(probe, kind, result), unix_len + bound_len);
+    let notice = Notice { flags, ..Notice::of_call(probe, kind, result) };
+    draft.send::<Net>(task, notice, unix_len + bound_len);
 }
 
 /// Where an address stands.
@@ -361,11 +362,13 @@ fn of_socket(body: &mut Net, socket: Address) -> Address {
     sock
 }
 
-/// An address as a process gave it; the path of a unix socket goes into the tail. Gives the path's length.
+/// An address as a process gave it; the path of a unix socket goes into the tail. Gives the path's length, and
+/// [`FLAG_UNREADABLE`] when not all of the address can be read. Whether it can, its last byte says: of what was read
+/// nothing is looked at twice, for the compiler would keep it on the stack, absent or not.
 #[inline(always)]
-fn given(draft: &Draft, body: &mut Net, address: Memory, len: u64) -> usize {
+fn given(draft: &Draft, body: &mut Net, address: Memory, len: u64) -> (usize, u32) {
     body.family = address.read(0).unwrap_or(0);
-    match body.family {
+    let complete = match body.family {
         AF_INET => {
             // `struct sockaddr_in`: family, port, address.
             let [port, high, low] = address.read::<[u16; 3]>(2).unwrap_or([0; 3]);
@@ -373,11 +376,13 @@ fn given(draft: &Draft, body: &mut Net, address: Memory, len: u64) -> usize {
             // SAFETY: four bytes either way.
             let bytes = unsafe { core::mem::transmute::<[u16; 2], [u8; 4]>([high, low]) };
             body.address = ipv4(bytes);
+            address.read::<u8>(7).is_some()
         }
         AF_INET6 => {
             // `struct sockaddr_in6`: family, port, flow label, address.
             body.port = u16::from_be(address.read(2).unwrap_or(0));
             body.address = address.read(8).unwrap_or([0; 16]);
+            address.read::<u8>(23).is_some()
         }
         AF_UNIX => return unix_path(draft, address, len.saturating_sub(2) as usize),
         // Netlink, vsock, packet and others: their part that tells where to is twelve bytes at most.
@@ -386,16 +391,19 @@ fn given(draft: &Draft, body: &mut Net, address: Memory, len: u64) -> usize {
             // SAFETY: sixteen bytes either way.
             body.address =
                 unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>([first, second, third, 0]) };
+            // Of no family there is nothing more to be read: a connection is undone.
+            body.family != 0 || address.read::<u8>(0).is_some()
         }
-    }
-    0
+    };
+    (0, if complete { 0 } else { FLAG_UNREADABLE })
 }
 
-/// Puts the path of a unix address into the tail; gives its length, 0 when there is none.
+/// Puts the path of a unix address into the tail; gives its length, 0 when there is none, and [`FLAG_UNREADABLE`] when
+/// it cannot be read.
 #[inline(always)]
-fn unix_path(draft: &Draft, address: Memory, len: usize) -> usize {
+fn unix_path(draft: &Draft, address: Memory, len: usize) -> (usize, u32) {
     if len == 0 || len > UNIX_PATH_BYTES {
-        return 0;
+        return (0, 0);
     }
     // The comparison is made on another copy than the one the helper gets.
     let len = bounds::mask::<UNIX_PATH_MASK>(len);
@@ -403,13 +411,15 @@ fn unix_path(draft: &Draft, address: Memory, len: usize) -> usize {
     // SAFETY: a unix path fits into the tail.
     let failed = unsafe {
         match address {
-            Memory::User(address) => bpf_probe_read_user(to, len as u32, (address + 2) as *const _),
+            Memory::User(address) => {
+                bpf_probe_read_user(to, len as u32, kread::untagged(address + 2) as *const _)
+            }
             Memory::Kernel(address) => {
                 bpf_probe_read_kernel(to, len as u32, (address + 2) as *const _)
             }
         }
     };
-    if failed == 0 { len } else { 0 }
+    if failed == 0 { (len, 0) } else { (0, FLAG_UNREADABLE) }
 }
 
 /// What an `io_uring` was asked to do with a socket.
@@ -481,13 +491,13 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
         return 0;
     }
     let kept = address_of_family(data, family);
-    let (probe, kind, unix_len) = if what == SUBMITTED_BIND {
+    let (probe, kind, (unix_len, flags)) = if what == SUBMITTED_BIND {
         (Probe::Bind, Kind::Bind, given(&draft, &mut body, Memory::Kernel(kept), len))
     } else if kept != 0 {
         (Probe::Connect, Kind::Connect, given(&draft, &mut body, Memory::Kernel(kept), len))
     } else if data != 0 {
         // It is there, but where is not certain.
-        (Probe::Connect, Kind::Connect, 0)
+        (Probe::Connect, Kind::Connect, (0, 0))
     } else {
         let address = Memory::User(draft.argument(1));
         (Probe::Connect, Kind::Connect, given(&draft, &mut body, address, len))
@@ -500,7 +510,8 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
     }
     body.unix_len = unix_len as u16;
     draft.body(body);
-    draft.send::<Net>(&draft.task(), Notice::of_call(probe, kind, 0), unix_len);
+    let notice = Notice { flags, ..Notice::of_call(probe, kind, 0) };
+    draft.send::<Net>(&draft.task(), notice, unix_len);
     0
 }
 

@@ -282,7 +282,7 @@ fn step(draft: &Draft) -> bool {
             bpf_probe_read_user(
                 draft.tail::<Payload>().cast(),
                 chunk as u32,
-                transfer.address as *const _,
+                kread::untagged(transfer.address) as *const _,
             )
         };
         if failed == 0 {

@@ -93,6 +93,9 @@ impl Pipeline {
                 let mut record = self.effect_record(kind, event, owner, &attribution);
                 record.process = Some(process);
                 record.net = Some(Box::new(net_detail(net, names, &claims)));
+                if event.truncated {
+                    record.truncated.push("net");
+                }
                 self.records.push(record);
             }
             _ => {}

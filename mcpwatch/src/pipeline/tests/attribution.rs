@@ -516,6 +516,10 @@ fn what_is_cut_is_said_of_every_record_that_shows_it() {
     assert_eq!(truncated(&scene, "file.open"), json!(["file.path"]));
     assert_eq!(truncated(&scene, "alert"), json!(["file.path"]));
     scene.forget();
+    scene.flags = wire::FLAG_UNREADABLE;
+    scene.connect(11, [203, 0, 113, 9], 443);
+    assert_eq!(truncated(&scene, "net.connect"), json!(["net"]));
+    scene.forget();
     scene.flags = 0;
     scene.open(12, "/home/me/.ssh/id_rsa");
     assert_eq!(truncated(&scene, "file.open"), json!(["process.argv"]));
