@@ -167,6 +167,7 @@ impl Pipeline {
         let before = self.processes.get(event.process);
         let started_by = before.and_then(|entry| entry.parent);
         let beyond_launch = before.and_then(|entry| entry.beyond_launch);
+        let end_told = before.is_some_and(|entry| entry.end_told);
         if event.instance != 0 {
             let held = self.instances.get(&event.instance);
             let held = held.is_some_and(|one| matches!(one.role, Role::Candidate(_)));
@@ -184,6 +185,7 @@ impl Pipeline {
                 lineage,
                 beyond_launch,
                 ended,
+                end_told,
             },
         );
         shown
