@@ -6,6 +6,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::paths::{file_name, is_within};
+use super::scripts::absolute;
 use super::{DetectError, data};
 use crate::event::Exec;
 
@@ -18,6 +19,36 @@ const SYSTEM_FOLDERS: &[&str] =
 
 /// Most arguments that are looked at: code stands near the beginning.
 const ARGUMENTS: usize = 1024;
+
+/// Options of the dynamic loader whose value is the next argument:
+/// <https://man7.org/linux/man-pages/man8/ld.so.8.html>.
+const LOADER_VALUES: &[&str] = &[
+    "--library-path",
+    "--preload",
+    "--argv0",
+    "--audit",
+    "--inhibit-rpath",
+    "--glibc-hwcaps-prepend",
+    "--glibc-hwcaps-mask",
+];
+/// Options with which the dynamic loader runs nothing.
+const LOADER_ASKED: &[&str] =
+    &["--list", "--list-tunables", "--list-diagnostics", "--verify", "--help", "--version"];
+/// Most loaders that are told to run one another.
+const LOADERS: usize = 8;
+
+/// A program that the dynamic loader was told to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded<'a> {
+    /// Its file, as the loader was told.
+    pub path: &'a str,
+    /// What it is called: its `argv[0]`.
+    pub name: &'a str,
+    /// What it is handed.
+    pub arguments: &'a [String],
+    /// The same behind the file, as it stands on the command line.
+    words: &'a [String],
+}
 
 /// A program that runs what it is handed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,11 +174,24 @@ impl Programs {
         }
     }
 
-    /// What a shell or an interpreter was handed.
+    /// What a shell or an interpreter was handed, also where the dynamic loader runs it.
     fn runs<'a>(&'a self, path: &'a str, argv: &'a [String]) -> Option<Spawn<'a>> {
-        let argv = argv.get(..argv.len().min(ARGUMENTS)).unwrap_or_default();
-        let called = argv.first().map_or("", |name| file_name(name));
-        let mut rest = argv.get(1..).unwrap_or_default();
+        let (called, arguments) =
+            argv.split_first().map_or(("", argv), |(name, rest)| (name.as_str(), rest));
+        loaded(path, argv)
+            .and_then(|program| self.handed(program.path, program.name, program.arguments))
+            .or_else(|| self.handed(path, called, arguments))
+    }
+
+    /// What the file at `path`, called `name`, makes of its arguments.
+    fn handed<'a>(
+        &'a self,
+        path: &'a str,
+        name: &'a str,
+        arguments: &'a [String],
+    ) -> Option<Spawn<'a>> {
+        let called = file_name(name);
+        let mut rest = arguments.get(..arguments.len().min(ARGUMENTS)).unwrap_or_default();
         let mut names = [file_name(path), called];
         if self.multicall.iter().any(|name| name == family(file_name(path))) {
             names = [called, called];
@@ -288,6 +332,68 @@ fn shell_code<'a>(shell: &str, arguments: &'a [String]) -> Code<'a> {
     Code::Stdin
 }
 
+/// The program that an executed dynamic loader was told to run; `None` of other files, and when it runs nothing. A loader
+/// opens the program itself: its path is text.
+#[must_use]
+pub fn loaded<'a>(path: &'a str, argv: &'a [String]) -> Option<Loaded<'a>> {
+    let mut program = told_to_run(path, argv)?;
+    for _ in 0..LOADERS {
+        let Some(inner) = told_to_run(program.path, program.words) else { break };
+        program = inner;
+    }
+    Some(program)
+}
+
+fn told_to_run<'a>(path: &str, argv: &'a [String]) -> Option<Loaded<'a>> {
+    let loader = file_name(path);
+    let musl = is_musl_loader(loader);
+    if !musl && !is_glibc_loader(loader) {
+        return None;
+    }
+    let (called, mut rest) = argv.split_first()?;
+    // musl's is `ldd` as well.
+    if musl && called.ends_with("ldd") {
+        return None;
+    }
+    let mut name = None;
+    while let Some((word, more)) = rest.split_first().filter(|(word, _)| word.starts_with("--")) {
+        rest = more;
+        if word == "--" {
+            break;
+        }
+        let (option, attached) = match word.split_once('=') {
+            Some((option, value)) => (option, Some(value)),
+            None => (word.as_str(), None),
+        };
+        if LOADER_ASKED.contains(&option) {
+            return None;
+        }
+        if LOADER_VALUES.contains(&option) {
+            let value = attached.or_else(|| rest.first().map(String::as_str))?;
+            if attached.is_none() {
+                rest = rest.get(1..).unwrap_or_default();
+            }
+            if option == "--argv0" {
+                name = Some(value);
+            }
+        }
+    }
+    let (program, arguments) = rest.split_first()?;
+    Some(Loaded { path: program, name: name.unwrap_or(program), arguments, words: rest })
+}
+
+/// `ld-linux-x86-64.so.2`, `ld-2.31.so`, `ld.so`.
+fn is_glibc_loader(name: &str) -> bool {
+    ["ld-", "ld.", "ld64."].iter().any(|start| name.starts_with(start)) && name.contains(".so")
+}
+
+/// `ld-musl-x86_64.so.1`; it is the C library, too, and a link to that where it has its own name.
+fn is_musl_loader(name: &str) -> bool {
+    name == "libc.so"
+        || ["ld-musl-", "libc.musl-"].iter().any(|start| name.starts_with(start))
+            && name.contains(".so")
+}
+
 /// The name without login dash and version: `-bash` is `bash`, `python3.12` is `python`.
 fn family(name: &str) -> &str {
     let name = name.strip_prefix('-').unwrap_or(name);
@@ -296,12 +402,23 @@ fn family(name: &str) -> &str {
 }
 
 /// The paths an executed file is known by: its own; without `/usr`, where that is one folder; and that
-/// of the shell it was called as, since `/bin/sh` is a link to one.
+/// of the shell it was called as, since `/bin/sh` is a link to one. Of the system's dynamic loader they are those of the
+/// program it runs: whoever allows the one has not allowed every other.
 #[must_use]
 pub fn names_of_file(exec: &Exec) -> Vec<Cow<'_, str>> {
-    let mut names = names_of_path(&exec.path);
-    let called_sh = exec.argv.first().is_some_and(|name| file_name(name) == "sh");
-    if called_sh && matches!(file_name(&exec.path), "dash" | "bash" | "busybox" | "ash" | "ksh") {
+    let program = loaded(&exec.path, &exec.argv).filter(|_| in_system_folder(&exec.path));
+    if let Some(program) = program {
+        let path = absolute(program.path, &exec.cwd);
+        let names = names_as(&path, program.name);
+        return names.into_iter().map(|name| Cow::Owned(name.into_owned())).collect();
+    }
+    names_as(&exec.path, exec.argv.first().map_or("", String::as_str))
+}
+
+fn names_as<'a>(path: &'a str, called: &str) -> Vec<Cow<'a, str>> {
+    let mut names = names_of_path(path);
+    let called_sh = file_name(called) == "sh";
+    if called_sh && matches!(file_name(path), "dash" | "bash" | "busybox" | "ash" | "ksh") {
         names.extend([Cow::Borrowed("/bin/sh"), Cow::Borrowed("/usr/bin/sh")]);
     }
     names
@@ -334,7 +451,11 @@ mod tests {
     use super::*;
     use crate::detect::tests::exec;
 
+    const GLIBC: &str = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+    const MUSL: &str = "/usr/lib/ld-musl-x86_64.so.1";
+
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn command_lines_are_read_as_the_programs_do() {
         use Code::{Inline, Script, Stdin};
         type Row<'a> = (&'a str, &'a [&'a str], Option<(&'a str, Code<'a>)>);
@@ -403,6 +524,50 @@ mod tests {
             ("/usr/bin/lua5.4", &["lua", "-e", "x"], Some(("lua", Inline("x")))),
             ("/usr/bin/deno", &["deno", "eval", "x"], Some(("deno", Inline("x")))),
             ("/usr/bin/deno", &["deno", "run", "x"], None),
+            (
+                GLIBC,
+                &["/lib64/ld-linux-x86-64.so.2", "/bin/sh", "-c", "id"],
+                Some(("sh", Inline("id"))),
+            ),
+            (GLIBC, &["x", "--preload", "/a.so", "/bin/bash", "-i"], Some(("bash", Stdin))),
+            (
+                GLIBC,
+                &["x", "--library-path", "/usr/bin", "sh", "x.sh"],
+                Some(("sh", Script("x.sh"))),
+            ),
+            (
+                GLIBC,
+                &["x", "--inhibit-cache", "--argv0", "sh", "/bin/busybox", "-c", "id"],
+                Some(("sh", Inline("id"))),
+            ),
+            (
+                GLIBC,
+                &["x", "--argv0", "y", "/usr/bin/python3", "-c", "z"],
+                Some(("python", Inline("z"))),
+            ),
+            (
+                GLIBC,
+                &["x", "/lib/ld-2.31.so", "/bin/dash", "-c", "id"],
+                Some(("dash", Inline("id"))),
+            ),
+            ("/usr/lib/ld-2.31.so", &["x", "/bin/dash", "-c", "id"], Some(("dash", Inline("id")))),
+            ("/usr/bin/ld.so", &["ld.so", "/bin/dash"], Some(("dash", Stdin))),
+            (GLIBC, &["x", "--list", "/bin/sh"], None),
+            (GLIBC, &["x", "--verify", "/bin/sh"], None),
+            (GLIBC, &["x", "--inhibit-cache", "--list-tunables"], None),
+            (GLIBC, &["x", "--preload"], None),
+            (GLIBC, &["x", "/usr/bin/git", "-c", "a=b"], None),
+            (GLIBC, &["bash"], Some(("bash", Stdin))),
+            (
+                MUSL,
+                &["x", "--library-path=/a", "--", "/bin/sh", "-c", "id"],
+                Some(("sh", Inline("id"))),
+            ),
+            (MUSL, &["/usr/bin/ldd", "/bin/sh"], None),
+            (MUSL, &["x", "--list", "--", "/bin/sh"], None),
+            ("/usr/lib/libc.so", &["x", "/bin/sh", "-c", "id"], Some(("sh", Inline("id")))),
+            // Called like one, it is none.
+            ("/usr/bin/dash", &["ld.so", "-c", "id"], Some(("dash", Inline("id")))),
             ("/usr/bin/git", &["git", "-c", "a=b", "log"], None),
             ("/usr/bin/grep", &["grep", "-e", "sh"], None),
         ];
@@ -438,10 +603,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_systems_loader_runs_is_known_by_its_own_name() {
+        for (path, argv, expected) in [
+            (GLIBC, &["x", "/bin/sh", "-c", "id"][..], &["/bin/sh", "/usr/bin/sh"][..]),
+            (GLIBC, &["x", "/usr/../tmp/x"], &["/tmp/x"]),
+            (GLIBC, &["x", "--list", "/tmp/x"], &[GLIBC]),
+            ("/home/me/ld.so", &["x", "/bin/sh"], &["/home/me/ld.so"]),
+        ] {
+            assert_eq!(names_of_file(&exec(path, argv)), expected, "{argv:?}");
+        }
+    }
+
+    #[test]
     fn odd_arguments_do_no_harm() {
         let programs = Programs::new().unwrap();
         let long = "-é".repeat(1 << 20);
-        for path in ["/bin/sh", "/usr/bin/python3", "/usr/bin/node", "/", "", "-", "3", "..."] {
+        for path in
+            ["/bin/sh", "/usr/bin/python3", "/usr/bin/node", GLIBC, MUSL, "/", "", "-", "3", "..."]
+        {
             for argv in [&[""][..], &["-"], &["--"], &["x", "-"], &["x", &long], &["x", "-é", "="]]
             {
                 let exec = exec(path, argv);

@@ -1,12 +1,13 @@
 //! Scripts that interpreters were run with and have yet to open. The name a script is run by need not be the one it lies
 //! under: a folder on the way may be a link (`/proc/self/cwd/x.py`), a shell searches `PATH`, node completes `x` to
-//! `x.js`. Where it lies is known once the interpreter opens it.
+//! `x.js`. Where it lies is known once the interpreter opens it. So it is with programs that the dynamic loader runs.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Effect;
 use super::paths::{file_name, normal, parent};
+use super::programs::loaded;
 use super::reason::{OBJECT, clip, command_line};
 use crate::event::{Exec, Open, decode::join};
 
@@ -34,6 +35,8 @@ pub struct Run {
     pub program: Box<str>,
     /// Its command line, of bounded length.
     pub line: Box<str>,
+    /// The interpreter is the dynamic loader, and the script a program.
+    pub loaded: bool,
     absolute: Box<str>,
     server: Box<str>,
     time: u64,
@@ -77,6 +80,7 @@ impl Scripts {
             script: script.into(),
             program: clip(&exec.path, OBJECT).into(),
             line: command_line(&exec.argv).into(),
+            loaded: loaded(&exec.path, &exec.argv).is_some_and(|program| program.path == script),
             absolute: absolute(script, &exec.cwd).into(),
             server: effect.server.id.as_str().into(),
             time: effect.time,
@@ -92,7 +96,7 @@ impl Scripts {
         &mut self,
         effect: &Effect<'_>,
         open: &Open,
-        is_written: impl FnOnce() -> bool,
+        is_written: impl FnOnce(&Run) -> bool,
     ) -> Option<Run> {
         // What it may write, or cannot read, is not what it runs.
         if self.runs.is_empty()
@@ -113,7 +117,7 @@ impl Scripts {
         if !named && !run.may_be(&open.path) {
             return None;
         }
-        let written = is_written();
+        let written = is_written(run);
         if !named && !written {
             return None;
         }
@@ -147,7 +151,7 @@ mod tests {
 
     /// Whether a written file is taken for the script.
     fn is_script(scene: &Scene, scripts: &mut Scripts, open: &Open) -> bool {
-        scripts.opened(&scene.effect(Action::Open(open)), open, || true).is_some()
+        scripts.opened(&scene.effect(Action::Open(open)), open, |_| true).is_some()
     }
 
     #[test]
@@ -189,7 +193,7 @@ mod tests {
         // Something else of that name, before.
         let library = read("/usr/lib/x.js");
         let effect = scene.effect(Action::Open(&library));
-        assert!(scripts.opened(&effect, &library, || false).is_none());
+        assert!(scripts.opened(&effect, &library, |_| false).is_none());
         let mut other = Scene::new(Covert);
         other.process.entity_id = "4243-1".into();
         assert!(!is_script(&other, &mut scripts, &read("/srv/x.js")));
@@ -199,7 +203,7 @@ mod tests {
         run(&scene, &mut scripts, "x.js");
         let script = read("/srv/x.js");
         let effect = scene.effect(Action::Open(&script));
-        assert!(scripts.opened(&effect, &script, || false).is_none());
+        assert!(scripts.opened(&effect, &script, |_| false).is_none());
         assert!(!is_script(&scene, &mut scripts, &read("/srv/data/x.js")));
         // Too late; another program by now; ended.
         let mut late = Scene::new(Covert);

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::ATLAS_VERSION;
 use crate::detect::destination::{beyond_host, is_explained};
 use crate::detect::paths::{self, file_name, normal};
+use crate::detect::programs::loaded;
 use crate::detect::reason::{cause, circumstances, command_line, evidence, quote, server};
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
@@ -220,7 +221,9 @@ impl AnnotationLie {
     fn executed(&self, effect: &Effect<'_>, exec: &Exec, knowledge: &mut Knowledge) -> Option<Lie> {
         let programs = &knowledge.programs;
         let code = programs.spawned(exec).is_some_and(|spawn| programs.ordinary(&spawn).is_none());
-        let changing = self.changing.iter().any(|name| name == file_name(&exec.path));
+        let program =
+            loaded(&exec.path, &exec.argv).map_or(exec.path.as_str(), |program| program.path);
+        let changing = self.changing.iter().any(|name| name == file_name(program));
         if !(code || changing)
             || effect.launching
             || knowledge.policy.allows_exec(&effect.given.allow, exec)

@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::ATLAS_VERSION;
 use crate::detect::paths::{file_name, is_within};
-use crate::detect::programs::{Code, in_system_folder};
+use crate::detect::programs::{Code, Loaded, Programs, in_system_folder, loaded};
 use crate::detect::reason::{
     OBJECT, cause, circumstances, clip, command_line, evidence, quote, server,
 };
-use crate::detect::scripts::{Scripts, absolute};
+use crate::detect::scripts::{Run, Scripts, absolute};
 use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
@@ -30,13 +30,15 @@ pub static INFO: RuleInfo = RuleInfo {
         what nobody has reviewed: neither its package nor the system's holds that code.",
     trigger: "A process of the server's tree executes a file that a process of that tree had opened for \
         writing before (curl, wget or the server itself), whatever name it has been given since, or an interpreter or shell with such a file as \
-        its script, wherever that is found (by folders that are links, by PATH); or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
+        its script, wherever that is found (by folders that are links, by PATH), or the dynamic loader with such a file as \
+        its program (`ld-linux-x86-64.so.2 /tmp/x`); or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
         straight to an interpreter (`curl … | sh`). The last 8,192 files that servers wrote are remembered.",
     explained_by: &[
         "what a launcher (`npx`, `uvx`, …) writes and starts until the server itself runs",
         "`allow.exec` of the server's settings, for the file or for the interpreter that runs it",
         "files made by a linker of the system: built here, not brought here (rules/download-exec.toml)",
         "container runtimes that start themselves anew from memory",
+        "`ldd`, which has the dynamic loader look at a program without running it",
     ],
     playbook: "Keep the file, or the process's memory, before anything else: it is the evidence. See who \
         wrote it and where from (connections of the same call), and what it did since: those records \
@@ -74,6 +76,22 @@ struct Pipe {
     examples: Vec<String>,
     #[cfg_attr(not(test), expect(dead_code, reason = "the examples are for the test of the data"))]
     ordinary: Vec<String>,
+}
+
+impl Tables {
+    /// What a file that exists in memory only is called in a reason; `None` of others.
+    fn in_memory(&self, path: &str) -> Option<String> {
+        if is_nameless(path) {
+            return Some("a file without a name, which exists in memory only".to_owned());
+        }
+        let is = self.memory.iter().any(|folder| is_within(path, folder));
+        is.then(|| format!("{}, a file that exists in memory only", quote(path)))
+    }
+}
+
+/// A file in memory is the root of its own tree: its path says no more than that.
+fn is_nameless(path: &str) -> bool {
+    path == "/" || path.trim_start_matches('/').starts_with("memfd:")
 }
 
 /// A file that was opened for writing.
@@ -234,8 +252,8 @@ impl DownloadExec {
             return None;
         }
         let brought = self.brought(effect, exec, knowledge);
-        let script = knowledge.programs.script(&exec.path, &exec.argv);
-        self.scripts.executed(effect, exec, script.filter(|_| brought.is_none()));
+        let awaited = awaited(effect, exec, &knowledge.programs);
+        self.scripts.executed(effect, exec, awaited.filter(|_| brought.is_none()));
         let brought = brought?;
         finding(effect, &exec.path, &command_line(&exec.argv), brought, knowledge)
     }
@@ -247,40 +265,53 @@ impl DownloadExec {
         open: &Open,
         knowledge: &mut Knowledge,
     ) -> Option<Finding> {
-        let written = || self.written.find(effect, &open.path).is_some();
-        let run = self.scripts.opened(effect, open, written)?;
-        let written = self.written.find(effect, &open.path)?;
-        let program = file_name(&run.program);
-        let verb = format!("ran the script {} in {program}:", quote(&run.script));
-        let brought = self.executed(effect, &verb, &open.path, written);
+        let (written, tables) = (&self.written, &self.tables);
+        let is_brought = |run: &Run| {
+            written.find(effect, &open.path).is_some()
+                || run.loaded && tables.in_memory(&open.path).is_some()
+        };
+        let run = self.scripts.opened(effect, open, is_brought)?;
+        let (program, script) = (file_name(&run.program), quote(&run.script));
+        let verb = if run.loaded {
+            format!("had {program} run {script}:")
+        } else {
+            format!("ran the script {script} in {program}:")
+        };
+        let brought = match self.written.find(effect, &open.path) {
+            Some(written) => self.executed(effect, &verb, &open.path, written),
+            None => in_memory(&verb, &self.tables.in_memory(&open.path)?, &open.path),
+        };
         finding(effect, &run.program, &run.line, brought, knowledge)
     }
 
     fn brought(&self, effect: &Effect<'_>, exec: &Exec, knowledge: &Knowledge) -> Option<Brought> {
         let path = exec.path.as_str();
-        // A file in memory is the root of its own tree: its path says no more than that.
-        let nameless = path == "/" || path.trim_start_matches('/').starts_with("memfd:");
-        if nameless || self.tables.memory.iter().any(|folder| is_within(path, folder)) {
+        if let Some(what) = self.tables.in_memory(path) {
             // The runtime that starts itself anew is still the process that executes.
-            let runtime = nameless && is_one_of(&self.tables.runtimes, &effect.process.exe);
-            return (!runtime).then(|| Brought {
-                what: if nameless {
-                    "executed a file without a name, which exists in memory only".to_owned()
-                } else {
-                    format!("executed {}, a file that exists in memory only", quote(path))
-                },
-                path: path.to_owned(),
-                evidence: Vec::new(),
-            });
+            let runtime =
+                is_nameless(path) && is_one_of(&self.tables.runtimes, &effect.process.exe);
+            return (!runtime).then(|| in_memory("executed", &what, path));
         }
         if let Some(written) = self.written.find(effect, path) {
             return Some(self.executed(effect, "executed", path, written));
         }
         let programs = &knowledge.programs;
-        if let Some(script) = programs.script(&exec.path, &exec.argv) {
+        let loaded = loaded_by(effect, exec, programs);
+        if let Some(program) = loaded {
+            let verb = format!("had {} run", file_name(path));
+            let program = absolute(program.path, &exec.cwd);
+            if let Some(what) = self.tables.in_memory(&program) {
+                return Some(in_memory(&verb, &what, &program));
+            }
+            if let Some(written) = self.written.find(effect, &program) {
+                return Some(self.executed(effect, &verb, &program, written));
+            }
+        }
+        if let Some(script) = programs.script(path, &exec.argv) {
             let script = absolute(script, &exec.cwd);
             let written = self.written.find(effect, &script)?;
-            let verb = format!("ran the script {} in {}:", quote(&script), file_name(path));
+            let interpreter = file_name(loaded.map_or(path, |program| program.path));
+            let verb = format!("ran the script {} in {interpreter}:", quote(&script));
             return Some(self.executed(effect, &verb, &script, written));
         }
         let code = match programs.spawned(exec)?.code {
@@ -318,6 +349,30 @@ impl DownloadExec {
             evidence: vec![evidence("path", path), evidence("written_by", writer)],
         }
     }
+}
+
+/// The program that the dynamic loader runs. `ldd` has it look at one in the same words, and no more.
+fn loaded_by<'a>(effect: &Effect<'_>, exec: &'a Exec, programs: &Programs) -> Option<Loaded<'a>> {
+    let program = loaded(&exec.path, &exec.argv)?;
+    let acting = effect.process;
+    let place = |word: &str| absolute(word, &exec.cwd);
+    let is_ldd = programs
+        .script(&acting.exe, &acting.argv)
+        .is_some_and(|script| file_name(script) == "ldd" && in_system_folder(&place(script)));
+    let asked = || acting.argv.iter().any(|word| place(word) == place(program.path));
+    (!is_ldd || !asked()).then_some(program)
+}
+
+/// What is still to be opened: a program of the dynamic loader, unless it is the system's, or an interpreter's script.
+fn awaited<'a>(effect: &Effect<'_>, exec: &'a Exec, programs: &'a Programs) -> Option<&'a str> {
+    let program = loaded_by(effect, exec, programs).map(|program| program.path);
+    // Without a slash it is found in the folders of libraries.
+    let is_own = |path: &&str| !path.contains('/') || !in_system_folder(&absolute(path, &exec.cwd));
+    program.filter(is_own).or_else(|| programs.script(&exec.path, &exec.argv))
+}
+
+fn in_memory(verb: &str, what: &str, path: &str) -> Brought {
+    Brought { what: format!("{verb} {what}"), path: path.to_owned(), evidence: Vec::new() }
 }
 
 fn finding(
@@ -416,6 +471,81 @@ mod tests {
         let found = Scene::new(Covert).found_by(&mut detector, Action::Exec(&script));
         let expected = [("shell_spawn", Severity::High), ("download_exec", Severity::Critical)];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_dynamic_loader_does_not_hide_what_it_runs() {
+        let loader = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+        let mut detector = detector();
+        wrote(&mut detector, "/usr/bin/curl", "/tmp/x");
+        for (argv, fires) in [
+            (&["ld.so", "/tmp/x", "-d"][..], true),
+            (&["ld.so", "--library-path", "/usr/lib", "--argv0", "y", "x"], true),
+            (&["ld.so", "--inhibit-cache", "/usr/../tmp//x"], true),
+            (&["ld.so", "/usr/bin/python3", "/tmp/x"], true),
+            (&["ld.so", "/dev/shm/y"], true),
+            (&["ld.so", "--list", "/tmp/x"], false),
+            (&["ld.so", "--verify", "/tmp/x"], false),
+            (&["ld.so", "/usr/bin/cat", "/tmp/x"], false),
+        ] {
+            let run = Exec { cwd: "/tmp".into(), ..exec(loader, argv) };
+            let found = Scene::new(Covert).found_by(&mut detector, Action::Exec(&run));
+            assert_eq!(found == ONE, fires, "{argv:?}: {found:?}");
+        }
+        let run = exec(loader, &["ld.so", "/tmp/x"]);
+        let mut findings = Vec::new();
+        detector.check(&Scene::new(Covert).effect(Action::Exec(&run)), &mut findings);
+        assert_eq!(
+            findings[0].reason,
+            "Server files had ld-linux-x86-64.so.2 run /tmp/x, which curl fetched 0.000 s before, during \
+             tools/call `weather` (JSON-RPC id 7), whose arguments do not mention it."
+        );
+        let mut allowed = Scene::new(Covert);
+        for (pattern, fires) in [("/tmp/x", false), ("/usr/**", true)] {
+            allowed.given.allow.exec = vec![pattern.into()];
+            let found = allowed.found_by(&mut detector, Action::Exec(&run));
+            assert_eq!(found == ONE, fires, "{pattern}: {found:?}");
+        }
+        // `ldd` runs nothing; another script does.
+        for (script, fires) in [("/usr/bin/ldd", false), ("/tmp/ldd", true)] {
+            let mut scene = acting("/usr/bin/bash");
+            scene.process.argv = ["/bin/bash", script, "x"].map(Into::into).into();
+            let run = Exec { cwd: "/tmp".into(), ..exec(loader, &["ld.so", "./x"]) };
+            let found = scene.found_by(&mut detector, Action::Exec(&run));
+            assert_eq!(found == ONE, fires, "{script}: {found:?}");
+            let read = open("/tmp/x", libc::O_RDONLY);
+            assert_eq!(scene.found_by(&mut detector, Action::Open(&read)), [], "{script}");
+        }
+    }
+
+    #[test]
+    fn a_program_of_the_dynamic_loader_lies_where_it_is_opened() {
+        let loader = "/usr/lib/ld-musl-x86_64.so.1";
+        for (argument, opened, reason) in [
+            (
+                "/proc/self/cwd/x",
+                "/srv/x",
+                "Server files had ld-musl-x86_64.so.1 run /proc/self/cwd/x: /srv/x, which node wrote 0.000 s \
+                 before, during tools/call `weather` (JSON-RPC id 7), whose arguments do not mention it.",
+            ),
+            (
+                "/proc/self/fd/3",
+                "/memfd:x",
+                "Server files had ld-musl-x86_64.so.1 run /proc/self/fd/3: a file without a name, which exists \
+                 in memory only, during tools/call `weather` (JSON-RPC id 7), whose arguments do not mention it.",
+            ),
+        ] {
+            let mut detector = detector();
+            wrote(&mut detector, "/usr/bin/node", "/srv/x");
+            let scene = Scene::new(Covert);
+            let run = exec(loader, &["ld.so", argument]);
+            assert_eq!(scene.found_by(&mut detector, Action::Exec(&run)), [], "{argument}");
+            let program = Open { argument: argument.into(), ..open(opened, libc::O_RDONLY) };
+            let mut findings = Vec::new();
+            detector.check(&scene.effect(Action::Open(&program)), &mut findings);
+            let reasons: Vec<&str> = findings.iter().map(|found| found.reason.as_str()).collect();
+            assert_eq!(reasons, [reason]);
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub static INFO: RuleInfo = RuleInfo {
         thing: a shell behind one is either what the tool is for, or the sign of an injected command.",
     trigger: "A process of the server's tree executes a shell, with a command, a script (also one whose \
         `#!` line names a shell) or nothing, or an interpreter with code on its command line or stdin \
-        (`python -c`, `node -e`, `perl -e`, …).",
+        (`python -c`, `node -e`, `perl -e`, …), by itself or by the dynamic loader (`ld-linux-x86-64.so.2 /bin/sh`).",
     explained_by: &[
         "a launcher (`npx`, `uvx`, …) that the client started and that is still on the way to the server; a start \
          script that is a shell's counts as one",
@@ -133,6 +133,7 @@ mod tests {
             ("/usr/bin/python3.12", &["python3", "-c", "print(1)"]),
             ("/usr/bin/node", &["node", "-e", "1"]),
             ("/usr/bin/perl", &["perl", "-e", "1"]),
+            ("/usr/lib/ld-linux-x86-64.so.2", &["ld.so", "/bin/sh", "-c", "id"]),
         ];
         let severities = [
             (Requested, Severity::Medium),
