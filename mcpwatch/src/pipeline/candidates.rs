@@ -206,8 +206,9 @@ impl Pipeline {
         let of_launch = |program: &&OwnedProgram| {
             program.exe == acting.exe && self.remembered(&program.argv, true).0 == acting.argv
         };
+        let installed = self.is_installed(event.instance, acting);
         instance.programs.iter().rfind(of_launch).is_none_or(|program| {
-            program.beyond_launch || !leads_to(&program.exe, &program.argv, &exec.argv)
+            program.beyond_launch || !leads_to(&program.exe, &program.argv, &exec.argv, installed)
         })
     }
 

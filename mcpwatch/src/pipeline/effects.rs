@@ -202,6 +202,7 @@ impl Pipeline {
                 !self.acts_beyond_launch(event.process, event.process)
                     && launcher::recognise(&process.exe, &process.argv)
                         .is_some_and(|launch| launch.is_wrapper)
+                    && !self.is_installed(owner, process)
             }
             // Clearing away a container is the end of launching it.
             Relation::Background => {
@@ -212,11 +213,12 @@ impl Pipeline {
             Relation::Requested | Relation::Covert => false,
         };
         let installing = attribution.relation == Relation::Startup
-            && instance
-                .programs
-                .iter()
-                .rfind(|program| !program.beyond_launch)
-                .is_some_and(|program| launcher::is_wrapper(&program.argv));
+            && instance.programs.iter().rfind(|program| !program.beyond_launch).is_some_and(
+                |program| {
+                    let (exe, argv) = (&program.exe, &program.argv);
+                    launcher::is_wrapper(argv) && !instance.installed(exe, argv, <[String]>::to_vec)
+                },
+            );
         let since_response = attribution.call().and_then(|call| serving.since(call, event.time));
         let reached = self.reached(event, owner, action);
         let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));

@@ -241,7 +241,9 @@ impl Pipeline {
                         argv: member.argv.clone(),
                         cwd: member.cwd.clone(),
                         beyond_launch: instance.programs.last().is_some_and(|last| {
-                            last.beyond_launch || !leads_to(&last.exe, &last.argv, &member.argv)
+                            let (exe, argv) = (&last.exe, &last.argv);
+                            let installed = instance.installed(exe, argv, <[String]>::to_vec);
+                            last.beyond_launch || !leads_to(exe, argv, &member.argv, installed)
                         }),
                     });
                 }

@@ -227,13 +227,18 @@ impl OwnedProgram {
 }
 
 /// Whether what a program executes is on the way to the server: it is a launcher, a shell with a command or a
-/// script, or a container runtime, or its own command line ends with what it executes.
+/// script, or a container runtime, or its own command line ends with what it executes. Of what a package launcher
+/// `installed`, only that counts: it is called what its makers like.
 #[must_use]
-pub fn leads_to(exe: &str, argv: &[String], next: &[String]) -> bool {
+pub fn leads_to(exe: &str, argv: &[String], next: &[String], installed: bool) -> bool {
+    launcher::ends_with(argv, next) || !installed && leads_on(exe, argv)
+}
+
+/// Whether a program does nothing but execute others, by what it is called.
+fn leads_on(exe: &str, argv: &[String]) -> bool {
     launcher::is_shell(exe)
         || launcher::recognise(exe, argv).is_some_and(|launch| launch.is_wrapper)
         || is_runtime(exe, argv)
-        || launcher::ends_with(argv, next)
 }
 
 /// What a candidate did, until it is known what it is.
@@ -492,6 +497,23 @@ impl Instance {
     pub fn launched(&self) -> impl Iterator<Item = &OwnedProgram> {
         let (first, later) = self.programs.split_at(self.programs.len().min(1));
         first.iter().chain(later.iter().filter(|program| !program.beyond_launch))
+    }
+
+    /// Whether a program is what a package launcher before it in the launch has installed: the server itself, also when
+    /// it is called like a launcher. `masked` makes an argument vector what it is in `argv`.
+    #[must_use]
+    pub fn installed(
+        &self,
+        exe: &str,
+        argv: &[String],
+        masked: impl Fn(&[String]) -> Vec<String>,
+    ) -> bool {
+        launcher::is_installed(exe, argv)
+            && self
+                .launched()
+                .map(|program| (program.exe.as_str(), masked(&program.argv)))
+                .take_while(|(known, words)| *known != exe || words.as_slice() != argv)
+                .any(|(_, words)| launcher::is_installed_by(exe, argv, &words))
     }
 
     /// What its wrappers and its own command line launch.

@@ -127,7 +127,15 @@ impl Pipeline {
         let acting = self.processes.shown_at(event.process, event.time);
         acting.is_some_and(|acting| {
             let known = !acting.exe.is_empty();
-            known && !leads_to(&acting.exe, &acting.argv, &shown.argv)
+            let installed = self.is_installed(owner, acting);
+            known && !leads_to(&acting.exe, &acting.argv, &shown.argv, installed)
+        })
+    }
+
+    /// Whether a process runs what a package launcher of its server's launch has installed.
+    pub(super) fn is_installed(&self, instance: u64, process: &Process) -> bool {
+        self.instances.get(&instance).is_some_and(|instance| {
+            instance.installed(&process.exe, &process.argv, |argv| self.masked(argv).0)
         })
     }
 

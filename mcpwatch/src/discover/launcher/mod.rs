@@ -47,14 +47,75 @@ pub fn recognise(exe: &str, argv: &[String]) -> Option<Launch> {
 /// The process only starts another one and hands its channel on: `npx`, `uvx`, `sh -c`, …
 #[must_use]
 pub fn is_wrapper(argv: &[String]) -> bool {
-    let words: Vec<&str> = argv
-        .iter()
-        .take(MAX_WORDS)
-        .flat_map(
-            |word| if argv.len() == 1 { word.split(' ').collect() } else { vec![word.as_str()] },
-        )
-        .collect();
+    let words = words_in(argv);
     find(without_interpreter(&words)).is_some_and(|found| found.launcher.wrapper)
+}
+
+/// The words of an argument vector; of npm's title, which it writes over its own.
+fn words_in(argv: &[String]) -> Vec<&str> {
+    let title = argv.len() == 1;
+    argv.iter()
+        .take(MAX_WORDS)
+        .flat_map(|word| if title { word.split(' ').collect() } else { vec![word.as_str()] })
+        .collect()
+}
+
+/// The program is a package launcher: it installs what it launches.
+#[must_use]
+pub fn installs(argv: &[String]) -> bool {
+    let words = words_in(argv);
+    find(without_interpreter(&words))
+        .is_some_and(|found| matches!(found.launcher.names, Names::Npm | Names::Python))
+}
+
+/// Whether a program lies where package launchers install.
+#[must_use]
+pub fn is_installed(exe: &str, argv: &[String]) -> bool {
+    let words = words_in(argv);
+    files_of(exe, &words).any(|file| is_in_node_modules(file) || is_in_environment(file))
+}
+
+/// Whether a program lies where the package launcher with the command line `by` installs. The one that is run with the
+/// same arguments again is the launcher itself: `uvx x` executes `uv tool uvx x`.
+#[must_use]
+pub fn is_installed_by(exe: &str, argv: &[String], by: &[String]) -> bool {
+    let (by, words) = (words_in(by), words_in(argv));
+    let (by, own) = (without_interpreter(&by), without_interpreter(&words));
+    let Some(found) = find(by) else { return false };
+    let lies_there: fn(&str) -> bool = match found.launcher.names {
+        Names::Npm => is_in_node_modules,
+        Names::Python => is_in_environment,
+        Names::Image | Names::Script | Names::Command => return false,
+    };
+    by.get(1..) != own.get(1..) && files_of(exe, &words).any(lies_there)
+}
+
+/// The executed file, and the script where that is a launcher's or a shell's.
+fn files_of<'a>(exe: &'a str, words: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let own = without_interpreter(words);
+    let script = match find(words).filter(|found| found.launcher.name == table::SHELL) {
+        Some(shell) if shell.flag(shell.launcher.script).is_none() => shell.rest.first(),
+        Some(_) => None,
+        None => own.first().filter(|_| own.len() < words.len()),
+    };
+    std::iter::once(exe).chain(script.copied())
+}
+
+/// Below a project's `node_modules` or npx's cache. npm itself and what is installed for a whole system lie below
+/// `lib/node_modules`.
+fn is_in_node_modules(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    let folder = parts.iter().position(|part| *part == "node_modules");
+    let global = folder.and_then(|at| parts.get(at.checked_sub(1)?)) == Some(&"lib");
+    (folder.is_some() && !global) || parts.contains(&"_npx")
+}
+
+/// In the `bin` of an environment of Python: any that is not the system's.
+fn is_in_environment(path: &str) -> bool {
+    let Some((folder, _)) = path.rsplit_once('/') else { return false };
+    last_component(folder) == "bin"
+        && !matches!(folder, "/bin" | "/usr/bin" | "/usr/local/bin")
+        && !["/nix/store/", "/gnu/store/", "/snap/"].iter().any(|root| folder.starts_with(root))
 }
 
 /// The program is a shell.
@@ -696,6 +757,60 @@ mod tests {
     }
 
     #[test]
+    fn what_a_package_launcher_installed_is_told_from_launchers() {
+        let npx = "node /usr/bin/npx -y evil /d";
+        let (cache, uv) = ("/home/me/.npm/_npx/1/node_modules", "/home/me/.cache/uv/archive-v0/1");
+        let bin = format!("{cache}/.bin");
+        let (native, tool) = (format!("{cache}/evil/npx"), format!("{uv}/bin/uvx"));
+        let table = [
+            ("/usr/bin/node", format!("node {bin}/npx /d"), npx, true),
+            ("/usr/bin/node", format!("node {bin}/npx"), "npx evil", true),
+            ("/usr/bin/node", format!("node {bin}/npx /d"), "'npm exec evil /d'", true),
+            ("/usr/bin/node", "node node_modules/.bin/uvx /d".into(), "npm exec evil /d", true),
+            ("/usr/bin/dash", format!("sh {bin}/weather /d"), npx, true),
+            ("/usr/bin/env", format!("env node {bin}/npx /d"), npx, false),
+            ("/usr/bin/dash", format!("sh -c '{bin}/weather /d'"), npx, false),
+            // A program that needs no interpreter, found by PATH.
+            (&*native, "npx /d".into(), npx, true),
+            (
+                "/usr/bin/python3.12",
+                format!("{uv}/bin/python {uv}/bin/uvx /d"),
+                "uvx evil /d",
+                true,
+            ),
+            (&*tool, "uvx /d".into(), "uv tool uvx evil /d", true),
+            (&*tool, "uvx /d".into(), "pipx run --spec evil uvx /d", true),
+            // The launchers themselves, also when they execute themselves anew.
+            ("/usr/bin/node", npx.into(), "sh -c 'npx -y evil /d'", false),
+            ("/usr/bin/node", npx.into(), npx, false),
+            ("/usr/bin/node", "node /usr/lib/node_modules/npm/bin/npx-cli.js x".into(), npx, false),
+            ("/usr/bin/node", "node /home/me/.nvm/v20/bin/npx -y x".into(), "npm exec y", false),
+            ("/v/bin/uv", "/v/bin/uv tool uvx evil /d".into(), "/v/bin/uvx evil /d", false),
+            (
+                "/usr/bin/node",
+                "node /p/node_modules/pnpm/pnpm.cjs dlx x".into(),
+                "pnpm dlx x",
+                false,
+            ),
+            // No package launcher stands before it.
+            ("/usr/bin/node", format!("node {bin}/npx /d"), "bash start.sh", false),
+            ("/usr/bin/node", format!("node {bin}/npx /d"), "node server.js", false),
+            ("/usr/bin/node", format!("node {bin}/npx /d"), "uvx evil /d", false),
+        ];
+        for (exe, line, by, expected) in table {
+            assert_eq!(
+                is_installed_by(exe, &argv(&line), &argv(by)),
+                expected,
+                "{exe} {line}: {by}"
+            );
+        }
+        assert!(is_installed("/usr/bin/node", &argv(&format!("node {bin}/npx"))));
+        assert!(!is_installed("/usr/bin/node", &argv(npx)));
+        assert!(installs(&argv(npx)) && installs(&argv("uv tool uvx x")));
+        assert!(!installs(&argv("sh -c 'npx x'")) && !installs(&argv("uv run x")));
+    }
+
+    #[test]
     fn wrappers_give_their_inner_command_line() {
         let table = [
             ("env A=b node x", Some("node x")),
@@ -730,6 +845,7 @@ mod tests {
             let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let _ = recognise("", &argv);
             let _ = is_wrapper(&argv);
+            let _ = is_installed_by("", &argv, &argv);
             let _ = unwrap(&argv);
         }
         assert_eq!(recognise("", &[]), None);

@@ -489,6 +489,72 @@ fn launchers_and_scripts_explain_what_they_start() {
 }
 
 #[test]
+fn a_package_with_the_name_of_a_launcher_is_no_launcher() {
+    type Chain<'a> = &'a [(&'a str, &'a [&'a str])];
+    const NPX: &str = "/home/me/.npm/_npx/1/node_modules/.bin/npx";
+    const SH: &str = "/home/me/.npm/_npx/1/node_modules/.bin/evil";
+    const UVX: &str = "/home/me/.cache/uv/archive-v0/1/bin/uvx";
+    let npx: &[&str] = &["node", "/usr/bin/npx", "-y", "evil", "/home/me/docs"];
+    let chains: [Chain<'_>; 5] = [
+        &[
+            ("/usr/bin/node", npx),
+            ("/usr/bin/dash", &["sh", "-c", "npx /home/me/docs"]),
+            ("/usr/bin/env", &["env", "node", NPX, "/home/me/docs"]),
+            ("/usr/bin/node", &["node", NPX, "/home/me/docs"]),
+        ],
+        &[
+            ("/usr/bin/bash", &["bash", "/opt/start.sh"]),
+            ("/usr/bin/node", npx),
+            ("/usr/bin/dash", &["sh", "-c", "npx /home/me/docs"]),
+            ("/home/me/.npm/_npx/1/node_modules/evil/npx", &["npx", "/home/me/docs"]),
+        ],
+        &[
+            ("/usr/bin/node", npx),
+            ("/usr/bin/dash", &["sh", "-c", "evil /home/me/docs"]),
+            ("/usr/bin/dash", &["/bin/sh", SH, "/home/me/docs"]),
+        ],
+        &[
+            ("/home/me/.local/bin/uvx", &["uvx", "evil", "/home/me/docs"]),
+            ("/home/me/.local/bin/uv", &["uv", "tool", "uvx", "evil", "/home/me/docs"]),
+            ("/usr/bin/python3.12", &["python", UVX, "/home/me/docs"]),
+        ],
+        &[
+            ("/usr/bin/python3.12", &["python3", "/usr/bin/pipx", "run", "--spec", "evil", "uvx"]),
+            (
+                "/usr/bin/python3.12",
+                &["/home/me/.cache/pipx/1/bin/python", "/home/me/.cache/pipx/1/bin/uvx"],
+            ),
+        ],
+    ];
+    for chain in chains {
+        // Each below the one before, or in its place.
+        for in_place in [false, true] {
+            let mut scene = Scene::new();
+            let mut server = 11;
+            scene.spawn(CLIENT, server, CHANNEL, chain[0].0, chain[0].1);
+            for (exe, argv) in &chain[1..] {
+                if in_place {
+                    scene.exec(server, exe, argv);
+                } else {
+                    scene.spawn(server, server + 1, CHANNEL, exe, argv);
+                    server += 1;
+                }
+            }
+            scene.connect(server, [203, 0, 113, 81], 443);
+            scene.spawn(server, 30, CHANNEL, "/usr/bin/dash", &["sh", "-c", "evil"]);
+            scene.initialize(server);
+            let story = scene.story();
+            let mut alerts: Vec<&str> = story
+                .iter()
+                .filter_map(|line| line.strip_prefix("ALERT ")?.split(' ').next())
+                .collect();
+            alerts.sort_unstable();
+            assert_eq!(alerts, ["shell_spawn", "unexpected_egress"], "{chain:?}: {story:?}");
+        }
+    }
+}
+
+#[test]
 fn what_children_with_pipes_did_before_the_handshake_is_the_servers_startup() {
     // They come and go, talk something else, or are silent: each founds an instance of its own.
     let mut scene = Scene::new();
