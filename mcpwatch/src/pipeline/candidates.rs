@@ -91,6 +91,7 @@ impl Pipeline {
                     || (instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0));
                 held.push(event.clone());
                 if on_channel {
+                    instance.noted = event.time;
                     instance.add_program(OwnedProgram::of(exec, beyond_launch));
                 }
                 self.remember_exec(event, exec, Arc::from([]), false);

@@ -21,7 +21,7 @@ use super::relay::{Heard, Position, is_runtime, is_runtime_client};
 /// Most calls in flight that an effect is held against, the youngest: work for each effect is bounded, and
 /// more than this in flight is no ordinary use.
 const SUSPECTS: usize = 64;
-/// Most programs of wrappers that are kept as evidence.
+/// Most programs of wrappers that are kept as evidence, the first and the latest.
 const PROGRAMS: usize = 8;
 
 /// Most calls of which the end is remembered: what a call left behind is told from what is just ending.
@@ -48,6 +48,8 @@ pub struct Instance {
     pub members: BTreeSet<ProcessKey>,
     /// What was executed on its channel, the wrappers first.
     pub programs: Vec<OwnedProgram>,
+    /// When the last of them was executed that was held: they are known when it is told.
+    pub noted: u64,
     /// The configurations around its founder have been read: weaker evidence may name it now.
     pub looked: bool,
     /// Path of its founder's cgroup; empty when unknown.
@@ -458,6 +460,7 @@ impl Instance {
             private: false,
             members: [founder].into(),
             programs: Vec::new(),
+            noted: 0,
             looked: false,
             cgroup: String::new(),
             missed: false,
@@ -479,10 +482,34 @@ impl Instance {
         let same = |known: &OwnedProgram| {
             known.exe == program.exe && known.argv == program.argv && known.cwd == program.cwd
         };
-        if self.programs.len() < PROGRAMS && !self.programs.iter().any(same) {
-            self.runtime_client |= is_runtime_client(&program);
-            self.programs.push(program);
+        if self.programs.iter().any(same) {
+            return;
         }
+        self.runtime_client |= is_runtime_client(&program);
+        if self.programs.len() >= PROGRAMS {
+            if program.beyond_launch {
+                return;
+            }
+            let oldest = self.dispensable();
+            self.programs.remove(oldest);
+        }
+        self.programs.push(program);
+    }
+
+    /// Which program gives way to a later one: the oldest after the first that led nowhere, as the tools of a start script
+    /// do, else the oldest after the first but the package launcher.
+    fn dispensable(&self) -> usize {
+        let led_nowhere = |program: &OwnedProgram| {
+            let led_on = |next: &OwnedProgram| launcher::ends_with(&program.argv, &next.argv);
+            program.beyond_launch
+                || !leads_on(&program.exe, &program.argv) && !self.programs.iter().any(led_on)
+        };
+        let later = || self.programs.iter().enumerate().skip(1);
+        let launcher = self.programs.iter().position(|program| launcher::installs(&program.argv));
+        later()
+            .find(|(_, program)| led_nowhere(program))
+            .or_else(|| later().find(|(at, _)| Some(*at) != launcher))
+            .map_or(0, |(at, _)| at)
     }
 
     /// The event is the exec that founded it.

@@ -101,7 +101,8 @@ impl Pipeline {
             instance.members.insert(event.process);
             let on_channel =
                 instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
-            if on_channel && instance.conversation.first_request().is_none() && !exec.candidate {
+            let known = exec.candidate || event.time <= instance.noted;
+            if on_channel && instance.conversation.first_request().is_none() && !known {
                 instance.add_program(OwnedProgram::of(exec, beyond_launch));
                 self.given_changed(event.instance);
             }

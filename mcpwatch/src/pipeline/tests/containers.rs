@@ -398,6 +398,26 @@ fn a_runtime_client_that_nothing_names_is_found_by_the_handshake_within() {
     assert!(story.contains(&"open /data/a requested 1".to_owned()), "{story:?}");
 }
 
+#[test]
+fn a_start_script_may_run_many_tools_before_the_runtime_client() {
+    let mut scene = Scene::new();
+    scene.containers.insert(CGROUP.into(), labelled("weather"));
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/bash", &["bash", "/work/start.sh"]);
+    for pid in 30..39 {
+        let folder = format!("/work/{pid}");
+        scene.spawn(11, pid, CHANNEL, "/usr/bin/dirname", &["dirname", &folder]);
+        scene.exit(pid, 0);
+    }
+    scene.exec(11, "/usr/bin/podman", &["podman", "exec", "-i", "x", "y"]);
+    scene.spawn(11, 13, OTHER_CHANNEL, "/usr/bin/crun", &["crun", "exec", ID]);
+    scene.enter(13, CGROUP, "/srv/weather");
+    scene.greet_through(11, 13);
+    scene.call_through(11, 13, 1, "/data/a");
+    let story = scene.effects();
+    assert_eq!(scene.pipeline.standing().servers, 1, "{story:?}");
+    assert!(story.contains(&"open /data/a requested 1".to_owned()), "{story:?}");
+}
+
 /// Two `docker run` at once, and the servers they stand for below the shim: 11 with 21, 12 with 22.
 fn dockers(first: &[&str], second: &[&str]) -> Scene {
     let mut scene = Scene::with_container("", "weather");

@@ -733,6 +733,38 @@ fn the_settings_name_a_server_without_a_channel() {
 }
 
 #[test]
+fn a_start_script_may_run_many_tools_before_the_server() {
+    let settings = "[[server]]\nname = \"mine\"\nexe = \"/opt/mine\"\n\
+        [server.allow]\negress = [\"203.0.113.81\"]";
+    let script: (&str, &[&str]) = ("/usr/bin/bash", &["bash", "/work/start.sh"]);
+    let by_env: (&str, &[&str]) = ("/usr/bin/env", &["env", "bash", "/work/start.sh"]);
+    for chain in [&[script][..], &[by_env, script]] {
+        let mut scene = Scene::with(settings);
+        scene.spawn(CLIENT, 11, CHANNEL, chain[0].0, chain[0].1);
+        for (exe, argv) in &chain[1..] {
+            scene.exec(11, exe, argv);
+        }
+        for pid in 20..29 {
+            let folder = format!("/work/{pid}");
+            scene.spawn(11, pid, CHANNEL, "/usr/bin/dirname", &["dirname", &folder]);
+            scene.exit(pid, 0);
+        }
+        scene.exec(11, "/opt/mine", &["mine"]);
+        scene.connect(11, [203, 0, 113, 81], 443);
+        scene.initialize(11);
+        let story = scene.effects();
+        assert!(story[0].starts_with("discovered mine by explicit"), "{story:?}");
+        assert!(!story.iter().any(|line| line.starts_with("ALERT")), "{story:?}");
+        let programs = &scene.pipeline.instances.values().next().unwrap().programs;
+        assert_eq!(programs.len(), 8);
+        let kept: Vec<&str> =
+            programs.iter().take(chain.len()).map(|program| program.exe.as_str()).collect();
+        let began: Vec<&str> = chain.iter().map(|(exe, _)| *exe).collect();
+        assert_eq!(kept, began);
+    }
+}
+
+#[test]
 fn a_process_that_uses_a_pid_again_is_another() {
     let mut scene = Scene::new();
     scene.server(11);
