@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use mcpwatch_tests::{
-    AgentBuilder, Era, Outcome, Scene, Sdk, address, agent_program, check_identity, request_id,
-    text,
+    AgentBuilder, Era, Outcome, Scene, Sdk, address, agent_program, check_identity, int,
+    request_id, text,
 };
 use serde_json::{Value, json};
 
@@ -336,6 +336,9 @@ fn a_full_disk_loses_records_and_says_so_until_there_is_room() {
         200
     );
 
+    // Nothing is written while there is no room.
+    let before = whole_records(&fs::read_to_string(inside(&events)).expect("the event file"));
+    let before = int(before.last().expect("there are records"), "seq").expect("a number");
     let file = fs::OpenOptions::new().write(true).open(inside(&events)).expect("the event file");
     file.set_len(0).expect("truncate");
     client.call("loads", "echo", json!({"text": "room again"}));
@@ -361,8 +364,27 @@ fn a_full_disk_loses_records_and_says_so_until_there_is_room() {
     );
     written.clear();
     held_open.read_to_string(&mut written).expect("the event file can be read");
-    let stopped = written.lines().last().expect("there are records");
-    check_identity(&serde_json::from_str(stopped).expect("the last record is whole"));
+    let after = whole_records(&written);
+    let stopped = after.last().expect("there are records");
+    check_identity(stopped);
+    // As many are said to be lost as there are numbers missing. The rest of the record that was just being written when
+    // there was no more room stands at the beginning: it was not lost before its first part was taken away here.
+    let newest = int(stopped, "seq").expect("a number");
+    let written = i64::try_from(written.lines().count()).expect("a count");
+    let missing = newest - before - written;
+    let losses = after.iter().filter(|record| text(record, "loss.reason") == "no_space");
+    let told = losses.filter_map(|record| int(record, "loss.total")).max();
+    assert_eq!(
+        told,
+        Some(missing),
+        "numbers {before} and {newest}, {} records between",
+        after.len()
+    );
+}
+
+/// The records of an event file, but for what is cut at its end.
+fn whole_records(written: &str) -> Vec<Value> {
+    written.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 #[test]
