@@ -36,6 +36,8 @@ const UDP: u16 = 17;
 const MPTCP: u16 = 262;
 /// `SOCK_SEQPACKET`.
 const SEQUENCED: u16 = 5;
+/// `SOCK_STREAM`.
+const STREAM: u16 = 1;
 /// `MSG_FASTOPEN`.
 const FAST_OPEN: u64 = 0x2000_0000;
 /// `TCP_LISTEN` of `enum` in `include/net/tcp_states.h`.
@@ -234,13 +236,16 @@ extern "C" fn mcpwatch_is_connected_only(form: u64) -> u64 {
     let flags = draft.argument(if form == SENDMSG { 2 } else { 3 });
     let socket = kread::task_socket(kread::current_task(), draft.argument(0) as i32);
     let sock = follow(socket, offset!(socket_sk));
+    let kind = read::<u16>(socket, offset!(socket_type)).unwrap_or(0);
     let is_stream = match read::<u16>(sock, offset!(sock_family)).unwrap_or(0) {
         // It connects with the first bytes.
         AF_INET | AF_INET6 if flags & FAST_OPEN != 0 => false,
+        // A raw socket may have the number of TCP, and goes where the address says.
         AF_INET | AF_INET6 => {
-            matches!(read::<u16>(sock, offset!(sock_protocol)).unwrap_or(0), TCP | MPTCP)
+            kind == STREAM
+                && matches!(read::<u16>(sock, offset!(sock_protocol)).unwrap_or(0), TCP | MPTCP)
         }
-        AF_UNIX => read::<u16>(socket, offset!(socket_type)).unwrap_or(0) == SEQUENCED,
+        AF_UNIX => kind == SEQUENCED,
         _ => false,
     };
     if !is_stream {
@@ -264,16 +269,23 @@ extern "C" fn mcpwatch_address(form: u64) -> u64 {
         // `struct compat_msghdr`.
         SENDMSG | SENDMMSG if draft.is_narrow() => {
             let [address, len] = read_user::<[u32; 2]>(second).unwrap_or([0; 2]);
-            (Probe::Send, Kind::Send, u64::from(address), u64::from(len))
+            (Probe::Send, Kind::Send, with_length(address.into(), len), u64::from(len))
         }
         SENDMSG | SENDMMSG => {
             let len = read_user::<u32>(second + 8).unwrap_or(0);
-            (Probe::Send, Kind::Send, read_user(second).unwrap_or(0), u64::from(len))
+            let address = read_user(second).unwrap_or(0);
+            (Probe::Send, Kind::Send, with_length(address, len), u64::from(len))
         }
         _ => (Probe::Bind, Kind::Bind, second, length(draft.argument(2))),
     };
     addressed(&draft, probe, kind, address, len);
     0
+}
+
+/// The address of a message: one of no length the kernel takes for none.
+#[inline(always)]
+fn with_length(address: u64, len: u32) -> u64 {
+    if len == 0 { 0 } else { address }
 }
 
 /// The length of an address from a register: it is an `int`, and what stands above that the kernel does not look at.

@@ -451,6 +451,24 @@ def send_elsewhere(address, elsewhere):
         one.sendto(b"x", "/run/docker.sock")
 
 
+def send_raw(address):
+    """From a socket with TCP's number that is none of TCP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+        raw.sendto(bytes(20), (address, 0))
+
+
+def send_nameless(address, elsewhere):
+    """A name of no length is none: the message goes where the socket is connected."""
+    name = struct.pack("=H2s4s8x", socket.AF_INET, struct.pack("!H", 80), socket.inet_aton(elsewhere))
+    name, byte = ctypes.create_string_buffer(name), ctypes.create_string_buffer(b"x", 1)
+    vector = ctypes.create_string_buffer(struct.pack("PN", ctypes.addressof(byte), 1))
+    message = struct.pack("PIxxxxPNPNi4x", ctypes.addressof(name), 0, ctypes.addressof(vector), 1, 0, 0, 0)
+    number = 46 if os.uname().machine == "x86_64" else 211
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.connect(place(address))
+        syscall(number, datagrams.fileno(), message, 0)
+
+
 def listen_for_datagrams(address):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(place(address))
@@ -542,6 +560,8 @@ TOOLS = {
     "bind_twice": lambda a: bind_twice(a["at"]),
     "bind_with_long_length": lambda a: bind_with_long_length(a["at"]),
     "send_elsewhere": lambda a: send_elsewhere(a["at"], a["elsewhere"]),
+    "send_raw": lambda a: send_raw(a["to"]),
+    "send_nameless": lambda a: send_nameless(a["at"], a["elsewhere"]),
     "listen_for_datagrams": lambda a: listen_for_datagrams(a["at"]),
     "runtime": lambda a: call_runtime(a["path"]),
     "pid": lambda a: str(os.getpid()),

@@ -34,8 +34,13 @@ fn arguments_are_whole_up_to_the_limit_and_marked_above() {
         let long = argv.get(1).and_then(Value::as_str).expect("a second argument");
         assert_eq!((argv.len(), long.len()), (2, kept), "{bytes} bytes");
         assert!(argv[0] == PROGRAM && long.bytes().all(|byte| byte == b'x'), "{bytes} bytes");
-        let marked = if bytes > KEPT { json!(["exec.argv", "process.argv"]) } else { Value::Null };
-        assert_eq!(exec["truncated"], marked, "{bytes} bytes");
+        // Of what stands on each record of the process, less is kept.
+        let marked =
+            if bytes > KEPT { &["exec.argv", "process.argv"][..] } else { &["process.argv"] };
+        assert_eq!(exec["truncated"], json!(marked), "{bytes} bytes");
+        let shown = exec["process"]["argv"].as_array().expect("arguments");
+        let shown: usize = shown.iter().filter_map(|word| Some(word.as_str()?.len())).sum();
+        assert_eq!(shown, 8 * 1024, "{bytes} bytes");
     }
     play.play_all(&[]);
 }

@@ -101,17 +101,34 @@ fn an_address_the_kernel_does_not_look_at_is_not_told() {
         json!({"at": here, "elsewhere": elsewhere}),
         &[net("net.connect", "inet", "tcp", here, "ok")],
     ));
+    let wrong = [
+        wrong,
+        play.play(&case(
+            "send_nameless",
+            json!({"at": here, "elsewhere": address::METADATA}),
+            &[net("net.connect", "inet", "udp", here, "ok")],
+        )),
+        // A raw socket goes where the address says, whatever its number.
+        play.play(&case(
+            "send_raw",
+            json!({"to": address::WEB}),
+            &[json!({"type": "net.send", "net": {
+                "family": "inet", "address": address::WEB, "result": "ok"}})],
+        )),
+    ]
+    .concat();
     play.client.close(&[]);
     let records = play.agent.stop().records;
     assert!(wrong.is_empty(), "{wrong:?}");
     let told: Vec<String> = records
         .of("net.send")
+        .filter(|send| text(send, "net.address") != address::WEB)
         .chain(records.of("alert").filter(|alert| text(alert, "alert.rule") == "metadata_access"))
         .map(digest)
         .collect();
     assert!(told.is_empty(), "{told:#?}");
     let last = records.0.last().expect("there are records");
-    assert!(counter(last, "send", "filtered") >= 3, "{last}");
+    assert!(counter(last, "send", "filtered") >= 4, "{last}");
 }
 
 /// Starts `servers/listener.py` below the anchor, without any channel.

@@ -13,6 +13,10 @@ use crate::record::Process;
 /// Most ended processes that are remembered for the sake of their children's ancestry.
 const ENDED: usize = 4_096;
 
+/// Most words, and bytes of them all, that are remembered of the arguments of an ended process outside every instance: a
+/// client is known by its first words.
+const ENDED_ARGV: (usize, usize) = (32, 2 * 1024);
+
 /// Most programs that are remembered of one process beside the one it runs.
 const FORMER: usize = 4;
 
@@ -235,6 +239,10 @@ impl Processes {
         entry.ended = true;
         // Calls are not kept alive by the dead.
         entry.lineage = Arc::from([]);
+        if entry.instance == 0 {
+            let shown = Arc::make_mut(&mut entry.shown);
+            shown.argv_cut |= cut_argv(&mut shown.argv, ENDED_ARGV);
+        }
         self.ended.push_back(key);
         if self.ended.len() > ENDED {
             self.forget_oldest();
@@ -274,6 +282,21 @@ impl Processes {
     pub fn refused(&self) -> u64 {
         self.refused
     }
+}
+
+/// Keeps the first words of an argument vector, and of their text the first bytes; true when there was more.
+pub fn cut_argv(argv: &mut Vec<String>, (words, mut bytes): (usize, usize)) -> bool {
+    let mut cut = argv.len() > words;
+    argv.truncate(words);
+    for word in argv.iter_mut() {
+        let kept = word.floor_char_boundary(bytes);
+        cut |= kept < word.len();
+        word.truncate(kept);
+        word.shrink_to_fit();
+        bytes -= kept;
+    }
+    argv.shrink_to_fit();
+    cut
 }
 
 /// The name a process has in records: pid and start time in clock ticks.

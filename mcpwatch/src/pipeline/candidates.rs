@@ -205,7 +205,7 @@ impl Pipeline {
         }
         let Some(acting) = self.processes.shown_at(event.process, event.time) else { return true };
         let of_launch = |program: &&OwnedProgram| {
-            program.exe == acting.exe && self.remembered(&program.argv, true).0 == acting.argv
+            program.exe == acting.exe && self.remembered(&program.argv).0 == acting.argv
         };
         let installed = self.is_installed(event.instance, acting);
         instance.programs.iter().rfind(of_launch).is_none_or(|program| {

@@ -276,8 +276,7 @@ impl Pipeline {
     }
 
     fn entry_of(&self, snapshot: &ProcessSnapshot, all: &[ProcessSnapshot]) -> Entry {
-        // Which of them are watched is not known yet.
-        let (argv, argv_masked, cut) = self.remembered(&snapshot.argv, true);
+        let (argv, argv_masked, cut) = self.remembered(&snapshot.argv);
         Entry {
             above: Above::default(),
             parent: all.iter().find(|other| other.pid == snapshot.ppid).map(ProcessSnapshot::key),

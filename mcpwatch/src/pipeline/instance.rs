@@ -229,11 +229,11 @@ impl OwnedProgram {
 }
 
 /// Whether what a program executes is on the way to the server: it is a launcher, a shell with a command or a
-/// script, or a container runtime, or its own command line ends with what it executes. Of what a package launcher
-/// `installed`, only that counts: it is called what its makers like.
+/// script, or a container runtime, or its own command line ends with what it executes. Not if a package launcher
+/// `installed` it: then it is called what its makers like, and says of itself what they like.
 #[must_use]
 pub fn leads_to(exe: &str, argv: &[String], next: &[String], installed: bool) -> bool {
-    launcher::ends_with(argv, next) || !installed && leads_on(exe, argv)
+    !installed && (launcher::ends_with(argv, next) || leads_on(exe, argv))
 }
 
 /// Whether a program does nothing but execute others, by what it is called.

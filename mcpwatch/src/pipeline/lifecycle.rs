@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::attribute::Suspect;
 use crate::event::{Event, EventKind, Exec, Exit, Fork, Operation, Privilege, ProcessKey};
-use crate::host::processes::{Above, Entry, entity_id};
+use crate::host::processes::{Above, Entry, cut_argv, entity_id};
 use crate::record::{Ancestor, ExecDetail, ExitDetail, Process, RecordType};
 use crate::session::Said;
 
@@ -13,10 +13,8 @@ use super::candidates::NESTING;
 use super::instance::{OwnedProgram, Role, leads_to};
 use super::{Action, Pipeline};
 
-/// Most words, and bytes of them all, that are kept of the arguments of a watched process: each of its records has them.
-const WATCHED_ARGV: (usize, usize) = (256, 8 * 1024);
-/// The same of every other process: a client is known by its first words.
-const OTHERS_ARGV: (usize, usize) = (32, 2 * 1024);
+/// Most words, and bytes of them all, that are kept of the arguments of a process: each of its records has them.
+const ARGV: (usize, usize) = (256, 8 * 1024);
 
 impl Pipeline {
     pub(super) fn forked(&mut self, event: &Event, fork: Fork) {
@@ -136,7 +134,7 @@ impl Pipeline {
     /// Whether a process runs what a package launcher of its server's launch has installed.
     pub(super) fn is_installed(&self, instance: u64, process: &Process) -> bool {
         self.instances.get(&instance).is_some_and(|instance| {
-            instance.installed(&process.exe, &process.argv, |argv| self.masked(argv).0)
+            instance.installed(&process.exe, &process.argv, |argv| self.remembered(argv).0)
         })
     }
 
@@ -158,7 +156,7 @@ impl Pipeline {
         ended: bool,
     ) -> Arc<Process> {
         let cgroup = self.cgroup_at_exec(event.process, exec.cgroup);
-        let (argv, argv_masked, cut) = self.remembered(&exec.argv, event.instance != 0);
+        let (argv, argv_masked, cut) = self.remembered(&exec.argv);
         let shown = Arc::new(Process {
             entity_id: entity_id(event.process),
             pid: event.process.pid,
@@ -376,19 +374,9 @@ impl Pipeline {
 
     /// The same, as far as it is kept for as long as the process is known: whoever executes programs says how long their
     /// arguments are. The last is whether there was more.
-    pub(super) fn remembered(&self, argv: &[String], watched: bool) -> (Vec<String>, bool, bool) {
-        let (words, mut bytes) = if watched { WATCHED_ARGV } else { OTHERS_ARGV };
+    pub(super) fn remembered(&self, argv: &[String]) -> (Vec<String>, bool, bool) {
         let (mut masked, any) = self.masked(argv);
-        let mut cut = masked.len() > words;
-        masked.truncate(words);
-        for word in &mut masked {
-            let kept = word.floor_char_boundary(bytes);
-            cut |= kept < word.len();
-            word.truncate(kept);
-            word.shrink_to_fit();
-            bytes -= kept;
-        }
-        masked.shrink_to_fit();
+        let cut = cut_argv(&mut masked, ARGV);
         (masked, any, cut)
     }
 

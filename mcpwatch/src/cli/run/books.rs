@@ -14,7 +14,7 @@ const ON_ITS_WAY: Duration = Duration::from_secs(3);
 /// Processes are looked at again no more often than that, whatever the kernel passes over.
 const LOOK: Duration = Duration::from_secs(5);
 /// Most processes outside every instance that are given up at a time; more are at the next account.
-const GIVEN_UP: usize = 8_192;
+const GIVEN_UP: usize = 1_024;
 /// How many of those whose id is in use are asked at a time when they started: the id may be another's by now.
 const ASKED: usize = 256;
 
@@ -27,6 +27,9 @@ pub struct Books {
     ring_full: u64,
     beginnings: u64,
     looked: Option<Instant>,
+    /// This account compares for the sake of doubts alone: where processes come and go all the time there are always new
+    /// ones, and they would bring a whole comparison every time.
+    doubts_only: bool,
     /// From which process on those outside every instance are asked next when they started.
     turn: (u32, u64),
     /// Processes without an end that are not there, of instances or not, since when.
@@ -43,10 +46,9 @@ impl Books {
             self.ring_full = ring_full;
             self.compare_until = self.accounts + AFTER_LOSS;
         }
-        if self.gone.any() || self.unknown.any() {
-            self.compare_until = self.compare_until.max(self.accounts);
-        }
-        self.accounts <= self.compare_until || self.accounts.is_multiple_of(COMPARE)
+        self.doubts_only =
+            self.accounts > self.compare_until && !self.accounts.is_multiple_of(COMPARE);
+        !self.doubts_only || self.gone.any() || self.unknown.any()
     }
 
     /// True when processes are to be looked at again: the kernel passed over beginnings of some, so many so far.
@@ -70,13 +72,19 @@ impl Books {
         started: impl Fn(u32) -> Option<u64>,
     ) -> BTreeSet<(u32, u64)> {
         let mut there = known.clone();
+        if self.doubts_only {
+            there.retain(|process| self.gone.has(process));
+        }
         let absent: Vec<(u32, u64)> = there.extract_if(.., |(pid, _)| !ids.contains(pid)).collect();
         if absent.len() > GIVEN_UP {
             self.compare_until = self.compare_until.max(self.accounts + 1);
         }
-        let turn = there.range(self.turn..).chain(there.range(..self.turn)).take(ASKED);
-        let mut asked: BTreeSet<(u32, u64)> = turn.clone().copied().collect();
-        self.turn = turn.last().map_or((0, 0), |(pid, start)| (*pid, start.saturating_add(1)));
+        let mut asked = BTreeSet::new();
+        if !self.doubts_only {
+            let turn = there.range(self.turn..).chain(there.range(..self.turn)).take(ASKED);
+            asked = turn.clone().copied().collect();
+            self.turn = turn.last().map_or((0, 0), |(pid, start)| (*pid, start.saturating_add(1)));
+        }
         asked.extend(there.iter().filter(|process| self.gone.has(process)));
         asked.retain(|(pid, start)| started(*pid) != Some(*start));
         asked.extend(absent.into_iter().take(GIVEN_UP));
@@ -185,11 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_in_doubt_is_compared_while_there_is_no_other_reason() {
+        let (mut books, now) = (Books::default(), Instant::now());
+        let known = BTreeSet::from([(1, 7), (2, 7)]);
+        let doubtful = BTreeSet::from([(1, 7)]);
+        assert!(books.gone.settle(&doubtful, now).is_empty());
+        assert!(books.is_due(0));
+        let unasked = |_: u32| -> Option<u64> { panic!("nobody is asked") };
+        assert_eq!(books.missing(&known, &BTreeSet::new(), unasked), doubtful);
+        assert!(books.is_due(1), "something was lost");
+        assert_eq!(books.missing(&known, &BTreeSet::new(), unasked), known);
+    }
+
+    #[test]
     fn many_are_given_up_in_parts_one_account_after_the_other() {
         let mut books = Books::default();
         let count = u32::try_from(GIVEN_UP).unwrap() + 10;
         let known: BTreeSet<(u32, u64)> = (0..count).map(|pid| (pid, 7)).collect();
-        assert!(!books.is_due(0));
         let missing = books.missing(&known, &BTreeSet::new(), |_| None);
         assert_eq!(missing.len(), GIVEN_UP);
         assert!(books.is_due(0), "there are more");

@@ -2,13 +2,13 @@
 //! `/proc` for each cgroup that is new; where containers are in hierarchies of version 1, one for each exec
 //! that is watched. When the process has gone by then, its cgroup is looked for by its number.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::event::decode;
-use crate::host::snapshot;
+use crate::host::snapshot::{self, ProcessSnapshot};
 use crate::kernel::capabilities;
 use crate::pipeline::input::Cgroup;
 
@@ -18,8 +18,10 @@ const KNOWN: usize = 16_384;
 const ROOT: u64 = 1;
 /// Most folders that are read to find cgroups by their numbers.
 const FOLDERS: usize = 2_048;
+/// Most ids that are remembered as not to be found; then all are looked for again.
+const IN_VAIN: usize = 1_024;
 /// How many times as long as that took it is left alone.
-const REST: u32 = 20;
+const REST: u32 = 200;
 
 /// What is known already.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Cgroups {
     unified: Option<PathBuf>,
     /// There are hierarchies of version 1.
     legacy: bool,
+    /// Ids that were looked for in vain.
+    in_vain: BTreeSet<u64>,
     /// Until when no cgroup is looked for by its number.
     rests: Option<Instant>,
 }
@@ -44,8 +48,26 @@ impl Cgroups {
             known: HashMap::new(),
             unified: capabilities::cgroup2_root(&mounts).map(Path::to_owned),
             legacy: groups.lines().any(|line| !line.starts_with("0::")),
+            in_vain: BTreeSet::new(),
             rests: None,
         }
+    }
+
+    /// The cgroups of what runs already: the first that is seen of one may be the exec of a process that has gone.
+    pub fn of_running(&mut self, processes: &[ProcessSnapshot]) -> Vec<Cgroup> {
+        if self.legacy {
+            return Vec::new();
+        }
+        let paths: BTreeMap<&str, u32> =
+            processes.iter().map(|process| (process.cgroup.as_str(), process.pid)).collect();
+        let mut found = Vec::new();
+        for (path, pid) in paths {
+            if let Some(id) = self.id_of(path).filter(|id| *id > ROOT) {
+                self.remember(id, true);
+                found.push(Cgroup { id, pid, path: path.to_owned() });
+            }
+        }
+        found
     }
 
     /// The cgroups of a batch's execs that the pipeline does not know yet, and how many execs of what is watched are
@@ -100,10 +122,20 @@ impl Cgroups {
         if self.rests.is_some_and(|until| begun < until) {
             return Vec::new();
         }
-        let paths = below(root, gone.iter().map(|(_, id)| *id).collect());
+        let wanted: BTreeSet<u64> =
+            gone.iter().map(|(_, id)| *id).filter(|id| !self.in_vain.contains(id)).collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let paths = below(root, wanted.clone());
         self.rests = Some(Instant::now() + begun.elapsed() * REST);
+        if self.in_vain.len() + wanted.len() > IN_VAIN {
+            self.in_vain.clear();
+        }
+        self.in_vain.extend(wanted);
         let mut found = Vec::new();
         for (id, path) in paths {
+            self.in_vain.remove(&id);
             self.remember(id, true);
             let pid = gone.iter().find(|(_, one)| *one == id).map_or(0, |(pid, _)| *pid);
             found.push(Cgroup { id, pid, path });
@@ -176,7 +208,7 @@ mod tests {
 
     fn on(unified: &Path, legacy: bool) -> Cgroups {
         let unified = Some(unified.to_owned());
-        Cgroups { known: HashMap::new(), unified, legacy, rests: None }
+        Cgroups { known: HashMap::new(), unified, legacy, in_vain: BTreeSet::new(), rests: None }
     }
 
     #[test]

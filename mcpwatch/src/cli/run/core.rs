@@ -120,6 +120,10 @@ impl Core {
         // Homes and directories of what runs already; the follower reads them in its own time.
         let pids = processes.iter().map(|process| process.pid).collect();
         self.look_for.ask(Look::Running(pids));
+        let groups = self.cgroups.of_running(&processes);
+        if !groups.is_empty() {
+            self.input(Input::Cgroups { time: boot_time(), groups, unread: 0 })?;
+        }
         self.input(Input::Processes { time: boot_time(), processes })?;
         // Between the snapshot and the attaching of the fork hook, processes may have forked.
         self.look_again(1)?;

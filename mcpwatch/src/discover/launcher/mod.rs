@@ -68,11 +68,15 @@ pub fn installs(argv: &[String]) -> bool {
         .is_some_and(|found| matches!(found.launcher.names, Names::Npm | Names::Python))
 }
 
-/// Whether a program lies where package launchers install.
+/// Whether a program lies where package launchers install, and is called like a launcher all the same.
 #[must_use]
 pub fn is_installed(exe: &str, argv: &[String]) -> bool {
     let words = words_in(argv);
-    files_of(exe, &words).any(|file| is_in_node_modules(file) || is_in_environment(file))
+    let own: Vec<&str> = std::iter::once(exe).chain(words.iter().copied().skip(1)).collect();
+    [&words, &own].into_iter().any(|words| {
+        find(without_interpreter(words))
+            .is_some_and(|found| found.launcher.wrapper && found.launcher.name != table::SHELL)
+    }) && files_of(exe, &words).any(|file| is_in_node_modules(file) || is_in_environment(file))
 }
 
 /// Whether a program lies where the package launcher with the command line `by` installs. The one that is run with the
@@ -110,12 +114,14 @@ fn is_in_node_modules(path: &str) -> bool {
     (folder.is_some() && !global) || parts.contains(&"_npx")
 }
 
-/// In the `bin` of an environment of Python: any that is not the system's.
+/// In the `bin` of an environment that uv or pipx made for a package.
 fn is_in_environment(path: &str) -> bool {
     let Some((folder, _)) = path.rsplit_once('/') else { return false };
-    last_component(folder) == "bin"
-        && !matches!(folder, "/bin" | "/usr/bin" | "/usr/local/bin")
-        && !["/nix/store/", "/gnu/store/", "/snap/"].iter().any(|root| folder.starts_with(root))
+    let Some(environment) = folder.strip_suffix("/bin") else { return false };
+    environment.split('/').any(|part| {
+        part == "pipx"
+            || ["archive-v", "environments-v", "builds-v"].iter().any(|one| part.starts_with(one))
+    }) || environment.contains("/uv/tools/")
 }
 
 /// The program is a shell.
@@ -767,7 +773,6 @@ mod tests {
             ("/usr/bin/node", format!("node {bin}/npx"), "npx evil", true),
             ("/usr/bin/node", format!("node {bin}/npx /d"), "'npm exec evil /d'", true),
             ("/usr/bin/node", "node node_modules/.bin/uvx /d".into(), "npm exec evil /d", true),
-            ("/usr/bin/dash", format!("sh {bin}/weather /d"), npx, true),
             ("/usr/bin/env", format!("env node {bin}/npx /d"), npx, false),
             ("/usr/bin/dash", format!("sh -c '{bin}/weather /d'"), npx, false),
             // A program that needs no interpreter, found by PATH.
@@ -804,7 +809,12 @@ mod tests {
                 "{exe} {line}: {by}"
             );
         }
-        assert!(is_installed("/usr/bin/node", &argv(&format!("node {bin}/npx"))));
+        assert!(is_installed("/usr/bin/node", &argv(&format!("node {bin}/npx /d"))));
+        assert!(is_installed(&native, &argv("weather /d")));
+        // What is called like no launcher is no more one for where it lies: uv's own scripts begin with a shell.
+        assert!(!is_installed("/usr/bin/dash", &argv(&format!("/bin/sh {uv}/bin/weather /d"))));
+        assert!(!is_installed("/usr/bin/node", &argv(&format!("node {bin}/weather /d"))));
+        assert!(!is_installed("/home/me/.local/bin/uvx", &argv("uvx weather")));
         assert!(!is_installed("/usr/bin/node", &argv(npx)));
         assert!(installs(&argv(npx)) && installs(&argv("uv tool uvx x")));
         assert!(!installs(&argv("sh -c 'npx x'")) && !installs(&argv("uv run x")));

@@ -492,7 +492,6 @@ fn launchers_and_scripts_explain_what_they_start() {
 fn a_package_with_the_name_of_a_launcher_is_no_launcher() {
     type Chain<'a> = &'a [(&'a str, &'a [&'a str])];
     const NPX: &str = "/home/me/.npm/_npx/1/node_modules/.bin/npx";
-    const SH: &str = "/home/me/.npm/_npx/1/node_modules/.bin/evil";
     const UVX: &str = "/home/me/.cache/uv/archive-v0/1/bin/uvx";
     let npx: &[&str] = &["node", "/usr/bin/npx", "-y", "evil", "/home/me/docs"];
     let chains: [Chain<'_>; 5] = [
@@ -508,10 +507,12 @@ fn a_package_with_the_name_of_a_launcher_is_no_launcher() {
             ("/usr/bin/dash", &["sh", "-c", "npx /home/me/docs"]),
             ("/home/me/.npm/_npx/1/node_modules/evil/npx", &["npx", "/home/me/docs"]),
         ],
+        // Once more, by the name it has.
         &[
             ("/usr/bin/node", npx),
-            ("/usr/bin/dash", &["sh", "-c", "evil /home/me/docs"]),
-            ("/usr/bin/dash", &["/bin/sh", SH, "/home/me/docs"]),
+            ("/usr/bin/dash", &["sh", "-c", "npx /home/me/docs"]),
+            ("/usr/bin/node", &["node", NPX, "/home/me/docs"]),
+            ("/usr/bin/node", &["npx", "/home/me/docs"]),
         ],
         &[
             ("/home/me/.local/bin/uvx", &["uvx", "evil", "/home/me/docs"]),
