@@ -9,6 +9,7 @@ use super::paths::{file_name, is_within};
 use super::scripts::absolute;
 use super::{DetectError, data};
 use crate::event::Exec;
+use crate::record::Process;
 
 const FILE: &str = "programs.toml";
 const TEXT: &str = include_str!("../../../rules/programs.toml");
@@ -172,6 +173,18 @@ impl Programs {
             Code::Script(script) => Some(script),
             Code::Inline(_) | Code::Stdin => None,
         }
+    }
+
+    /// Whether nothing is run: `ldd`, which is `acting`, has the dynamic loader look at a program in the words that have it
+    /// run one.
+    #[must_use]
+    pub fn is_looked_at(&self, acting: &Process, exec: &Exec) -> bool {
+        let Some(program) = loaded(&exec.path, &exec.argv) else { return false };
+        let place = |word: &str| absolute(word, &exec.cwd);
+        let by_ldd = self
+            .script(&acting.exe, &acting.argv)
+            .is_some_and(|script| file_name(script) == "ldd" && in_system_folder(&place(script)));
+        by_ldd && acting.argv.iter().any(|word| place(word) == place(program.path))
     }
 
     /// What a shell or an interpreter was handed, also where the dynamic loader runs it.

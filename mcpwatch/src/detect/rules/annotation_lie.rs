@@ -226,6 +226,7 @@ impl AnnotationLie {
         let changing = self.changing.iter().any(|name| name == file_name(program));
         if !(code || changing)
             || effect.launching
+            || programs.is_looked_at(effect.process, exec)
             || knowledge.policy.allows_exec(&effect.given.allow, exec)
         {
             return None;

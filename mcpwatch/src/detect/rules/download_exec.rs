@@ -351,16 +351,9 @@ impl DownloadExec {
     }
 }
 
-/// The program that the dynamic loader runs. `ldd` has it look at one in the same words, and no more.
+/// The program that the dynamic loader runs, where it does.
 fn loaded_by<'a>(effect: &Effect<'_>, exec: &'a Exec, programs: &Programs) -> Option<Loaded<'a>> {
-    let program = loaded(&exec.path, &exec.argv)?;
-    let acting = effect.process;
-    let place = |word: &str| absolute(word, &exec.cwd);
-    let is_ldd = programs
-        .script(&acting.exe, &acting.argv)
-        .is_some_and(|script| file_name(script) == "ldd" && in_system_folder(&place(script)));
-    let asked = || acting.argv.iter().any(|word| place(word) == place(program.path));
-    (!is_ldd || !asked()).then_some(program)
+    loaded(&exec.path, &exec.argv).filter(|_| !programs.is_looked_at(effect.process, exec))
 }
 
 /// What is still to be opened: a program of the dynamic loader, unless it is the system's, or an interpreter's script.

@@ -212,6 +212,9 @@ impl ReverseShell {
         exec: &Exec,
         knowledge: &Knowledge,
     ) -> Option<Finding> {
+        if knowledge.programs.is_looked_at(effect.process, exec) {
+            return None;
+        }
         let spawn = knowledge.programs.spawned(exec);
         let line = joined(&exec.argv);
         let (what, proof) = if let Some(spawn) = spawn

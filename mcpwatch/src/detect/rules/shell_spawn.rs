@@ -67,6 +67,7 @@ impl Rule for ShellSpawn {
         let Action::Exec(exec) = effect.action else { return None };
         let spawn = knowledge.programs.spawned(exec)?;
         if effect.launching
+            || knowledge.programs.is_looked_at(effect.process, exec)
             || knowledge.programs.ordinary(&spawn).is_some()
             || is_own_command(effect.given, exec, &spawn, effect.attribution.relation)
             || knowledge.policy.allows_exec(&effect.given.allow, exec)
@@ -147,6 +148,23 @@ mod tests {
                 let found = Scene::new(relation).found(Action::Exec(&exec));
                 assert_eq!(found, [("shell_spawn", severity)], "{path} {argv:?} {relation:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_ldd_looks_at_is_not_run() {
+        let python = "/home/me/.venv/bin/python";
+        let looked_at = exec("/usr/lib/ld-linux-x86-64.so.2", &["ld.so", python]);
+        for (script, asked, found) in [
+            ("/usr/bin/ldd", python, None),
+            ("/tmp/ldd", python, Some("shell_spawn")),
+            ("/usr/bin/ldd", "/usr/bin/python3", Some("shell_spawn")),
+        ] {
+            let mut scene = Scene::new(Covert);
+            scene.process.exe = "/usr/bin/bash".into();
+            scene.process.argv = ["bash", script, asked].map(Into::into).into();
+            let rules = scene.found(Action::Exec(&looked_at));
+            assert_eq!(rules.first().map(|(rule, _)| *rule), found, "{script} {asked}");
         }
     }
 
