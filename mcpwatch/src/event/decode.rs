@@ -68,8 +68,6 @@ pub struct ExecIn {
     pub pid: u32,
     /// Its instance; 0 when none.
     pub instance: u64,
-    /// It was not in that instance before.
-    pub founds: bool,
     /// Id of its cgroup.
     pub cgroup: u64,
 }
@@ -88,7 +86,6 @@ pub fn execs(mut batch: &[u8]) -> impl Iterator<Item = ExecIn> {
                 return Some(ExecIn {
                     pid: header.pid,
                     instance: header.instance,
-                    founds: header.instance != exec.parent_instance,
                     cgroup: exec.cgroup,
                 });
             }

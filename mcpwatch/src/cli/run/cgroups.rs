@@ -74,7 +74,7 @@ impl Cgroups {
     /// in one that could not be found.
     pub fn of(&mut self, batch: &[u8]) -> (Vec<Cgroup>, u64) {
         let (mut found, mut gone) = (Vec::new(), Vec::new());
-        for decode::ExecIn { pid, instance, founds, cgroup: id } in decode::execs(batch) {
+        for decode::ExecIn { pid, instance, cgroup: id } in decode::execs(batch) {
             let wanted = match self.known.get(&id) {
                 Some(tells) => !tells && instance != 0,
                 None => id > ROOT || (self.legacy && instance != 0),
@@ -83,10 +83,9 @@ impl Cgroups {
                 continue;
             }
             let Some((path, unified)) = snapshot::cgroup_of(pid) else {
-                // Of what is not watched nothing is shown. With version 1, where each is asked, one that an instance has
-                // forked is taken to be where its parent is.
-                let is_new = id > ROOT && !self.known.contains_key(&id);
-                if instance != 0 && (is_new || founds || !self.legacy) {
+                // Of what is not watched nothing is shown. With version 1, whose containers the number does not tell, it is
+                // taken to be where its parent is.
+                if instance != 0 && !self.legacy && !self.known.contains_key(&id) {
                     gone.push((pid, id));
                 }
                 continue;
@@ -187,13 +186,8 @@ mod tests {
     /// No folder has it.
     const NOWHERE: u64 = 1 << 60;
 
-    /// An exec of a process that has gone, and that founded its instance.
+    /// An exec of a process that has gone.
     fn exec(instance: u64, cgroup: u64) -> Vec<u8> {
-        exec_within(0, instance, cgroup)
-    }
-
-    /// The same of one that was in an instance before.
-    fn exec_within(parent_instance: u64, instance: u64, cgroup: u64) -> Vec<u8> {
         let header = Header {
             version: wire::WIRE_VERSION,
             kind: Kind::Exec as u16,
@@ -202,7 +196,7 @@ mod tests {
             instance,
             ..bytemuck::Zeroable::zeroed()
         };
-        let body = wire::Exec { parent_instance, cgroup, ..bytemuck::Zeroable::zeroed() };
+        let body = wire::Exec { cgroup, ..bytemuck::Zeroable::zeroed() };
         [bytemuck::bytes_of(&header), bytemuck::bytes_of(&body)].concat()
     }
 
@@ -232,9 +226,8 @@ mod tests {
         std::fs::create_dir(folder.path().join("one")).unwrap();
         let id = std::fs::metadata(folder.path().join("one")).unwrap().ino();
         let mut cgroups = on(folder.path(), true);
-        assert_eq!(cgroups.of(&exec(5, id)), (Vec::new(), 1));
-        assert_eq!(cgroups.of(&exec(5, ROOT)), (Vec::new(), 1));
-        assert_eq!(cgroups.of(&exec(0, ROOT)), (Vec::new(), 0));
-        assert_eq!(cgroups.of(&exec_within(5, 5, ROOT)), (Vec::new(), 0), "where its parent is");
+        for (instance, id) in [(5, id), (5, ROOT), (0, ROOT)] {
+            assert_eq!(cgroups.of(&exec(instance, id)), (Vec::new(), 0), "where its parent is");
+        }
     }
 }
