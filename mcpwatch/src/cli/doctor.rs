@@ -132,7 +132,8 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
             while object.step() == Step::Working {}
             let attached_in_ms = begun.elapsed().as_millis();
             let chosen = Chosen { tier: object.tier().name(), attached_in_ms };
-            (examined(&object), object.verifier_cost(), Some(chosen), attached.err())
+            let error = attached.err().or_else(|| object.refused());
+            (examined(&object), object.verifier_cost(), Some(chosen), error)
         }
         Err(error) => (Vec::new(), Vec::new(), None, Some(error)),
     };

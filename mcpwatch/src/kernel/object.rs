@@ -330,7 +330,7 @@ impl Object {
             self.states.insert(IO_URING_OPEN, State::Ready);
         }
         if watching {
-            self.system_calls.begin(&mut self.ebpf).map_err(sys_exit_missing)?;
+            self.system_calls.begin(&mut self.ebpf);
         } else {
             self.system_calls.end(&mut self.ebpf);
         }
@@ -415,6 +415,14 @@ impl Object {
         self.system_calls.tier()
     }
 
+    /// Why system calls are not seen, or not all of them, although something is watched.
+    #[must_use]
+    pub fn refused(&self) -> Option<KernelError> {
+        let reason = self.system_calls.sys_exit_refused()?.to_owned();
+        let lost = HOOKS.iter().find(|hook| hook.name == SYS_EXIT).map_or("", |hook| hook.lost);
+        Some(KernelError::Attach { hook: SYS_EXIT, reason, lost })
+    }
+
     /// Detaches everything; the counters can still be read.
     pub fn close(&mut self) {
         self.system_calls.close(&mut self.ebpf);
@@ -449,6 +457,9 @@ impl Object {
                 let (tier, reason) = (Tier::Fexit.name(), Some(reason.to_owned()));
                 return record::Hook { name: hook.name, tier, state: "absent", reason };
             }
+            if let (Tier::Tracepoint, Some(reason)) = (calls.tier(), calls.sys_exit_refused()) {
+                return missing(hook, calls.tier(), &format!("{SYS_EXIT}: {reason}"));
+            }
             return record::Hook {
                 name: hook.name,
                 tier: calls.tier().name(),
@@ -456,19 +467,18 @@ impl Object {
                 reason: calls.reason(hook),
             };
         }
-        let tier = hook.ways.first().map_or("", |way| way.tier.name());
+        let tier = hook.ways.first().map_or(Tier::Tracepoint, |way| way.tier);
         let (state, reason) = match self.states.get(hook.name) {
-            Some(State::Ready) if hook.name == SYS_EXIT => {
-                (watching(calls.sys_exit_attached()), None)
-            }
+            Some(State::Ready) if hook.name == SYS_EXIT => match calls.sys_exit_refused() {
+                Some(reason) => return missing(hook, tier, reason),
+                None => (watching(calls.sys_exit_attached()), None),
+            },
             Some(State::Attached) => ("attached", None),
             Some(State::Ready) => ("ready", None),
-            Some(State::Missing(reason)) => {
-                ("missing", Some(format!("{reason}; without it these go unseen: {}", hook.lost)))
-            }
+            Some(State::Missing(reason)) => return missing(hook, tier, reason),
             None => ("missing", None),
         };
-        record::Hook { name: hook.name, tier, state, reason }
+        record::Hook { name: hook.name, tier: tier.name(), state, reason }
     }
 
     /// Each way of a hook, and why it does not work here, if it does not.
@@ -512,7 +522,8 @@ impl Object {
         // What it asked of an io_uring so far, nobody has seen.
         self.may_have_asked = true;
         self.opens_asked_for(true)?;
-        self.system_calls.joined(&mut self.ebpf, pid).map_err(sys_exit_missing)
+        self.system_calls.joined(&mut self.ebpf, pid);
+        Ok(())
     }
 
     /// Stops watching a process.
@@ -633,9 +644,9 @@ impl Object {
     }
 }
 
-fn sys_exit_missing(reason: String) -> KernelError {
-    let lost = HOOKS.iter().find(|hook| hook.name == SYS_EXIT).map_or("", |hook| hook.lost);
-    KernelError::Attach { hook: SYS_EXIT, reason, lost }
+fn missing(hook: &Hook, tier: Tier, reason: &str) -> record::Hook {
+    let reason = Some(format!("{reason}; without it these go unseen: {}", hook.lost));
+    record::Hook { name: hook.name, tier: tier.name(), state: "missing", reason }
 }
 
 /// The uppermost cgroup in sight, and whether it is that of the whole host: all others have `cgroup.events`.

@@ -31,6 +31,15 @@ pub enum Step {
     Resting,
     /// The last thing: another set of programs serves now.
     Settled,
+    /// What could not be attached when the watching began, is by now.
+    Attached,
+}
+
+/// `sys_exit` could not be attached.
+struct Refused {
+    /// When that was tried last.
+    at: Instant,
+    reason: String,
 }
 
 /// The system-call programs.
@@ -40,6 +49,8 @@ pub struct SystemCalls {
     /// Something is to be watched.
     wanted: bool,
     sys_exit: Option<RawTracePointLinkId>,
+    /// Why that is not attached although it is needed.
+    refused: Option<Refused>,
     /// Those of tier `fexit`.
     programs: Programs,
     /// When threads that are in a call were last looked at, since the last program was attached.
@@ -60,6 +71,7 @@ impl SystemCalls {
             tier: Tier::Tracepoint,
             wanted: false,
             sys_exit: None,
+            refused: None,
             programs: Programs::default(),
             looked: None,
             reasons: BTreeMap::new(),
@@ -166,6 +178,13 @@ impl SystemCalls {
         })
     }
 
+    /// Why `sys_exit` is not attached although it is needed: in tier `tracepoint` no system call is seen then, in tier
+    /// `fexit` those are not that began before the watching. It is tried again from time to time.
+    #[must_use]
+    pub fn sys_exit_refused(&self) -> Option<&str> {
+        self.refused.as_ref().map(|refused| refused.reason.as_str())
+    }
+
     /// The programs that serve are attached, whichever they are.
     #[must_use]
     pub const fn serving(&self) -> bool {
@@ -179,35 +198,47 @@ impl SystemCalls {
     }
 
     /// There is something to watch: attaches `sys_exit` at once. The rest is done by [`Self::step`].
-    pub fn begin(&mut self, ebpf: &mut Ebpf) -> Result<(), String> {
+    pub fn begin(&mut self, ebpf: &mut Ebpf) {
         self.wanted = true;
         self.looked = None;
-        self.attach_sys_exit(ebpf)
+        self.attach_sys_exit(ebpf);
     }
 
-    fn attach_sys_exit(&mut self, ebpf: &mut Ebpf) -> Result<(), String> {
+    fn attach_sys_exit(&mut self, ebpf: &mut Ebpf) {
+        self.refused = None;
         if self.sys_exit.is_some() {
-            return Ok(());
+            return;
         }
+        match self.try_sys_exit(ebpf) {
+            Ok(link) => self.sys_exit = Some(link),
+            Err(reason) => {
+                self.claim_no_more();
+                self.refused = Some(Refused { at: Instant::now(), reason });
+            }
+        }
+    }
+
+    fn try_sys_exit(&mut self, ebpf: &mut Ebpf) -> Result<RawTracePointLinkId, String> {
         if self.tier == Tier::Fexit {
             self.handover
                 .set(Handover::State as u32, HANDOVER_BOTH, 0)
                 .map_err(|error| with_causes(&error))?;
         }
-        let attached = match ebpf.program_mut(SYS_EXIT) {
+        match ebpf.program_mut(SYS_EXIT) {
             Some(Program::RawTracePoint(program)) => {
                 program.attach(SYS_EXIT).map_err(|error| with_causes(&error))
             }
             _ => Err("the kernel object has no such program".into()),
-        };
-        match attached {
-            Ok(link) => self.sys_exit = Some(link),
-            Err(reason) => {
-                self.claim_no_more();
-                return Err(reason);
-            }
         }
-        Ok(())
+    }
+
+    /// Tries anew from time to time what was refused.
+    fn try_again(&mut self, ebpf: &mut Ebpf) -> Step {
+        if self.refused.as_ref().is_none_or(|refused| refused.at.elapsed() < AGAIN) {
+            return Step::Resting;
+        }
+        self.attach_sys_exit(ebpf);
+        if self.refused.is_none() { Step::Attached } else { Step::Resting }
     }
 
     /// `sys_exit` is not attached: what the others claim, nobody would take up.
@@ -234,22 +265,28 @@ impl SystemCalls {
     /// There is nothing to watch any more: everything is detached.
     pub fn end(&mut self, ebpf: &mut Ebpf) {
         self.wanted = false;
+        self.refused = None;
         self.detach_sys_exit(ebpf);
         self.programs.detach(ebpf);
     }
 
     /// A process is watched from now on that may be in a call already.
-    pub fn joined(&mut self, ebpf: &mut Ebpf, pid: u32) -> Result<(), String> {
+    pub fn joined(&mut self, ebpf: &mut Ebpf, pid: u32) {
         if self.tier == Tier::Tracepoint || !self.wanted || self.looked.is_none() {
-            return Ok(());
+            return;
         }
-        if self.note_calls_of(pid) { self.attach_sys_exit(ebpf) } else { Ok(()) }
+        if self.note_calls_of(pid) {
+            self.attach_sys_exit(ebpf);
+        }
     }
 
     /// Does the next thing that is left to do. `watched` gives the watched processes.
     pub fn step(&mut self, ebpf: &mut Ebpf, watched: impl FnOnce() -> Vec<u32>) -> Step {
-        if !self.wanted || self.tier == Tier::Tracepoint {
+        if !self.wanted {
             return Step::Resting;
+        }
+        if self.tier == Tier::Tracepoint {
+            return self.try_again(ebpf);
         }
         match self.programs.attach_next(ebpf) {
             Attached::One => return Step::Working,
@@ -260,9 +297,10 @@ impl SystemCalls {
                 return Step::Settled;
             }
         }
-        if self.sys_exit.is_none() {
+        if self.sys_exit.is_none() && self.refused.is_none() {
             return Step::Resting;
         }
+        let first = self.looked.is_none();
         match self.looked {
             Some(last) if last.elapsed() < LOOK => return Step::Resting,
             Some(_) => {}
@@ -273,6 +311,10 @@ impl SystemCalls {
             }
         }
         self.looked = Some(Instant::now());
+        if self.refused.is_some() {
+            // What serves by now is told, without the calls that began before.
+            return if first { Step::Settled } else { self.try_again(ebpf) };
+        }
         if self.calls_in_flight() {
             return Step::Resting;
         }
@@ -337,6 +379,8 @@ impl SystemCalls {
 
 /// How often threads in calls are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often it is tried to attach what was refused.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Entries of the map `IN_FLIGHT`.
 const IN_FLIGHT: usize = 4_096;
 /// `PF_IO_WORKER` of `include/linux/sched.h`.

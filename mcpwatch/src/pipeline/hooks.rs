@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Pipeline, input};
-use crate::kernel::hooks::{HOOKS, Tier};
+use crate::kernel::hooks::{HOOKS, SYS_EXIT, Tier};
 use crate::record::{self, RecordType, Status};
 
 /// What was told of the hooks last.
@@ -23,7 +23,9 @@ impl Known {
         let fexit = calls().any(|hook| hook.tier == Tier::Fexit.name());
         let mut words = Vec::new();
         if !missing.is_subset(&self.missing) {
-            let names: Vec<&str> = missing.iter().copied().collect();
+            // Where that one serves all system calls, its absence is theirs.
+            let theirs = |name: &str| missing.contains(SYS_EXIT) && of_a_system_call(name);
+            let names: Vec<&str> = missing.iter().copied().filter(|name| !theirs(name)).collect();
             words.push(format!("some hooks are missing: {}", names.join(", ")));
         }
         if self.fexit && !fexit && calls().next().is_some() {
@@ -43,6 +45,7 @@ impl Pipeline {
             "attached" => "attached",
             "detached" => "detached",
             "settled" => "settled",
+            "degraded" => "degraded",
             _ => "started",
         };
         if state == "attached" {
@@ -52,9 +55,12 @@ impl Pipeline {
             }
         }
         // First: it is what a reader waits for, whatever else is to be said.
-        let message = self.describe(state, time, &hooks);
-        let degraded = attention.map(|message| ("degraded", message, hooks.clone()));
-        for (state, message, hooks) in [(state, message, hooks)].into_iter().chain(degraded) {
+        let told = match (state, &attention) {
+            ("degraded", Some(_)) => None,
+            _ => Some((state, self.describe(state, time, &hooks), hooks.clone())),
+        };
+        let degraded = attention.map(|message| ("degraded", message, hooks));
+        for (state, message, hooks) in told.into_iter().chain(degraded) {
             let mut record = self.record(RecordType::Status, time);
             record.status = Some(Box::new(Status { state, message, hooks, counters: Vec::new() }));
             self.records.push(record);
@@ -73,6 +79,7 @@ impl Pipeline {
                 _ => "system calls are watched from now on".into(),
             },
             "settled" => settled(hooks),
+            "degraded" => "some hooks are still missing".into(),
             "detached" => "there is nothing to watch: system calls are not looked at".into(),
             _ => "mcpwatch is watching".into(),
         }
@@ -92,7 +99,11 @@ fn settled(hooks: &[record::Hook]) -> String {
 }
 
 fn is_system_call(hook: &record::Hook) -> bool {
-    HOOKS.iter().any(|known| known.name == hook.name && known.is_system_call())
+    of_a_system_call(hook.name)
+}
+
+fn of_a_system_call(name: &str) -> bool {
+    HOOKS.iter().any(|hook| hook.name == name && hook.is_system_call())
 }
 
 fn hook_of(state: input::HookState) -> Option<record::Hook> {

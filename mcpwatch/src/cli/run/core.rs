@@ -17,6 +17,7 @@ use super::origin::{boot_time, calendar_time};
 use super::{FINISH, Look};
 use crate::event::{ProcessKey, decode};
 use crate::host::snapshot::{self, ProcessSnapshot};
+use crate::kernel::hooks::{HOOKS, SYS_EXIT, Tier};
 use crate::kernel::object::{Object, Step};
 use crate::output::Fanout;
 use crate::pipeline::input::HookState;
@@ -108,6 +109,7 @@ impl Core {
             Step::Working => return Ok(true),
             Step::Resting => {}
             Step::Settled => self.hooks("settled")?,
+            Step::Attached => self.hooks("attached")?,
         }
         Ok(false)
     }
@@ -198,7 +200,9 @@ impl Core {
             }
             Action::Forget { instance, pids } => self.object.drop_instance(instance, &pids),
             Action::SetWatching(watching) => match self.object.set_watching(watching) {
-                Ok(()) => self.hooks(if watching { "attached" } else { "detached" })?,
+                Ok(()) if !watching => self.hooks("detached")?,
+                Ok(()) if self.object.refused().is_some() => self.hooks("degraded")?,
+                Ok(()) => self.hooks("attached")?,
                 Err(error) => self.warn(&error.to_string())?,
             },
             Action::LookAgain => return Ok(true),
@@ -298,8 +302,10 @@ impl Core {
     fn hooks(&mut self, state: &str) -> anyhow::Result<()> {
         let hooks = self.object.hooks();
         let missing = hooks.iter().filter(|hook| hook.state == "missing");
+        // Tier `fexit` can do without it.
+        let dispensable = |name: &str| name == SYS_EXIT && self.object.tier() == Tier::Fexit;
         let required = |name: &str| {
-            crate::kernel::hooks::HOOKS.iter().any(|hook| hook.name == name && hook.required)
+            HOOKS.iter().any(|hook| hook.name == name && hook.required) && !dispensable(name)
         };
         self.health.set_missing(
             missing

@@ -345,6 +345,33 @@ fn what_fails_only_when_watching_begins_needs_attention_once() {
 }
 
 #[test]
+fn where_the_hook_on_all_calls_is_refused_nobody_says_that_they_are_watched() {
+    let hook = |name: &str, state: &str| HookState {
+        name: name.into(),
+        tier: "tracepoint".into(),
+        state: state.into(),
+        reason: (state == "missing").then(|| "out of memory".to_owned()),
+    };
+    let mut scene = Scene::new();
+    let mut told = |told: &str, state: &str| {
+        let before = scene.story().len();
+        let hooks = vec![hook("sys_exit", state), hook("sys_openat", state)];
+        scene.input(Input::Hooks { time: scene.now, state: told.into(), hooks });
+        let message = scene.of_type("status").pop().unwrap()["status"]["message"].to_string();
+        (scene.story().split_off(before), message)
+    };
+    told("started", "ready");
+    let (story, message) = told("degraded", "missing");
+    assert_eq!(story, ["status degraded"]);
+    assert_eq!(message, r#""some hooks are missing: sys_exit""#, "which stands for all calls");
+    assert_eq!(told("detached", "ready").0, ["status detached"]);
+    assert_eq!(told("degraded", "missing").0, ["status degraded"], "each time");
+    let (story, message) = told("attached", "attached");
+    assert_eq!(story, ["status attached"]);
+    assert!(message.contains("watched from now on"), "{message}");
+}
+
+#[test]
 fn a_call_the_kernel_does_not_have_is_not_missing() {
     let mut scene = Scene::new();
     let hook = HookState {
