@@ -16,6 +16,7 @@ use crate::deps::{agent_program, workspace};
 use crate::metrics::{Metrics, free_port, http_get};
 use crate::proc::kill;
 use crate::records::{Records, int, text};
+use crate::refusing::Refusals;
 use crate::scene::Scene;
 use crate::schema;
 
@@ -69,6 +70,7 @@ pub struct AgentBuilder {
     log: PathBuf,
     settings: PathBuf,
     metrics: Option<u16>,
+    refusals: Option<Refusals>,
     epilogue: Epilogue,
 }
 
@@ -85,6 +87,7 @@ impl AgentBuilder {
             log: scene.backstage("agent.log"),
             settings: scene.backstage("mcpwatch.toml"),
             metrics: None,
+            refusals: None,
             epilogue: scene.epilogue(),
         }
     }
@@ -129,6 +132,13 @@ impl AgentBuilder {
     #[must_use]
     pub fn by(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The kernel refuses it what these say.
+    #[must_use]
+    pub fn refused(mut self, refusals: &Refusals) -> Self {
+        self.refusals = Some(refusals.clone());
         self
     }
 
@@ -191,13 +201,17 @@ impl AgentBuilder {
         argv.extend([self.program.display().to_string(), "run".into()]);
         argv.extend(self.arguments);
         let log = File::create(&self.log).expect("a file can be made");
-        let child = Command::new(&argv[0])
+        let mut command = Command::new(&argv[0]);
+        command
             .args(&argv[1..])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be duplicated"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {argv:?}: {error}"));
+            .stderr(log);
+        let child = match &self.refusals {
+            Some(refusals) => refusals.spawn(&mut command),
+            None => command.spawn(),
+        };
+        let child = child.unwrap_or_else(|error| panic!("cannot start {argv:?}: {error}"));
         (child, self.metrics)
     }
 }

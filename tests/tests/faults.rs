@@ -1,5 +1,5 @@
 //! What goes wrong on real hosts: an agent that is killed or stands still, floods of processes, process ids
-//! used again, servers by the hundred. Each time the books are checked afterwards.
+//! used again, servers by the hundred, a kernel that refuses a hook. Each time the books are checked afterwards.
 //!
 //! A full disk is in `errors.rs`, a ring that overflows in `loss.rs`, steps of the calendar clock in
 //! `mcpwatch/src/pipeline/tests/clock.rs` and, under an agent, in `src/bin/guest/clock.rs`: nothing here may set the
@@ -11,8 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{
-    Agent, BpfObject, Client, Era, Metrics, Records, Scene, Sdk, bpf_object_exists, bpf_objects,
-    check_identity, counter, counters, descendants, http_get, lost, lost_at, request_id, text,
+    Agent, BpfObject, Client, Era, Metrics, Records, Refusals, Scene, Sdk, bpf_object_exists,
+    bpf_objects, check_identity, counter, counters, descendants, http_get, lost, lost_at,
+    request_id, text,
 };
 use serde_json::{Value, json};
 
@@ -391,4 +392,79 @@ fn two_agents_do_not_write_one_file() {
     // Its lock went with it.
     let next = scene.agent().arguments(&["--record", &recording]).start();
     next.stop();
+}
+
+/// State of a hook in a `status` record, and why it has it.
+fn hook<'a>(status: &'a Value, name: &str) -> (&'a str, &'a str) {
+    let mut hooks = status["status"]["hooks"].as_array().into_iter().flatten();
+    let hook = hooks.find(|hook| text(hook, "name") == name);
+    hook.map_or(("", ""), |hook| (text(hook, "state"), text(hook, "reason")))
+}
+
+/// States of the hooks on system calls in a `status` record, `sys_exit` among them.
+fn states_of_calls(status: &Value) -> BTreeSet<&str> {
+    let of_calls = |hook: &&Value| {
+        ["sys_", "ia32_", "arm_"].iter().any(|start| text(hook, "name").starts_with(start))
+    };
+    let hooks = status["status"]["hooks"].as_array().into_iter().flatten();
+    hooks.filter(of_calls).map(|hook| text(hook, "state")).collect()
+}
+
+/// What the metrics say of `sys_exit`, once for each tier there is.
+fn sys_exit_in_metrics(agent: &Agent) -> Vec<String> {
+    let metrics = agent.scrape();
+    let hooks = metrics.series("mcpwatch_probe_attached");
+    let of_sys_exit = hooks.filter(|(labels, _)| labels.contains("probe=\"sys_exit\""));
+    of_sys_exit.map(|(_, value)| value.to_owned()).collect()
+}
+
+#[test]
+fn a_hook_the_kernel_refuses_is_named_and_attached_when_it_no_longer_does() {
+    let scene = Scene::new();
+    let (unseen, seen) = (scene.write("unseen.txt", "text"), scene.write("seen.txt", "text"));
+    let config = scene.config(&scene.labelled_servers());
+    let refusals = Refusals::default();
+    let agent = scene.agent().metrics().settings("[kernel]\ntier = \"tracepoint\"\n");
+    let agent = agent.refused(&refusals).start();
+    let readiness = || http_get(agent.port(), "/readyz").expect("the agent answers");
+    assert_eq!(readiness().0, 200);
+
+    refusals.refuse("sys_exit");
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["labelled-rust"], Era::Handshake);
+    let attached =
+        agent.find("what is attached", |record| text(record, "status.state") == "attached");
+    assert_eq!(states_of_calls(&attached), BTreeSet::from(["missing"]), "{attached}");
+    let (_, reason) = hook(&attached, "sys_exit");
+    assert!(reason.contains(&format!("(os error {})", libc::ENOMEM)), "{reason}");
+    for name in ["packets_in", "packets_out", "sched_process_exec"] {
+        assert_eq!(hook(&attached, name).0, "attached", "{name}: {attached}");
+    }
+    agent.find("what is missing", |record| {
+        text(record, "status.state") == "degraded"
+            && text(record, "status.message").contains("sys_exit")
+    });
+    let (code, said) = readiness();
+    assert!(code == 503 && said.contains("sys_exit"), "{code}: {said}");
+    assert_eq!(sys_exit_in_metrics(&agent), ["0"]);
+    // Its child is seen, what that does is not.
+    client.call("labelled-rust", "show_file", json!({"path": unseen}));
+    let exec = agent.find("a child of the server", |record| {
+        text(record, "type") == "process.exec" && record["exec"]["argv"][0] == "cat"
+    });
+    assert_eq!(text(&exec, "server.name"), "labelled-rust");
+
+    refusals.allow("sys_exit");
+    let settled = agent.find_within("the hook that was refused", PATIENCE, |record| {
+        text(record, "status.state") == "settled" && hook(record, "sys_exit").0 == "attached"
+    });
+    assert_eq!(states_of_calls(&settled), BTreeSet::from(["attached"]), "{settled}");
+    assert_eq!(readiness().0, 200);
+    assert_eq!(sys_exit_in_metrics(&agent), ["1"]);
+    let result = client.call("labelled-rust", "read_file", json!({"path": seen}));
+    let open = agent.find("an open of the server", |record| text(record, "file.path") == seen);
+    assert_eq!(text(&open, "server.name"), "labelled-rust");
+    assert_eq!(&open["call"]["id"], request_id(&result));
+    let (records, _) = balance(agent);
+    assert_eq!(opens(&records, &unseen), Vec::<&Value>::new());
 }
