@@ -14,6 +14,10 @@ use crate::statistics::Spread;
 const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --docs` -->";
 const END: &str = "<!-- end of the figures -->";
 
+/// What of a spread is shown around its median.
+const QUARTILES: [&str; 2] = ["lower_quartile", "upper_quartile"];
+const EXTREMES: [&str; 2] = ["smallest", "largest"];
+
 /// Writes tables and plots of the results into the document and beside it.
 pub fn write(results: &Value, conditions: &str) -> Result<(), String> {
     let docs = workspace().join("docs");
@@ -60,7 +64,16 @@ fn number(value: &Value) -> String {
 
 /// A median with its quartiles.
 fn spread(value: &Value) -> String {
-    let [low, high] = ["lower_quartile", "upper_quartile"].map(|name| number(&value[name]));
+    between(value, QUARTILES)
+}
+
+/// A median with the smallest and the largest value.
+fn extremes(value: &Value) -> String {
+    between(value, EXTREMES)
+}
+
+fn between(value: &Value, ends: [&str; 2]) -> String {
+    let [low, high] = ends.map(|name| number(&value[name]));
     format!("{} ({low}–{high})", number(&value["median"]))
 }
 
@@ -69,24 +82,28 @@ fn text(value: &Value) -> &str {
 }
 
 fn budgets(budgets: &Value, out: &mut String) {
-    out.push_str("| Budget | Measured | Half of the rounds | Allowed | |\n|---|---|---|---|---|\n");
+    out.push_str(
+        "| Budget | Measured | Half of the rounds | Smallest to largest | Allowed | |\n\
+         |---|---|---|---|---|---|\n",
+    );
     for budget in rows(budgets) {
         let allowed = match budget.get("at_most") {
             Some(limit) => format!("≤ {}", number(limit)),
             None => format!("≥ {}", number(&budget["at_least"])),
         };
-        let half = match budget.get("lower_quartile") {
-            Some(low) => format!("{} to {}", number(low), number(&budget["upper_quartile"])),
-            None => String::new(),
-        };
+        let measured = &budget["measured"];
+        let [half, all] =
+            [QUARTILES, EXTREMES].map(|ends| ends.map(|name| number(&measured[name])).join(" to "));
         let verdict = match text(&budget["verdict"]) {
             "ok" => "ok".to_owned(),
             other => format!("**{other}**"),
         };
         let (name, unit) = (text(&budget["name"]), text(&budget["unit"]));
-        let measured = number(&budget["measured"]);
-        let _ =
-            writeln!(out, "| {name} | {measured} {unit} | {half} | {allowed} {unit} | {verdict} |");
+        let median = number(&measured["median"]);
+        let _ = writeln!(
+            out,
+            "| {name} | {median} {unit} | {half} | {all} | {allowed} {unit} | {verdict} |"
+        );
     }
     out.push('\n');
 }
@@ -111,32 +128,32 @@ fn unwatched(calls: &Value, out: &mut String) {
     out.push('\n');
 }
 
-fn throughput(runs: &Value, out: &mut String) {
-    if runs.is_null() {
+fn throughput(throughput: &Value, out: &mut String) {
+    if throughput.is_null() {
         return;
     }
     out.push_str(
-        "File events of one server, the agent on one core:\n\n\
-         | Asked for | Made | Recorded | Lost | Processor time | Each event |\n\
+        "File events of one server, the agent on one core: medians of the rounds, smallest and \
+         largest in parentheses.\n\n\
+         | Asked/s | Made/s | Lost/s | Agent, % of a processor | Agent µs each \
+         | Resident at most, MiB |\n\
          |---|---|---|---|---|---|\n",
     );
-    for run in rows(runs) {
-        let count = |name: &str| run[name].as_u64().unwrap_or(0);
-        let asked = match count("asked_per_second") {
-            0 => "as many as it can".to_owned(),
-            rate => format!("{}/s", digits(rate as f64)),
+    for row in rows(throughput) {
+        let asked = match row["asked_per_second"].as_u64() {
+            Some(0) => "as many as it can".to_owned(),
+            _ => number(&row["asked_per_second"]),
         };
-        let (made, recorded) = (count("made"), count("recorded"));
-        let time = run["agent_cpu_seconds"].as_f64().unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "| {asked} | {} | {} | {} | {} s | {} µs |",
-            digits(made as f64),
-            digits(recorded as f64),
-            made.saturating_sub(recorded),
-            digits(time),
-            digits(time * 1e6 / made.max(1) as f64),
-        );
+        let columns = [
+            "made_per_second",
+            "lost_per_second",
+            "agent_percent_of_a_processor",
+            "agent_microseconds_each",
+            "agent_resident_mib",
+        ]
+        .map(|name| extremes(&row[name]))
+        .join(" | ");
+        let _ = writeln!(out, "| {asked} | {columns} |");
     }
     out.push('\n');
 }
@@ -147,13 +164,15 @@ fn latency(latency: &Value, out: &mut String) {
     }
     let _ = writeln!(
         out,
-        "From a system call to its alert, in milliseconds, of {} calls with an alert each:\n\n\
+        "From a system call to its alert, in milliseconds, {} alerts of {} calls a round: medians \
+         of the rounds, smallest and largest in parentheses.\n\n\
          | p50 | p90 | p99 | Most |\n|---|---|---|---|\n| {} | {} | {} | {} |\n",
-        latency["alerts"],
-        number(&latency["p50"]),
-        number(&latency["p90"]),
-        number(&latency["p99"]),
-        number(&latency["most"]),
+        number(&latency["alerts"]["median"]),
+        number(&latency["calls"]["median"]),
+        extremes(&latency["p50"]),
+        extremes(&latency["p90"]),
+        extremes(&latency["p99"]),
+        extremes(&latency["most"]),
     );
 }
 
@@ -221,15 +240,16 @@ fn hooks(hooks: &Value, out: &mut String) {
     }
     out.push_str(
         "What each kernel program takes, by the kernel's own statistics (which cost about as much \
-         as the smallest of them):\n\n| Program | Runs | ns each |\n|---|---|---|\n",
+         as the smallest of them): medians of the rounds, smallest and largest in parentheses.\n\n\
+         | Program | Runs | ns each |\n|---|---|---|\n",
     );
     for row in rows(hooks) {
         let program = text(&row["program"]);
         let _ = writeln!(
             out,
             "| `{program}` | {} | {} |",
-            number(&row["runs"]),
-            number(&row["nanoseconds_each"])
+            number(&row["runs"]["median"]),
+            extremes(&row["nanoseconds_each"])
         );
     }
     out.push('\n');
@@ -238,9 +258,6 @@ fn hooks(hooks: &Value, out: &mut String) {
 /// Draws what there is to draw; gives the names of the files.
 fn plots(results: &Value, folder: &Path) -> Result<Vec<String>, String> {
     let rates = &results["details"]["rates"];
-    if rates.is_null() {
-        return Ok(Vec::new());
-    }
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut works: Vec<&str> = rows(rates).map(|row| text(&row["work"])).collect();
     works.dedup();
@@ -248,12 +265,7 @@ fn plots(results: &Value, folder: &Path) -> Result<Vec<String>, String> {
         name,
         points: rows(rates)
             .filter(|row| text(&row["work"]) == work)
-            .map(|row| {
-                let value = of(row);
-                let number = |name: &str| value[name].as_f64().unwrap_or_default();
-                let rate = row["asked_per_second"].as_f64().unwrap_or_default();
-                [rate, number("lower_quartile"), number("median"), number("upper_quartile")]
-            })
+            .map(|row| point(&row["asked_per_second"], &of(row), QUARTILES))
             .collect(),
     };
     let agent: Vec<Line> = works
@@ -272,8 +284,15 @@ fn plots(results: &Value, folder: &Path) -> Result<Vec<String>, String> {
             .into();
         drawn.push((work.replace(' ', "-"), work, "µs of the server each", lines));
     }
+    // It has no rate that is asked for where there are as many as the server can make.
+    let each = rows(&results["details"]["throughput"]).map(|row| {
+        point(&row["made_per_second"]["median"], &row["agent_microseconds_each"], EXTREMES)
+    });
+    let each = Line { name: "agent on one core".into(), points: each.collect() };
+    drawn.push(("throughput".into(), "Processor time for each event", "µs each", vec![each]));
     drawn
         .into_iter()
+        .filter(|(.., lines)| lines.iter().any(|line| !line.points.is_empty()))
         .map(|(name, title, unit, lines)| {
             let path = folder.join(format!("{name}.svg"));
             plot::draw(&path, title, unit, &lines)
@@ -281,6 +300,12 @@ fn plots(results: &Value, folder: &Path) -> Result<Vec<String>, String> {
                 .map_err(|error| format!("{}: {error}", path.display()))
         })
         .collect()
+}
+
+/// A rate, and a median between two ends of its spread.
+fn point(rate: &Value, value: &Value, [low, high]: [&str; 2]) -> [f64; 4] {
+    [rate, &value[low], &value["median"], &value[high]]
+        .map(|number| number.as_f64().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -305,17 +330,28 @@ mod tests {
 
     #[test]
     fn tables_of_everything() {
-        let spread = json!({"median": 1.0, "lower_quartile": 0.5, "upper_quartile": 2.0});
+        let spread = json!({
+            "median": 1.0, "lower_quartile": 0.5, "upper_quartile": 2.0,
+            "smallest": 0.25, "largest": 4.0,
+        });
         let results = json!({
-            "budgets": [{"name": "a", "measured": 3.0, "unit": "%", "at_most": 2.0, "verdict": "over"}],
+            "budgets": [{
+                "name": "a", "measured": spread, "unit": "%", "at_most": 0.5, "verdict": "over",
+            }],
             "details": {
                 "unwatched": {"calls": [{
                     "call": "getppid", "without": [100.0], "idle": [101.0], "watching": [144.0],
                     "empty_program": [129.0],
                 }]},
                 "throughput": [{
-                    "asked_per_second": 0, "made": 2000, "recorded": 1999, "agent_cpu_seconds": 0.5,
+                    "asked_per_second": 0, "made_per_second": spread, "lost_per_second": spread,
+                    "agent_percent_of_a_processor": spread, "agent_microseconds_each": spread,
+                    "agent_resident_mib": spread,
                 }],
+                "latency": {
+                    "alerts": {"median": 3500.0}, "calls": {"median": 4000.0},
+                    "p50": spread, "p90": spread, "p99": spread, "most": spread,
+                },
                 "rates": [{
                     "work": "files opened", "asked_per_second": 1000,
                     "made_per_second": {"alone": spread, "watched": spread},
@@ -324,22 +360,25 @@ mod tests {
                     "agent_resident_mib": spread, "lost_per_second": spread,
                 }],
                 "peers": [{"peer": "strace", "work": "files opened", "missing": "not installed"}],
-                "hooks": [{"program": "sys_exit", "runs": 5, "nanoseconds_each": 80.0}],
+                "hooks": [{"program": "sys_exit", "runs": spread, "nanoseconds_each": spread}],
             },
         });
         let folder = tempfile::tempdir().unwrap();
         let plots = plots(&results, folder.path()).unwrap();
-        assert_eq!(plots, ["agent", "files-opened"]);
-        assert!(folder.path().join("files-opened.svg").is_file());
+        assert_eq!(plots, ["agent", "files-opened", "throughput"]);
+        for plot in ["files-opened.svg", "throughput.svg"] {
+            assert!(folder.path().join(plot).is_file(), "{plot}");
+        }
         let text = figures(&results, "Conditions: a test.", &plots);
         for part in [
             "Conditions: a test.",
-            "| a | 3.000 % |  | ≤ 2.000 % | **over** |",
+            "| a | 1.000 % | 0.500 to 2.000 | 0.250 to 4.000 | ≤ 0.500 % | **over** |",
             "| getppid | 100 | 101 | 144 | 129 |",
-            "| as many as it can | 2,000 | 1,999 | 1 | 0.500 s | 250 µs |",
+            "| as many as it can | 1.000 (0.250–4.000) | 1.000 (0.250–4.000) |",
+            "3,500 alerts of 4,000 calls a round",
             "| files opened | 1,000 | 1.000 | 1.000 (0.500–2.000) |",
             "does not run here: not installed",
-            "| `sys_exit` | 5.000 | 80.0 |",
+            "| `sys_exit` | 1.000 | 1.000 (0.250–4.000) |",
             "![agent](performance/agent.svg)",
         ] {
             assert!(text.contains(part), "{part} in:\n{text}");

@@ -8,23 +8,97 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcpwatch_tests::{Daemon, Load, Scene, pipe, text};
+use mcpwatch_tests::{Daemon, Load, Memory, Scene, pipe, text};
 use serde_json::{Value, json};
 
 use crate::Effort;
 use crate::report::{Budget, Limit, Report, digits};
-use crate::statistics::{quantile, sorted};
+use crate::statistics::{Spread, quantile, sorted};
 use crate::throughput::{memory, memory_json};
 
 /// Calls a second, in each of which the server opens a key, which raises an alert.
 const RATE: u64 = 1_000;
 
+/// What came of one round; times in milliseconds.
+struct Run {
+    calls: u64,
+    alerts: usize,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    most: f64,
+    /// After the load.
+    after: Memory,
+}
+
+impl Run {
+    fn print(&self) {
+        println!(
+            "  {} alerts for {} calls; ms: p50 {}, p90 {}, p99 {}, most {}",
+            self.alerts,
+            self.calls,
+            digits(self.p50),
+            digits(self.p90),
+            digits(self.p99),
+            digits(self.most)
+        );
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "calls": self.calls,
+            "alerts": self.alerts,
+            "p50": self.p50,
+            "p90": self.p90,
+            "p99": self.p99,
+            "most": self.most,
+            "memory_after": memory_json(&self.after),
+        })
+    }
+}
+
 pub fn measure(effort: Effort, report: &mut Report) {
-    let seconds = match effort {
-        Effort::Quick => 2,
-        Effort::Full => 10,
+    let (rounds, seconds) = match effort {
+        Effort::Quick => (1, 2),
+        Effort::Full => (5, 4),
     };
-    println!("system call to alert: {RATE} calls that open a key a second, for {seconds} s");
+    println!(
+        "system call to alert: {RATE} calls that open a key a second, {rounds} rounds of \
+         {seconds} s"
+    );
+    let mut runs = Vec::new();
+    for _ in 0..rounds {
+        let run = run(seconds);
+        run.print();
+        runs.push(run);
+    }
+    let spread = |of: fn(&Run) -> f64| Spread::of(&runs.iter().map(of).collect::<Vec<_>>());
+    report.add(Budget {
+        name: format!("system call to alert, p99 at {} alerts/s", digits(RATE as f64)),
+        measured: spread(|run| run.p99),
+        unit: "ms",
+        limit: Limit::AtMost(10.0),
+    });
+    report.add(memory(
+        &format!("resident at most, {} calls/s with an alert each", digits(RATE as f64)),
+        spread(|run| run.after.peak),
+    ));
+    report.details.insert(
+        "latency".into(),
+        json!({
+            "unit": "ms",
+            "calls": spread(|run| run.calls as f64).json(),
+            "alerts": spread(|run| run.alerts as f64).json(),
+            "p50": spread(|run| run.p50).json(),
+            "p90": spread(|run| run.p90).json(),
+            "p99": spread(|run| run.p99).json(),
+            "most": spread(|run| run.most).json(),
+            "rounds": runs.iter().map(Run::json).collect::<Vec<_>>(),
+        }),
+    );
+}
+
+fn run(seconds: u64) -> Run {
     let scene = Scene::new();
     let key = scene.write(".ssh/id_rsa", "nothing to see here\n");
     // Findings of one call are one alert: a call for each. Request and response are two messages.
@@ -52,38 +126,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
     let latencies = sorted(&latencies);
     assert!(!latencies.is_empty(), "opening keys raises alerts");
     let [p50, p90, p99, most] = [0.5, 0.9, 0.99, 1.0].map(|share| quantile(&latencies, share));
-    println!(
-        "  {} alerts for {calls} calls; ms: p50 {}, p90 {}, p99 {}, most {}",
-        latencies.len(),
-        digits(p50),
-        digits(p90),
-        digits(p99),
-        digits(most)
-    );
-    report.add(Budget {
-        name: format!("system call to alert, p99 at {} alerts/s", digits(RATE as f64)),
-        measured: p99,
-        spread: None,
-        unit: "ms",
-        limit: Limit::AtMost(10.0),
-    });
-    report.add(memory(
-        &format!("resident at most, {} calls with an alert each", latencies.len()),
-        after.peak,
-    ));
-    report.details.insert(
-        "latency".into(),
-        json!({
-            "calls": calls,
-            "alerts": latencies.len(),
-            "unit": "ms",
-            "p50": p50,
-            "p90": p90,
-            "p99": p99,
-            "most": most,
-            "memory_after": memory_json(&after),
-        }),
-    );
+    Run { calls, alerts: latencies.len(), p50, p90, p99, most, after }
 }
 
 /// Takes what the agent writes as it comes: how old each alert about a key was when it could be read, in

@@ -1,15 +1,15 @@
-//! Plots of the fixed rates: what a watched server pays, and what the agent takes, over the rate.
+//! Plots over the rate: what a watched server pays, and what the agent takes.
 
 use std::error::Error;
 use std::path::Path;
 
 use plotters::prelude::*;
 
-/// One line of a plot: points of rate, median and quartiles.
+/// One line of a plot: points of rate, median and spread.
 pub struct Line {
     /// What the legend says.
     pub name: String,
-    /// Rate, lower quartile, median, upper quartile.
+    /// Rate, lower end of the spread, median, upper end.
     pub points: Vec<[f64; 4]>,
 }
 

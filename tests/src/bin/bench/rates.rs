@@ -8,14 +8,14 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use mcpwatch_tests::{Daemon, Done, Load, Scene};
+use mcpwatch_tests::{Daemon, Done, Load, Memory, Scene};
 use serde_json::{Value, json};
 
 use crate::Effort;
 use crate::peers;
 use crate::report::{Budget, Limit, Report, digits};
 use crate::statistics::Spread;
-use crate::throughput::settle;
+use crate::throughput::{memory, memory_json, settle};
 
 /// What the agent may take of one processor at [`EVENTS`] a second.
 const PROCESSOR: f64 = 5.0;
@@ -159,17 +159,14 @@ pub fn measure(effort: Effort, report: &mut Report) {
                 let name = format!("processor of the agent at {} events/s", digits(EVENTS as f64));
                 report.add(Budget {
                     name: name.clone(),
-                    measured: row.agent.median,
-                    spread: Some(row.agent),
+                    measured: row.agent,
                     unit: "%",
                     limit: Limit::AtMost(PROCESSOR),
                 });
                 if !to_peer.is_empty() {
-                    let to_peer = Spread::of(&to_peer);
                     report.add(Budget {
                         name: format!("{name}, to bpftrace"),
-                        measured: to_peer.median,
-                        spread: Some(to_peer),
+                        measured: Spread::of(&to_peer),
                         unit: "×",
                         limit: Limit::AtMost(PROCESSOR / PEER),
                     });
@@ -305,11 +302,45 @@ fn recorded(events: &Path, work: &Work, folder: &str) -> u64 {
 
 /// What the kernel's own statistics say of each of our programs: nanoseconds a run.
 pub fn hooks(effort: Effort, report: &mut Report) {
-    let seconds = match effort {
-        Effort::Quick => 2,
-        Effort::Full => 10,
+    let (rounds, seconds) = match effort {
+        Effort::Quick => (1, 2),
+        Effort::Full => (5, 4),
     };
-    println!("what each kernel program takes, by bpf_stats_enabled, for {seconds} s of everything");
+    println!(
+        "what each kernel program takes, by bpf_stats_enabled: everything at once, {rounds} rounds \
+         of {seconds} s"
+    );
+    let mut programs: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
+    for _ in 0..rounds {
+        for (program, count, each) in counted(seconds) {
+            let [counts, times] = programs.entry(program).or_default();
+            counts.push(count);
+            times.push(each);
+        }
+    }
+    assert!(!programs.is_empty(), "the kernel counts what its programs take");
+    let mut rows = Vec::new();
+    for (program, [counts, times]) in programs {
+        let [count, each] = [&counts, &times].map(|all| Spread::of(all));
+        println!(
+            "  {program:<44} {:>12} runs {:>9} ns each, {} to {}",
+            digits(count.median),
+            digits(each.median),
+            digits(each.least),
+            digits(each.most)
+        );
+        rows.push(json!({
+            "program": program,
+            "runs": count.json(),
+            "nanoseconds_each": each.json(),
+            "rounds": {"runs": counts, "nanoseconds_each": times},
+        }));
+    }
+    report.details.insert("hooks".into(), json!(rows));
+}
+
+/// One round: each program that ran, how often, and the nanoseconds of a run.
+fn counted(seconds: u64) -> Vec<(String, f64, f64)> {
     let statistics = mcpwatch_tests::Statistics::enable().expect("root may ask for statistics");
     let scene = Scene::new();
     let agent = Daemon::start(&scene, &scene.backstage("events.jsonl"), None);
@@ -341,24 +372,47 @@ pub fn hooks(effort: Effort, report: &mut Report) {
             .collect()
     };
     let runs = series("mcpwatch_bpf_program_runs_total");
-    let mut programs = Vec::new();
-    for (labels, seconds) in series("mcpwatch_bpf_program_seconds_total") {
-        let count = runs.get(&labels).copied().unwrap_or_default();
-        if count < 1.0 {
-            continue;
-        }
-        let each = seconds * 1e9 / count;
-        println!("  {labels:<44} {:>12} runs {:>9} ns each", digits(count), digits(each));
-        programs.push(json!({"program": labels, "runs": count, "nanoseconds_each": each}));
-    }
-    assert!(!programs.is_empty(), "the kernel counts what its programs take");
-    report.details.insert("hooks".into(), json!(programs));
+    series("mcpwatch_bpf_program_seconds_total")
+        .into_iter()
+        .filter_map(|(program, seconds)| {
+            let count = runs.get(&program).copied().filter(|count| *count >= 1.0)?;
+            Some((program, count, seconds * 1e9 / count))
+        })
+        .collect()
 }
 
+/// How many servers are there at once when memory is measured with many.
+const SERVERS: i64 = 100;
+
 /// Memory with a hundred servers that do nothing.
-pub fn crowd(_: Effort, report: &mut Report) {
-    const SERVERS: usize = 100;
-    println!("memory with {SERVERS} servers");
+pub fn crowd(effort: Effort, report: &mut Report) {
+    let rounds = match effort {
+        Effort::Quick => 1,
+        Effort::Full => 5,
+    };
+    println!("memory with {SERVERS} servers, {rounds} rounds");
+    let mut made = Vec::new();
+    for _ in 0..rounds {
+        let held = beside_servers();
+        println!("  {} MiB, {} at most", digits(held.resident), digits(held.peak));
+        made.push(held);
+    }
+    let spread = |of: fn(&Memory) -> f64| Spread::of(&made.iter().map(of).collect::<Vec<_>>());
+    let most = spread(|held| held.peak);
+    report.add(memory("resident at most, 100 servers", most));
+    report.details.insert(
+        "hundred_servers".into(),
+        json!({
+            "unit": "MiB",
+            "resident": spread(|held| held.resident).json(),
+            "peak": most.json(),
+            "rounds": made.iter().map(memory_json).collect::<Vec<_>>(),
+        }),
+    );
+}
+
+/// One round of it.
+fn beside_servers() -> Memory {
     let scene = Scene::new();
     let mut agent = Daemon::start(&scene, &scene.backstage("events.jsonl"), None);
     agent.forget_peak();
@@ -370,14 +424,12 @@ pub fn crowd(_: Effort, report: &mut Report) {
         );
     }
     agent.wait_until("all servers are watched", |agent| {
-        agent.scrape().count("mcpwatch_servers", &[]) == 100
+        agent.scrape().count("mcpwatch_servers", &[]) == SERVERS
     });
     thread::sleep(Duration::from_secs(2));
     let memory = agent.memory();
-    println!("  {} MiB, {} at most", digits(memory.resident), digits(memory.peak));
-    report.add(crate::throughput::memory("resident at most, 100 servers", memory.peak));
-    report.details.insert("hundred_servers".into(), crate::throughput::memory_json(&memory));
     agent.stop();
+    memory
 }
 
 /// What the watched server itself pays for an open, to the same server alone.
@@ -416,7 +468,6 @@ pub fn own_cost(effort: Effort, report: &mut Report) {
         watched.push(other);
         ratios.push(other / one);
     }
-    let spread = Spread::of(&ratios);
     println!(
         "  {} µs alone, {} µs watched",
         digits(Spread::of(&alone).median),
@@ -424,8 +475,7 @@ pub fn own_cost(effort: Effort, report: &mut Report) {
     );
     report.add(Budget {
         name: "watched server: open+close, to no agent".into(),
-        measured: spread.median,
-        spread: Some(spread),
+        measured: Spread::of(&ratios),
         unit: "×",
         limit: Limit::AtMost(1.6),
     });

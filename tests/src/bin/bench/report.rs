@@ -10,10 +10,8 @@ use crate::statistics::Spread;
 pub struct Budget {
     /// What is measured.
     pub name: String,
-    /// The result.
-    pub measured: f64,
-    /// Quartiles of the rounds, where there are rounds.
-    pub spread: Option<Spread>,
+    /// The results of the rounds; the median is held against the limit.
+    pub measured: Spread,
     /// What the numbers count.
     pub unit: &'static str,
     /// What is allowed.
@@ -62,18 +60,13 @@ impl Report {
                     Limit::AtMost(limit) => ("at_most", limit),
                     Limit::AtLeast(limit) => ("at_least", limit),
                 };
-                let mut value = json!({
+                json!({
                     "name": budget.name,
-                    "measured": budget.measured,
+                    "measured": budget.measured.json(),
                     "unit": budget.unit,
                     bound: limit,
-                    "verdict": budget.limit.verdict(budget.measured),
-                });
-                if let Some(spread) = budget.spread {
-                    value["lower_quartile"] = json!(spread.low);
-                    value["upper_quartile"] = json!(spread.high);
-                }
-                value
+                    "verdict": budget.limit.verdict(budget.measured.median),
+                })
             })
             .collect()
     }
@@ -81,13 +74,12 @@ impl Report {
     /// The budgets for people.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{:<58} {:>12} {:>19} {:>13}\n",
-            "budget", "measured", "half of the rounds", "allowed"
+            "{:<58} {:>12} {:>19} {:>19} {:>13}\n",
+            "budget", "measured", "half of the rounds", "smallest to largest", "allowed"
         );
         for budget in &self.budgets {
-            let spread = budget.spread.map_or_else(String::new, |spread| {
-                format!("{} to {}", digits(spread.low), digits(spread.high))
-            });
+            let Spread { least, low, median, high, most } = budget.measured;
+            let range = |from: f64, to: f64| format!("{} to {}", digits(from), digits(to));
             let allowed = match budget.limit {
                 Limit::AtMost(limit) => format!("≤ {}", digits(limit)),
                 Limit::AtLeast(limit) => format!("≥ {}", digits(limit)),
@@ -95,11 +87,13 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{:<58} {:>12} {spread:>19} {allowed:>13} {:<8} {}",
+                "{:<58} {:>12} {:>19} {:>19} {allowed:>13} {:<8} {}",
                 budget.name,
-                digits(budget.measured),
+                digits(median),
+                range(low, high),
+                range(least, most),
                 budget.unit,
-                budget.limit.verdict(budget.measured)
+                budget.limit.verdict(median)
             );
         }
         text
@@ -142,6 +136,22 @@ mod tests {
         ] {
             assert_eq!(digits(number), expected);
         }
+    }
+
+    #[test]
+    fn a_budget_is_held_against_the_median_and_shown_with_what_the_rounds_gave() {
+        let mut report = Report::default();
+        report.add(Budget {
+            name: "a".into(),
+            measured: Spread::of(&[7.0, 1.0, 2.0, 3.0, 4.0]),
+            unit: "ms",
+            limit: Limit::AtMost(3.0),
+        });
+        let table = report.table();
+        for part in ["2.000 to 4.000", "1.000 to 7.000", "≤ 3.000", "ok"] {
+            assert!(table.contains(part), "{part} in:\n{table}");
+        }
+        assert_eq!(report.budgets()[0]["measured"]["largest"], 7.0);
     }
 
     #[test]

@@ -2,28 +2,40 @@
 
 use serde_json::{Value, json};
 
-/// Median and quartiles: extremes tell of the machine's neighbours more than of what is measured.
+/// Median, quartiles and extremes. The extremes of many rounds tell of the machine's neighbours more than of what is
+/// measured; of a few, they tell how far one may be off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
+    /// The smallest one.
+    pub least: f64,
     /// The middle one.
     pub median: f64,
     /// A quarter is not above this.
     pub low: f64,
     /// Three quarters are not above this.
     pub high: f64,
+    /// The largest one.
+    pub most: f64,
 }
 
 impl Spread {
     /// Of at least one value.
     pub fn of(values: &[f64]) -> Self {
         let sorted = sorted(values);
-        let [low, median, high] = [0.25, 0.5, 0.75].map(|share| quantile(&sorted, share));
-        Self { median, low, high }
+        let [least, low, median, high, most] =
+            [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| quantile(&sorted, share));
+        Self { least, median, low, high, most }
     }
 
     /// For the JSON file.
     pub fn json(self) -> Value {
-        json!({"median": self.median, "lower_quartile": self.low, "upper_quartile": self.high})
+        json!({
+            "median": self.median,
+            "lower_quartile": self.low,
+            "upper_quartile": self.high,
+            "smallest": self.least,
+            "largest": self.most,
+        })
     }
 }
 
@@ -55,7 +67,13 @@ mod tests {
         for (share, value) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)] {
             assert!((quantile(&values, share) - value).abs() < f64::EPSILON, "{share}");
         }
-        assert_eq!(Spread::of(&[4.0, 3.0, 1.0, 2.0]), Spread { median: 2.0, low: 1.0, high: 3.0 });
-        assert_eq!(Spread::of(&[7.0]), Spread { median: 7.0, low: 7.0, high: 7.0 });
+        assert_eq!(
+            Spread::of(&[4.0, 3.0, 5.0, 1.0, 2.0]),
+            Spread { least: 1.0, low: 2.0, median: 3.0, high: 4.0, most: 5.0 }
+        );
+        assert_eq!(
+            Spread::of(&[7.0]),
+            Spread { least: 7.0, low: 7.0, median: 7.0, high: 7.0, most: 7.0 }
+        );
     }
 }

@@ -99,8 +99,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
         let spread = ratios(|round| &round.idle, |round| &round.without, number);
         report.add(Budget {
             name: format!("nothing watched: {}, to no agent", workload.name),
-            measured: spread.median,
-            spread: Some(spread),
+            measured: spread,
             unit: "×",
             limit: Limit::AtMost(1.02),
         });
@@ -109,8 +108,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
         let spread = ratios(|round| &round.watching, |round| &round.empty, number);
         report.add(Budget {
             name: format!("something watched: {}, to an empty program", workload.name),
-            measured: spread.median,
-            spread: Some(spread),
+            measured: spread,
             unit: "×",
             limit: Limit::AtMost(1.25),
         });
@@ -119,8 +117,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
         let spread = ratios(|round| &round.watching, |round| &round.without, number);
         report.add(Budget {
             name: format!("something watched: {}, to no agent", workload.name),
-            measured: spread.median,
-            spread: Some(spread),
+            measured: spread,
             unit: "×",
             limit: Limit::AtMost(workload.watched_at_most),
         });
