@@ -182,7 +182,7 @@ fn rates(rates: &Value, out: &mut String) {
     }
     out.push_str(
         "One server at fixed rates, alone and watched: medians of the rounds, quartiles in \
-         parentheses.\n\n\
+         parentheses; of what is lost, the smallest and the largest.\n\n\
          | | Asked/s | Made/s, watched | Server µs each, alone | Server µs each, watched \
          | Agent, % of a processor | Resident at most, MiB | Lost/s |\n\
          |---|---|---|---|---|---|---|---|\n",
@@ -198,8 +198,8 @@ fn rates(rates: &Value, out: &mut String) {
             spread(&cost["alone"]),
             spread(&cost["watched"]),
             spread(&row["agent_percent_of_a_processor"]),
-            number(&row["agent_resident_mib"]["median"]),
-            number(&row["lost_per_second"]["median"]),
+            spread(&row["agent_resident_mib"]),
+            extremes(&row["lost_per_second"]),
         );
     }
     out.push('\n');
@@ -377,6 +377,7 @@ mod tests {
             "| as many as it can | 1.000 (0.250–4.000) | 1.000 (0.250–4.000) |",
             "3,500 alerts of 4,000 calls a round",
             "| files opened | 1,000 | 1.000 | 1.000 (0.500–2.000) |",
+            "| 1.000 (0.500–2.000) | 1.000 (0.250–4.000) |",
             "does not run here: not installed",
             "| `sys_exit` | 1.000 | 1.000 (0.250–4.000) |",
             "![agent](performance/agent.svg)",

@@ -133,6 +133,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
         "lost/s"
     );
     let mut rows = Vec::new();
+    let mut lost: f64 = 0.0;
     for work in WORKS {
         for &rate in work.rates {
             let mut alone = Vec::new();
@@ -172,9 +173,17 @@ pub fn measure(effort: Effort, report: &mut Report) {
                     });
                 }
             }
+            lost = lost.max(row.lost.most);
             rows.push(row.json());
         }
     }
+    // The most and not the median: one round with a loss is one too many.
+    report.add(Budget {
+        name: "lost at fixed rates, in any round".into(),
+        measured: Spread::of(&[lost]),
+        unit: "/s",
+        limit: Limit::AtMost(0.0),
+    });
     report.details.insert("rates".into(), json!(rows));
     report.details.insert("peers".into(), peers::measure(rounds, seconds));
 }
