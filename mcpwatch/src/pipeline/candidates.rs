@@ -74,7 +74,7 @@ impl Pipeline {
             // A process of a server with a channel of its own: what it does is the server's doing, at once.
             EventKind::Exec(exec) if owned => {
                 if exec.candidate {
-                    instance.add_program(OwnedProgram::of(exec, beyond_launch));
+                    instance.add_program(event.process, OwnedProgram::of(exec, beyond_launch));
                 }
                 false
             }
@@ -92,7 +92,7 @@ impl Pipeline {
                 held.push(event.clone());
                 if on_channel {
                     instance.noted = event.time;
-                    instance.add_program(OwnedProgram::of(exec, beyond_launch));
+                    instance.add_program(event.process, OwnedProgram::of(exec, beyond_launch));
                 }
                 self.remember_exec(event, exec, Arc::from([]), false);
                 self.judge(id);

@@ -104,7 +104,7 @@ impl Pipeline {
             self.enlist(id, process, self.now, *channel, false);
         }
         if let Some(instance) = self.instances.get_mut(&id) {
-            instance.add_program(unplaced.program);
+            instance.add_program(process, unplaced.program);
             cgroup.clone_into(&mut instance.cgroup);
             instance.looked = true;
         }
@@ -236,7 +236,7 @@ impl Pipeline {
                 if fresh && member.stdin == root.stdin && root.stdin.is_some()
                     || member.key() == instance.founder
                 {
-                    instance.add_program(OwnedProgram {
+                    let program = OwnedProgram {
                         exe: member.exe.clone(),
                         argv: member.argv.clone(),
                         cwd: member.cwd.clone(),
@@ -245,7 +245,9 @@ impl Pipeline {
                             let installed = instance.installed(exe, argv, <[String]>::to_vec);
                             last.beyond_launch || !leads_to(exe, argv, &member.argv, installed)
                         }),
-                    });
+                        ..OwnedProgram::default()
+                    };
+                    instance.add_program(member.key(), program);
                 }
                 let outside = self.instance_of(member.key()).is_none();
                 if outside || fresh {

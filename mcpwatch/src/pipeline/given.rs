@@ -310,7 +310,7 @@ mod tests {
             .map(str::to_owned)
             .to_vec(),
             cwd: "/".into(),
-            beyond_launch: false,
+            ..OwnedProgram::default()
         };
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/a", "/cache", "/home/me/notes", "/notes", "/srv/a"]);
@@ -323,14 +323,14 @@ mod tests {
             exe: exe.into(),
             argv: owned(argv),
             cwd: "/".into(),
-            beyond_launch: false,
+            ..OwnedProgram::default()
         };
         // Whatever it executes on its channel before the first request.
         let later = OwnedProgram {
             exe: "/usr/bin/docker".into(),
             argv: owned(&["docker", "run", "image"]),
             cwd: "/".into(),
-            beyond_launch: false,
+            ..OwnedProgram::default()
         };
         let config = config.map(|words| ConfiguredServer {
             name: "x".into(),
@@ -384,8 +384,12 @@ mod tests {
         let argv =
             ["x", "--host=unix:///run/a.sock", "H=unix:///run/b.sock", "s=/run/c.sock", "no=/d"];
         let argv = argv.map(str::to_owned).to_vec();
-        let program =
-            OwnedProgram { exe: "/opt/x".into(), argv, cwd: "/".into(), beyond_launch: false };
+        let program = OwnedProgram {
+            exe: "/opt/x".into(),
+            argv,
+            cwd: "/".into(),
+            ..OwnedProgram::default()
+        };
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/run/a.sock", "/run/b.sock", "/run/c.sock"]);
     }
@@ -408,7 +412,7 @@ mod tests {
             .map(str::to_owned)
             .to_vec(),
             cwd: "/work".into(),
-            beyond_launch: false,
+            ..OwnedProgram::default()
         };
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/srv/data", "/srv/more", "/work/server.js"]);
@@ -435,7 +439,7 @@ mod tests {
                 exe: String::new(),
                 argv,
                 cwd: "/work".into(),
-                beyond_launch: false,
+                ..OwnedProgram::default()
             };
             let given = collect(&[program], None, &Names::default(), Allow::default());
             assert_eq!(given.roots.join(" "), expected, "{line}");

@@ -23,6 +23,9 @@ use super::relay::{Heard, Position, is_runtime, is_runtime_client};
 const SUSPECTS: usize = 64;
 /// Most programs of wrappers that are kept as evidence, the first and the latest.
 const PROGRAMS: usize = 8;
+/// Most of them, beside the first, that stay because the founder executed them. Two have to be left to give way, and
+/// one for a package launcher.
+const OWN: usize = 4;
 
 /// Most calls of which the end is remembered: what a call left behind is told from what is just ending.
 const ANSWERED: usize = 256;
@@ -197,7 +200,7 @@ impl Flood {
 }
 
 /// A program with its arguments and directory.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnedProgram {
     /// Path of the executed file.
     pub exe: String,
@@ -207,6 +210,8 @@ pub struct OwnedProgram {
     pub cwd: String,
     /// A server executed it by itself: it explains nothing.
     pub beyond_launch: bool,
+    /// The founder executed it, not a child on its channel.
+    pub by_founder: bool,
 }
 
 impl OwnedProgram {
@@ -218,6 +223,7 @@ impl OwnedProgram {
             argv: exec.argv.clone(),
             cwd: exec.cwd.clone(),
             beyond_launch,
+            by_founder: false,
         }
     }
 
@@ -477,14 +483,15 @@ impl Instance {
         }
     }
 
-    /// Remembers what was executed on the channel: the wrappers, then the server itself.
-    pub fn add_program(&mut self, program: OwnedProgram) {
+    /// Remembers what a process executed on the channel: the wrappers, then the server itself.
+    pub fn add_program(&mut self, process: ProcessKey, mut program: OwnedProgram) {
         let same = |known: &OwnedProgram| {
             known.exe == program.exe && known.argv == program.argv && known.cwd == program.cwd
         };
         if self.programs.iter().any(same) {
             return;
         }
+        program.by_founder = process == self.founder;
         self.runtime_client |= is_runtime_client(&program);
         if self.programs.len() >= PROGRAMS {
             if program.beyond_launch {
@@ -497,7 +504,8 @@ impl Instance {
     }
 
     /// Which program gives way to a later one: the oldest after the first that led nowhere, as the tools of a start script
-    /// do, else the oldest after the first but the package launcher.
+    /// do, else the oldest after the first but the package launcher. What the founder executed is the way from what the
+    /// client starts to the server, and the latest of it stays, however many shells a start script has run beside.
     fn dispensable(&self) -> usize {
         let led_nowhere = |program: &OwnedProgram| {
             let led_on = |next: &OwnedProgram| launcher::ends_with(&program.argv, &next.argv);
@@ -506,9 +514,13 @@ impl Instance {
         };
         let later = || self.programs.iter().enumerate().skip(1);
         let launcher = self.programs.iter().position(|program| launcher::installs(&program.argv));
-        later()
+        let of_founder = |program: &OwnedProgram| program.by_founder && !program.beyond_launch;
+        let own = later().filter(|(_, program)| of_founder(program)).map(|(at, _)| at);
+        let own: Vec<usize> = own.rev().take(OWN).collect();
+        let others = || later().filter(|(at, _)| !own.contains(at));
+        others()
             .find(|(_, program)| led_nowhere(program))
-            .or_else(|| later().find(|(at, _)| Some(*at) != launcher))
+            .or_else(|| others().find(|(at, _)| Some(*at) != launcher))
             .map_or(0, |(at, _)| at)
     }
 
@@ -596,6 +608,51 @@ mod tests {
             );
             let more = payload(&vec![b'x'; DOUBTFUL_BYTES], direction, 1 << 20);
             assert_eq!(held.may_be_json(&more), may, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_founder_executed_outlasts_its_helpers() {
+        let process = |pid| ProcessKey { pid, start: 1 };
+        let program = |words: &str| OwnedProgram {
+            exe: format!("/usr/bin/{}", words.split(' ').next().unwrap()),
+            argv: words.split(' ').map(str::to_owned).collect(),
+            ..OwnedProgram::default()
+        };
+        let mut instance = Instance::candidate(1, process(1), 0, (1, 2), &Budget::default());
+        let mut run = |pid: u32, words: &str| {
+            instance.add_program(process(pid), program(words));
+            let lines = instance.launched().map(|program| program.argv.join(" "));
+            lines.collect::<Vec<String>>()
+        };
+        let launch = ["env bash start.sh", "bash start.sh"];
+        for words in launch {
+            run(1, words);
+        }
+        for pid in 2..40 {
+            let kept = run(pid, &format!("sh -c task{pid}"));
+            assert!(kept.len() <= PROGRAMS, "{kept:?}");
+            assert!(kept.starts_with(&launch.map(str::to_owned)), "{kept:?}");
+        }
+        run(40, "npx -y weather");
+        for pid in 41..60 {
+            run(pid, &format!("sh -c step{pid}"));
+        }
+        let mut kept = run(60, "node weather");
+        assert_eq!(kept.pop().unwrap(), "node weather");
+        assert!(kept.starts_with(&launch.map(str::to_owned)), "{kept:?}");
+        assert!(kept.contains(&"npx -y weather".to_owned()), "{kept:?}");
+        // Its own are bounded, too: the latest stay.
+        for step in 0..20 {
+            run(1, &format!("bash step{step}"));
+        }
+        for pid in 61..80 {
+            run(pid, &format!("sh -c task{pid}"));
+        }
+        let kept = run(1, "bash last");
+        assert_eq!((kept.len(), kept[0].as_str()), (PROGRAMS, launch[0]));
+        for step in ["bash step17", "bash step18", "bash step19", "bash last"] {
+            assert!(kept.contains(&step.to_owned()), "{step}: {kept:?}");
         }
     }
 

@@ -101,7 +101,7 @@ impl Pipeline {
                 instance.channel.0 != 0 && exec.stdin_inode == Some(instance.channel.0);
             let known = exec.candidate || event.time <= instance.noted;
             if on_channel && instance.conversation.first_request().is_none() && !known {
-                instance.add_program(OwnedProgram::of(exec, beyond_launch));
+                instance.add_program(event.process, OwnedProgram::of(exec, beyond_launch));
                 self.given_changed(event.instance);
             }
         }

@@ -224,7 +224,7 @@ impl Pipeline {
             instance.outer = relay;
         }
         instance.voice_of = Some(relay);
-        let programs = instance.programs.clone();
+        let (founder, programs) = (instance.founder, instance.programs.clone());
         let missed = instance.missed;
         let first = instance.heard.first;
         let (mut events, left_out) = held.take_effects();
@@ -234,7 +234,7 @@ impl Pipeline {
         let Some(outer) = self.instances.get_mut(&relay) else { return };
         outer.voice = Some(inner);
         for program in programs {
-            outer.add_program(program);
+            outer.add_program(founder, program);
         }
         match &mut outer.role {
             Role::Candidate(held) => {
@@ -376,7 +376,7 @@ mod tests {
             exe: exe.into(),
             argv: vec![first.into(), "run".into()],
             cwd: "/".into(),
-            beyond_launch: false,
+            ..OwnedProgram::default()
         };
         assert!(is_runtime_client(&program("/usr/bin/podman", "podman")));
         assert!(is_runtime_client(&program("/usr/libexec/real", "/opt/bin/docker")));

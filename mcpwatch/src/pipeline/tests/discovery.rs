@@ -766,6 +766,25 @@ fn a_start_script_may_run_many_tools_before_the_server() {
 }
 
 #[test]
+fn a_start_script_keeps_its_name_whatever_shells_it_runs() {
+    let mut scene = Scene::new();
+    scene.config("mine", "/work/start.sh", &[]);
+    scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/env", &["env", "bash", "/work/start.sh"]);
+    scene.exec(11, "/usr/bin/bash", &["bash", "/work/start.sh"]);
+    for pid in 20..32 {
+        let task = format!("test -e /work/{pid}");
+        scene.spawn(11, pid, CHANNEL, "/usr/bin/dash", &["sh", "-c", &task]);
+        scene.exit(pid, 0);
+    }
+    scene.spawn(11, 40, CHANNEL, "/usr/bin/node", &["node", "server.js"]);
+    scene.initialize(40);
+    let mut story = scene.effects();
+    story.retain(|line| line.starts_with("discovered"));
+    assert!(!story.is_empty());
+    assert!(story.iter().all(|line| line.starts_with("discovered mine ")), "{story:?}");
+}
+
+#[test]
 fn a_process_that_uses_a_pid_again_is_another() {
     let mut scene = Scene::new();
     scene.server(11);
