@@ -1,13 +1,14 @@
 //! Scripts that interpreters were run with and have yet to open. The name a script is run by need not be the one it lies
 //! under: a folder on the way may be a link (`/proc/self/cwd/x.py`), a shell searches `PATH`, node completes `x` to
-//! `x.js`. Where it lies is known once the interpreter opens it. So it is with programs that the dynamic loader runs.
+//! `x.js`. Where it lies is known once the interpreter opens it. So it is with programs that the dynamic loader runs, which
+//! may be interpreters in turn.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Effect;
 use super::paths::{file_name, normal, parent};
-use super::programs::loaded;
+use super::programs::{Loaded, Programs, loaded};
 use super::reason::{OBJECT, clip, command_line};
 use crate::event::{Exec, Open, decode::join};
 
@@ -17,6 +18,10 @@ const AWAITED: usize = 256;
 const STARTS_WITHIN: u64 = 10_000_000_000;
 /// The kernel opens no longer path.
 const PATH_MAX: usize = 4096;
+/// Most words that are kept of what the dynamic loader hands a program.
+const WORDS: usize = 256;
+/// Most bytes of them.
+const WORDS_BYTES: usize = 8 * 1024;
 /// What node and Python run of a folder.
 const STARTS_OF_FOLDERS: [&str; 2] = ["index.js", "__main__.py"];
 
@@ -37,6 +42,9 @@ pub struct Run {
     pub line: Box<str>,
     /// The interpreter is the dynamic loader, and the script a program.
     pub loaded: bool,
+    /// Argument vector of that program.
+    words: Vec<String>,
+    cwd: Box<str>,
     absolute: Box<str>,
     server: Box<str>,
     time: u64,
@@ -46,7 +54,11 @@ pub struct Run {
 impl Run {
     /// Whether an open names the script as it was named.
     fn names(&self, open: &Open) -> bool {
-        open.argument == *self.script || *normal(&open.argument) == *self.absolute
+        // Without a slash, the dynamic loader finds it in the folders of libraries.
+        let is_searched = self.loaded && !self.script.contains('/');
+        open.argument == *self.script
+            || *normal(&open.argument) == *self.absolute
+            || is_searched && *file_name(&open.argument) == *self.script
     }
 
     /// Whether what was opened may be the script all the same.
@@ -76,11 +88,14 @@ impl Scripts {
             oldest.map(|key| self.runs.remove(&key));
         }
         self.next += 1;
+        let program = loaded(&exec.path, &exec.argv).filter(|program| program.path == script);
         let run = Run {
             script: script.into(),
             program: clip(&exec.path, OBJECT).into(),
             line: command_line(&exec.argv).into(),
-            loaded: loaded(&exec.path, &exec.argv).is_some_and(|program| program.path == script),
+            loaded: program.is_some(),
+            words: program.map_or_else(Vec::new, words),
+            cwd: exec.cwd.as_str().into(),
             absolute: absolute(script, &exec.cwd).into(),
             server: effect.server.id.as_str().into(),
             time: effect.time,
@@ -89,9 +104,9 @@ impl Scripts {
         self.runs.insert(interpreter, run);
     }
 
-    /// A file was opened: how its interpreter was run, when it is a script that `is_written` tells of. One that is named
-    /// as it was when the interpreter was run is the script in any case, and nothing is awaited any more; of others that
-    /// may be it, the name says little.
+    /// A file was opened: how its interpreter was run, when it is a script that `is_written` tells of, or whatever program
+    /// the dynamic loader was to run. One that is named as it was when the interpreter was run is the script in any case,
+    /// and nothing is awaited any more; of others that may be it, the name says little.
     pub fn opened(
         &mut self,
         effect: &Effect<'_>,
@@ -121,13 +136,40 @@ impl Scripts {
         if !named && !written {
             return None;
         }
-        self.runs.remove(&interpreter).filter(|_| written)
+        self.runs.remove(&interpreter).filter(|run| written || run.loaded)
+    }
+
+    /// The program of a run by the dynamic loader lies at `path`: an interpreter has yet to open its script.
+    pub fn interpreted(&mut self, effect: &Effect<'_>, run: Run, path: &str, programs: &Programs) {
+        let script = programs.script(path, &run.words).filter(|script| script.len() < PATH_MAX);
+        let Some(script) = script.map(Box::<str>::from) else { return };
+        let run = Run {
+            absolute: absolute(&script, &run.cwd).into(),
+            script,
+            program: clip(path, OBJECT).into(),
+            loaded: false,
+            words: Vec::new(),
+            ..run
+        };
+        self.runs.insert(hash(&effect.process.entity_id), run);
     }
 
     /// Forgets a server that has ended.
     pub fn forget(&mut self, server: &str) {
         self.runs.retain(|_, run| *run.server != *server);
     }
+}
+
+/// What a program is called and handed, in bounded length.
+fn words(program: Loaded<'_>) -> Vec<String> {
+    let mut room = WORDS_BYTES;
+    let arguments = program.arguments.iter().map(String::as_str);
+    let words = std::iter::once(program.name).chain(arguments).take(WORDS);
+    let fitting = words.map_while(|word| {
+        room = room.checked_sub(word.len())?;
+        Some(word.to_owned())
+    });
+    fitting.collect()
 }
 
 /// The same in every run: a replay must give the same records.

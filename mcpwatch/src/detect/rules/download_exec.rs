@@ -277,9 +277,16 @@ impl DownloadExec {
         } else {
             format!("ran the script {script} in {program}:")
         };
-        let brought = match self.written.find(effect, &open.path) {
-            Some(written) => self.executed(effect, &verb, &open.path, written),
-            None => in_memory(&verb, &self.tables.in_memory(&open.path)?, &open.path),
+        let brought = if let Some(written) = self.written.find(effect, &open.path) {
+            self.executed(effect, &verb, &open.path, written)
+        } else if let Some(what) = self.tables.in_memory(&open.path) {
+            in_memory(&verb, &what, &open.path)
+        } else {
+            // A program that nobody brought, but it may run a script that somebody did.
+            if !knowledge.policy.allows_program(&effect.given.allow, &open.path) {
+                self.scripts.interpreted(effect, run, &open.path, &knowledge.programs);
+            }
+            return None;
         };
         finding(effect, &run.program, &run.line, brought, knowledge)
     }
@@ -356,12 +363,10 @@ fn loaded_by<'a>(effect: &Effect<'_>, exec: &'a Exec, programs: &Programs) -> Op
     loaded(&exec.path, &exec.argv).filter(|_| !programs.is_looked_at(effect.process, exec))
 }
 
-/// What is still to be opened: a program of the dynamic loader, unless it is the system's, or an interpreter's script.
+/// What is to be opened next: a program of the dynamic loader, or an interpreter's script.
 fn awaited<'a>(effect: &Effect<'_>, exec: &'a Exec, programs: &'a Programs) -> Option<&'a str> {
     let program = loaded_by(effect, exec, programs).map(|program| program.path);
-    // Without a slash it is found in the folders of libraries.
-    let is_own = |path: &&str| !path.contains('/') || !in_system_folder(&absolute(path, &exec.cwd));
-    program.filter(is_own).or_else(|| programs.script(&exec.path, &exec.argv))
+    program.or_else(|| programs.script(&exec.path, &exec.argv))
 }
 
 fn in_memory(verb: &str, what: &str, path: &str) -> Brought {
@@ -538,6 +543,43 @@ mod tests {
             detector.check(&scene.effect(Action::Open(&program)), &mut findings);
             let reasons: Vec<&str> = findings.iter().map(|found| found.reason.as_str()).collect();
             assert_eq!(reasons, [reason]);
+        }
+    }
+
+    #[test]
+    fn an_interpreter_of_the_dynamic_loader_has_its_script_to_open() {
+        const X: &str = "/proc/self/cwd/x.py";
+        let loader = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+        let read = |argument: &str, path| Open {
+            argument: argument.into(),
+            ..open(path, libc::O_RDONLY)
+        };
+        for (words, asked, program, fires) in [
+            // The system's, a copy of that, a link to it, and the same found in the folders of libraries.
+            (&["/usr/bin/python3", X][..], "/usr/bin/python3", "/usr/bin/python3.12", true),
+            (&["/home/me/python3", X], "/home/me/python3", "/home/me/python3", true),
+            (&["/home/me/py", "-I", X], "/home/me/py", "/usr/bin/python3.12", true),
+            (&["--library-path", "/home/me", "py", X], "/home/me/py", "/usr/bin/python3", true),
+            (&["--argv0", "python3", "./py", X], "./py", "/home/me/py", true),
+            // Of these it is no script, as when they are run directly.
+            (&["/home/me/py", "-m", "x", X], "/home/me/py", "/usr/bin/python3.12", false),
+            (&["/home/me/tool", X], "/home/me/tool", "/home/me/tool", false),
+        ] {
+            for (pattern, allowed) in [("/usr/bin/none", false), (program, true)] {
+                let mut detector = detector();
+                wrote(&mut detector, "/usr/bin/node", "/srv/x.py");
+                let mut scene = Scene::new(Covert);
+                scene.given.allow.exec = vec![pattern.into()];
+                let run = exec(loader, &[&["ld.so"], words].concat());
+                assert_eq!(scene.found_by(&mut detector, Action::Exec(&run)), [], "{words:?}");
+                for opened in [read(asked, program), read("libc.so.6", "/usr/lib/libc.so.6")] {
+                    let found = scene.found_by(&mut detector, Action::Open(&opened));
+                    assert_eq!(found, [], "{words:?}");
+                }
+                let script = read(X, "/srv/x.py");
+                let found = scene.found_by(&mut detector, Action::Open(&script));
+                assert_eq!(found == ONE, fires && !allowed, "{words:?} {pattern}: {found:?}");
+            }
         }
     }
 
