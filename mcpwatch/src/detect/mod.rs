@@ -109,6 +109,8 @@ pub struct Effect<'a> {
     pub process: &'a Process,
     /// The server it belongs to.
     pub server: &'a Server,
+    /// Id of the outermost server around that one, or its own: what one of them writes another may execute.
+    pub family: &'a str,
     /// The process is a launcher (`npx`, `uvx`, …, or the shell one starts), on the way to the server.
     pub launching: bool,
     /// Names the destination's address is known by; empty for other effects.
@@ -253,6 +255,9 @@ pub trait Rule: Send {
 
     /// Forgets a server that has ended. Rules that remember effects are bounded all the same.
     fn forget(&mut self, _server: &str) {}
+
+    /// A family turned out to lie within another: what is remembered of the one is the other's from now on.
+    fn join(&mut self, _family: &str, _outer: &str) {}
 }
 
 /// A line of [`RULES`].
@@ -380,6 +385,11 @@ impl Detector {
     /// Forgets a server that has ended.
     pub fn forget(&mut self, server: &str) {
         self.rules.iter_mut().for_each(|rule| rule.forget(server));
+    }
+
+    /// A family turned out to lie within another.
+    pub fn join(&mut self, family: &str, outer: &str) {
+        self.rules.iter_mut().for_each(|rule| rule.join(family, outer));
     }
 }
 

@@ -222,12 +222,14 @@ impl Pipeline {
         let since_response = attribution.call().and_then(|call| serving.since(call, event.time));
         let reached = self.reached(event, owner, action);
         let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));
+        let family = Arc::clone(&serving.family);
         let roots = instance.conversation.roots();
         let effect = Effect {
             time: event.time,
             action,
             process,
             server: &shown,
+            family: &family,
             launching,
             names: &names,
             claims: &claims,

@@ -156,7 +156,9 @@ impl Pipeline {
     fn join_server(&mut self, candidate: u64, server: u64) {
         let Some(instance) = self.instances.get_mut(&candidate) else { return };
         instance.outer = server;
-        if let Role::Candidate(held) = std::mem::replace(&mut instance.role, Role::Helper) {
+        let before = std::mem::replace(&mut instance.role, Role::Helper);
+        self.take_in(server);
+        if let Role::Candidate(held) = before {
             self.let_go(candidate, held);
         }
         self.started_by_server(server);

@@ -97,6 +97,8 @@ pub enum Role {
 pub struct Serving {
     /// What records show.
     pub shown: Arc<Server>,
+    /// Id of the outermost server around it, or its own.
+    pub family: Arc<str>,
     /// What it was given.
     pub given: Arc<Given>,
     /// Its calls in flight, by number.

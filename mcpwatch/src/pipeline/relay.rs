@@ -263,6 +263,7 @@ impl Pipeline {
                         one.voice_of = None;
                     }
                 }
+                self.take_in(relay);
                 for event in events {
                     self.admit(&event);
                 }

@@ -105,9 +105,14 @@ impl Pipeline {
     fn promote(&mut self, id: u64, verdict: &Verdict) {
         let shown = Arc::new(self.shown(id, verdict));
         let given = Arc::new(self.given(id, &shown.name));
+        let around = self.instances.get(&id).and_then(|instance| self.owner(instance.outer));
+        let family = around
+            .and_then(|server| self.serving(server))
+            .map_or_else(|| Arc::from(shown.id.as_str()), |server| Arc::clone(&server.family));
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let serving = Serving {
             shown,
+            family,
             given,
             calls: BTreeMap::new(),
             in_flight: Vec::new(),
@@ -135,6 +140,7 @@ impl Pipeline {
         }
         let born = instance.born;
         self.tell_discovered(id, born);
+        self.take_in(id);
         if let Role::Candidate(mut held) = before {
             // Candidates within it may yet become servers; what they did so far is this one's doing.
             let inner: Vec<u64> =
@@ -151,6 +157,26 @@ impl Pipeline {
         // The channel was read again in letting go: the handshake may add a name and a version.
         self.judge(id);
         self.started_by_server(id);
+    }
+
+    /// Servers that a server had started before it was known to be one were families of their own.
+    pub(super) fn take_in(&mut self, id: u64) {
+        let Some(family) = self.serving(id).map(|server| Arc::clone(&server.family)) else {
+            return;
+        };
+        let started = self.instances.values().filter(|one| self.owner(one.outer) == Some(id));
+        let joining: BTreeSet<Arc<str>> = started
+            .filter_map(|one| Some(Arc::clone(&one.serving()?.family)))
+            .filter(|joining| *joining != family)
+            .collect();
+        for server in self.instances.values_mut().filter_map(Instance::serving_mut) {
+            if joining.contains(&server.family) {
+                server.family = Arc::clone(&family);
+            }
+        }
+        for joining in joining {
+            self.detector.join(&joining, &family);
+        }
     }
 
     /// Servers that a server had started before it was known to be one seemed to be started by a client.

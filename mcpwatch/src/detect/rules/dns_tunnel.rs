@@ -22,8 +22,9 @@ pub static INFO: RuleInfo = RuleInfo {
     trigger: "Within ten minutes a server asks for three names with 100 or more characters below one domain; \
         or for 20 that look encoded (labels of 16 or more characters like those of hexadecimal, base32 or \
         base64 text) with 600 such characters together, the size of a short private key; or for 200 of any \
-        kind. Each name counts once, whoever is asked. A domain is what one party registers; names below \
-        those under which many parties have one each (cloudfront.net, amazonaws.com, …) are told apart.",
+        kind. Each name counts once, whoever is asked; servers that a server starts are counted with it. A \
+        domain is what one party registers; names below those under which many parties have one each \
+        (cloudfront.net, amazonaws.com, …) are told apart.",
     explained_by: &[
         "`allow.egress` of the server's settings with the name or `*.DOMAIN`",
         "reverse lookups of addresses (`in-addr.arpa`, `ip6.arpa`)",
@@ -51,9 +52,9 @@ const ENCODED_CHARACTERS: usize = 600;
 const ENCODED_LABEL: usize = 16;
 /// Different names of any kind below one domain.
 const NAMES: usize = 200;
-/// Most servers that are followed; the one that asked longest ago goes.
-const SERVERS: usize = 64;
-/// Most domains of one server; the one with the fewest names goes.
+/// Most families of servers that are followed; the one that asked longest ago goes.
+const FAMILIES: usize = 64;
+/// Most domains of one of them; the one with the fewest names goes.
 const DOMAINS: usize = 64;
 /// What went so is counted together, lest asking for many other domains hide the one that matters: with limits
 /// so many times higher, since a crawler goes to many places.
@@ -62,10 +63,10 @@ const ELSEWHERE: usize = 5;
 /// The rule.
 #[derive(Default)]
 struct DnsTunnel {
-    servers: BTreeMap<String, Asked>,
+    families: BTreeMap<String, Asked>,
 }
 
-/// What one server asked for.
+/// What a server, with those around and within it, asked for.
 #[derive(Default)]
 struct Asked {
     last: u64,
@@ -106,7 +107,7 @@ impl Rule for DnsTunnel {
         if is_reverse(payload, domain) || effect.given.allow.egress.iter().any(allowed) {
             return None;
         }
-        let asked = self.asked(&effect.server.id, effect.time);
+        let asked = self.asked(effect.family, effect.time);
         asked.domain(domain, effect.time).count(payload);
         let (counted, domain) = asked.too_much(domain)?;
         let why = counted.why();
@@ -135,17 +136,24 @@ impl Rule for DnsTunnel {
             object: clip(domain, 255).into_owned(),
         })
     }
+
+    fn join(&mut self, family: &str, outer: &str) {
+        if let Some(asked) = self.families.remove(family) {
+            // Where the outer one has asked, too, or another within it, that is counted on.
+            self.families.entry(outer.to_owned()).or_insert(asked);
+        }
+    }
 }
 
 impl DnsTunnel {
-    fn asked(&mut self, server: &str, now: u64) -> &mut Asked {
-        if !self.servers.contains_key(server) && self.servers.len() >= SERVERS {
-            let oldest = self.servers.iter().min_by_key(|(_, asked)| asked.last);
+    fn asked(&mut self, family: &str, now: u64) -> &mut Asked {
+        if !self.families.contains_key(family) && self.families.len() >= FAMILIES {
+            let oldest = self.families.iter().min_by_key(|(_, asked)| asked.last);
             if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
-                self.servers.remove(&oldest);
+                self.families.remove(&oldest);
             }
         }
-        let asked = self.servers.entry(server.to_owned()).or_default();
+        let asked = self.families.entry(family.to_owned()).or_default();
         asked.last = now;
         asked
     }

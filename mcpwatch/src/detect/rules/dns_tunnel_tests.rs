@@ -154,6 +154,22 @@ fn servers_and_stretches_of_time_are_told_apart() {
 }
 
 #[test]
+fn servers_within_one_another_are_counted_together() {
+    let mut detector = detector();
+    let mut scene = Scene::new(Covert);
+    let names = |from: u64, to: u64| (from..to).map(|n| format!("{n}.evil.example"));
+    assert_eq!(fired(&scene, &mut detector, names(0, 100)), 0);
+    // What is around it turns out to be a server, and starts another.
+    detector.join("server-1", "server-2");
+    scene.server.id = "server-2".into();
+    assert_eq!(fired(&scene, &mut detector, names(100, 199)), 0);
+    scene.server.id = "server-3".into();
+    assert_eq!(fired(&scene, &mut detector, names(199, 250)), 0);
+    scene.family = Some("server-2".into());
+    assert_eq!(fired(&scene, &mut detector, names(199, 250)), 51);
+}
+
+#[test]
 fn asking_for_other_domains_neither_hides_a_tunnel_nor_grows_what_is_kept() {
     let scene = Scene::new(Covert);
     // Domains that go before the tunnel's, and such that go after it.
@@ -175,8 +191,8 @@ fn asking_for_other_domains_neither_hides_a_tunnel_nor_grows_what_is_kept() {
                 .count("x");
         }
     }
-    assert!(rule.servers.len() <= SERVERS);
-    assert!(rule.servers.values().all(|asked| asked.domains.len() <= DOMAINS));
+    assert!(rule.families.len() <= FAMILIES);
+    assert!(rule.families.values().all(|asked| asked.domains.len() <= DOMAINS));
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub static INFO: RuleInfo = RuleInfo {
         writing before (curl, wget or the server itself), whatever name it has been given since, or an interpreter or shell with such a file as \
         its script, wherever that is found (by folders that are links, by PATH), or the dynamic loader with such a file as \
         its program (`ld-linux-x86-64.so.2 /tmp/x`); or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
-        straight to an interpreter (`curl … | sh`). The last 8,192 files that servers wrote are remembered.",
+        straight to an interpreter (`curl … | sh`). Servers that a server starts are of its tree here. The last 8,192 \
+        files that servers wrote are remembered.",
     explained_by: &[
         "what a launcher (`npx`, `uvx`, …) writes and starts until the server itself runs",
         "`allow.exec` of the server's settings, for the file or for the interpreter that runs it",
@@ -97,20 +98,21 @@ fn is_nameless(path: &str) -> bool {
 /// A file that was opened for writing.
 #[derive(Debug)]
 struct WrittenFile {
-    server: u64,
     /// Tells this entry of [`Written::order`] from older ones of the same file.
     number: u64,
     time: u64,
     writer: Box<str>,
 }
 
-/// Files that servers wrote, by server and path. The paths are kept as hashes: thousands of them would take
-/// megabytes.
+/// Family of servers, and path. They are kept as hashes: thousands of paths would take megabytes.
+type Key = (u64, u64);
+
+/// Files that servers wrote.
 #[derive(Debug, Default)]
 struct Written {
-    files: HashMap<u64, WrittenFile>,
+    files: HashMap<Key, WrittenFile>,
     /// The oldest first. A file stands here once for each time it was written.
-    order: VecDeque<(u64, u64)>,
+    order: VecDeque<(Key, u64)>,
     next: u64,
 }
 
@@ -126,15 +128,14 @@ impl Written {
             let (time, writer) = (file.time, file.writer.clone());
             self.insert(effect, to, time, writer);
         } else if !exchange {
-            self.files.remove(&hash((&effect.server.id, to)));
+            self.files.remove(&key_of(effect, to));
         }
     }
 
     fn insert(&mut self, effect: &Effect<'_>, path: &str, time: u64, writer: Box<str>) {
-        let server = &effect.server.id;
-        let key = hash((server, path));
+        let key = key_of(effect, path);
         self.next += 1;
-        let file = WrittenFile { server: hash(server), number: self.next, time, writer };
+        let file = WrittenFile { number: self.next, time, writer };
         self.files.insert(key, file);
         self.order.push_back((key, self.next));
         while self.order.len() > REMEMBERED {
@@ -146,15 +147,34 @@ impl Written {
     }
 
     fn find(&self, effect: &Effect<'_>, path: &str) -> Option<&WrittenFile> {
-        self.files.get(&hash((&effect.server.id, path)))
+        self.files.get(&key_of(effect, path))
     }
 
-    fn forget(&mut self, server: &str) {
-        let server = hash(server);
-        self.files.retain(|_, file| file.server != server);
+    fn forget(&mut self, family: &str) {
+        let family = hash(family);
+        self.files.retain(|(of, _), _| *of != family);
         let files = &self.files;
         self.order.retain(|(key, _)| files.contains_key(key));
     }
+
+    fn join(&mut self, family: &str, outer: &str) {
+        let (family, outer) = (hash(family), hash(outer));
+        let joined = |(of, path): Key| (if of == family { outer } else { of }, path);
+        for (key, _) in &mut self.order {
+            *key = joined(*key);
+        }
+        for (key, file) in std::mem::take(&mut self.files) {
+            let key = joined(key);
+            // Of a file that both wrote, whoever did last.
+            if self.files.get(&key).is_none_or(|known| known.number < file.number) {
+                self.files.insert(key, file);
+            }
+        }
+    }
+}
+
+fn key_of(effect: &Effect<'_>, path: &str) -> Key {
+    (hash(effect.family), hash(path))
 }
 
 /// The same in every run: a replay must give the same records.
@@ -228,6 +248,10 @@ impl Rule for DownloadExec {
     fn forget(&mut self, server: &str) {
         self.written.forget(server);
         self.scripts.forget(server);
+    }
+
+    fn join(&mut self, family: &str, outer: &str) {
+        self.written.join(family, outer);
     }
 }
 
@@ -668,6 +692,38 @@ mod tests {
     }
 
     #[test]
+    fn what_one_server_of_a_family_wrote_another_executes() {
+        let tool = exec("/srv/app/tool", &["tool"]);
+        let within = |family: &str| {
+            let mut scene = Scene::new(Covert);
+            scene.server.id = "server-2".into();
+            scene.family = Some(family.into());
+            scene
+        };
+        let (outer, inner) = (Scene::new(Covert), within("server-1"));
+        let written = open("/srv/app/tool", WRITE);
+        for (writer, other) in [(&outer, &inner), (&inner, &outer)] {
+            let mut detector = detector();
+            assert_eq!(writer.found_by(&mut detector, Action::Open(&written)), []);
+            detector.forget("server-2");
+            assert_eq!(other.found_by(&mut detector, Action::Exec(&tool)), ONE);
+            detector.forget("server-1");
+            assert_eq!(other.found_by(&mut detector, Action::Exec(&tool)), []);
+        }
+        // It was known as a server before the one around it was.
+        let mut detector = detector();
+        let alone = within("server-2");
+        assert_eq!(alone.found_by(&mut detector, Action::Open(&written)), []);
+        assert_eq!(outer.found_by(&mut detector, Action::Exec(&tool)), []);
+        detector.join("server-2", "server-1");
+        for scene in [&outer, &inner] {
+            assert_eq!(scene.found_by(&mut detector, Action::Exec(&tool)), ONE);
+        }
+        detector.forget("server-1");
+        assert_eq!(outer.found_by(&mut detector, Action::Exec(&tool)), []);
+    }
+
+    #[test]
     fn another_name_does_not_hide_what_was_written() {
         for operation in [Operation::Rename, Operation::Link, Operation::Symlink] {
             let mut detector = detector();
@@ -766,7 +822,10 @@ mod tests {
         assert!(written.find(&effect, "/srv/again").is_some());
         assert!(written.find(&effect, &format!("/srv/{}", 3 * REMEMBERED - 1)).is_some());
         assert!(written.find(&effect, "/srv/0").is_none());
-        written.forget("server-1");
+        written.join("server-1", "server-0");
+        assert!(written.find(&effect, "/srv/again").is_none());
+        assert!(!written.files.is_empty() && written.files.len() <= REMEMBERED);
+        written.forget("server-0");
         assert!(written.files.is_empty() && written.order.is_empty());
     }
 }

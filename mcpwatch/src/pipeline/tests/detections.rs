@@ -220,6 +220,48 @@ fn what_a_server_wrote_is_known_when_it_is_executed() {
 }
 
 #[test]
+fn what_a_server_within_a_server_wrote_is_known_when_that_executes_it() {
+    // Either of the two may be known as a server first.
+    for outer_first in [true, false] {
+        let mut scene = Scene::new();
+        scene.candidate(11);
+        if outer_first {
+            scene.initialize(11);
+        }
+        scene.spawn(11, 12, OTHER_CHANNEL, "/usr/bin/python3", &["python3", "inner.py"]);
+        scene.initialize(12);
+        assert_eq!(scene.pipeline.standing().servers, if outer_first { 2 } else { 1 });
+        scene.call(12, 1, "fetch", json!({}));
+        scene.open_for(12, "/srv/tool", WRITE);
+        scene.result(12, 1);
+        if !outer_first {
+            scene.initialize(11);
+        }
+        scene.exit(12, 0);
+        scene.forget();
+        scene.call(11, 1, "work", json!({}));
+        scene.spawn(11, 13, TERMINAL, "/srv/tool", &["tool"]);
+        assert_eq!(alerts(&mut scene), ["ALERT download_exec critical covert 1 x1"]);
+        // The other way round.
+        scene.open_for(11, "/srv/more", WRITE);
+        scene.spawn(11, 14, OTHER_CHANNEL, "/usr/bin/python3", &["python3", "inner.py"]);
+        scene.initialize(14);
+        scene.forget();
+        scene.call(14, 1, "run", json!({}));
+        scene.spawn(14, 15, TERMINAL, "/srv/more", &["more"]);
+        assert_eq!(alerts(&mut scene), ["ALERT download_exec critical covert 1 x1"]);
+        // With the last of them, it is forgotten.
+        for pid in [15, 14, 13, 11] {
+            scene.exit(pid, 0);
+        }
+        scene.server(16);
+        scene.call(16, 1, "work", json!({}));
+        scene.spawn(16, 17, TERMINAL, "/srv/more", &["more"]);
+        assert_eq!(alerts(&mut scene), [""; 0]);
+    }
+}
+
+#[test]
 fn what_a_launcher_installs_is_part_of_the_launch() {
     let mut scene = Scene::new();
     scene.spawn(CLIENT, 11, CHANNEL, "/usr/bin/node", &["npx", "-y", "@scope/mcp-server"]);
