@@ -384,12 +384,8 @@ mod tests {
         let argv =
             ["x", "--host=unix:///run/a.sock", "H=unix:///run/b.sock", "s=/run/c.sock", "no=/d"];
         let argv = argv.map(str::to_owned).to_vec();
-        let program = OwnedProgram {
-            exe: "/opt/x".into(),
-            argv,
-            cwd: "/".into(),
-            ..OwnedProgram::default()
-        };
+        let program =
+            OwnedProgram { exe: "/opt/x".into(), argv, cwd: "/".into(), ..OwnedProgram::default() };
         let given = collect(&[program], None, &Names::default(), Allow::default());
         assert_eq!(given.paths, ["/run/a.sock", "/run/b.sock", "/run/c.sock"]);
     }

@@ -574,10 +574,8 @@ mod tests {
     fn an_interpreter_of_the_dynamic_loader_has_its_script_to_open() {
         const X: &str = "/proc/self/cwd/x.py";
         let loader = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
-        let read = |argument: &str, path| Open {
-            argument: argument.into(),
-            ..open(path, libc::O_RDONLY)
-        };
+        let read =
+            |argument: &str, path| Open { argument: argument.into(), ..open(path, libc::O_RDONLY) };
         for (words, asked, program, fires) in [
             // The system's, a copy of that, a link to it, and the same found in the folders of libraries.
             (&["/usr/bin/python3", X][..], "/usr/bin/python3", "/usr/bin/python3.12", true),
