@@ -401,6 +401,7 @@ impl Host {
         self.input(Input::Config(ConfigFile {
             path,
             client: "cursor".into(),
+            owner: String::new(),
             format: Format::Json,
             keys: vec!["mcpServers".into()],
             text,

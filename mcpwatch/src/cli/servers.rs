@@ -126,7 +126,8 @@ fn read(places: Places, warnings: &mut Vec<ConfigError>) -> ConfiguredServers {
             Change::Read(file) => match file.parse() {
                 Ok(parsed) => {
                     warnings.extend(parsed.warnings);
-                    warnings.extend(configured.replace(&file.path, parsed.servers));
+                    let left_out = configured.replace(&file.path, &file.owner, parsed.servers);
+                    warnings.extend(left_out);
                 }
                 Err(error) => warnings.push(error),
             },

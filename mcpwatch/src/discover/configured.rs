@@ -1,4 +1,6 @@
-//! The servers of all clients' configurations, in bounded number.
+//! The servers of all clients' configurations, in bounded number, of which nobody takes all.
+
+use std::collections::BTreeMap;
 
 use super::client_config::{ConfigError, ConfiguredServer};
 
@@ -12,6 +14,8 @@ const BYTES: usize = 16 << 20;
 pub struct ConfiguredServers {
     /// In the order of the files' paths, then in that of the file.
     servers: Vec<ConfiguredServer>,
+    /// Who answers for each file that they stand in.
+    owners: BTreeMap<String, String>,
 }
 
 impl ConfiguredServers {
@@ -21,26 +25,38 @@ impl ConfiguredServers {
         &self.servers
     }
 
-    /// Puts what a file says in the place of what it said before. Gives the warning when not all of it has room.
+    /// Puts what a file says in the place of what it said before. Gives the warning when not all of it has room:
+    /// `owner` answers for it, and leaves as much free for others as all files of that owner take.
     pub fn replace(
         &mut self,
         path: &str,
+        owner: &str,
         mut servers: Vec<ConfiguredServer>,
     ) -> Option<ConfigError> {
         self.remove(path);
-        let mut count = self.servers.len();
-        let mut bytes: usize = self.servers.iter().map(weight).sum();
+        // What has to stay free counts like what is taken.
+        let mut count = 0;
+        let mut bytes: usize = 0;
+        for server in &self.servers {
+            let own = self.owners.get(&server.config_path).is_some_and(|other| other == owner);
+            let times = if own { 2 } else { 1 };
+            count += times;
+            bytes = bytes.saturating_add(times * weight(server));
+        }
         let found = servers.len();
         servers.retain(|server| {
-            let filled = bytes.saturating_add(weight(server));
-            let fits = count < SERVERS && filled <= BYTES;
+            let filled = bytes.saturating_add(2 * weight(server));
+            let fits = count + 2 <= SERVERS && filled <= BYTES;
             if fits {
-                count += 1;
+                count += 2;
                 bytes = filled;
             }
             fits
         });
         let left_out = found - servers.len();
+        if !servers.is_empty() {
+            self.owners.insert(path.to_owned(), owner.to_owned());
+        }
         let at = self.servers.partition_point(|server| server.config_path.as_str() < path);
         drop(self.servers.splice(at..at, servers));
         (left_out > 0).then(|| ConfigError {
@@ -48,8 +64,9 @@ impl ConfiguredServers {
             line: 0,
             column: 0,
             message: format!(
-                "too many servers in all files together (at most {SERVERS} and {} MiB of text), {left_out} of \
-                 this one are not looked at; take some out, then change this file",
+                "too many servers in all files together (at most {SERVERS} and {} MiB of text, and of one user \
+                 or container half of what others leave), {left_out} of this one are not looked at; take some \
+                 out, then change this file",
                 BYTES >> 20
             ),
         })
@@ -57,6 +74,7 @@ impl ConfiguredServers {
 
     /// A file is gone.
     pub fn remove(&mut self, path: &str) {
+        self.owners.remove(path);
         self.servers.retain(|server| server.config_path != path);
     }
 }
@@ -100,24 +118,25 @@ mod tests {
     fn a_file_takes_the_place_of_what_it_was_before_in_the_order_of_paths() {
         let mut configured = ConfiguredServers::default();
         for (path, count) in [("/b", 2), ("/c", 1), ("/a", 1), ("/b", 1), ("/d", 0)] {
-            assert_eq!(configured.replace(path, file(path, count, 1)), None);
+            assert_eq!(configured.replace(path, "1000", file(path, count, 1)), None);
         }
         assert_eq!(paths(&configured), ["/a", "/b", "/c"]);
         configured.remove("/b");
         configured.remove("/none");
         assert_eq!(paths(&configured), ["/a", "/c"]);
+        assert_eq!(configured.owners.len(), 2);
     }
 
     #[test]
     fn what_is_too_many_is_left_out_and_said() {
         let mut configured = ConfiguredServers::default();
-        assert_eq!(configured.replace("/a", file("/a", SERVERS - 1, 1)), None);
-        let warning = configured.replace("/b", file("/b", 3, 1)).unwrap();
+        assert_eq!(configured.replace("/a", "1000", file("/a", SERVERS / 2 - 1, 1)), None);
+        let warning = configured.replace("/b", "1000", file("/b", 3, 1)).unwrap();
         assert_eq!((warning.path.as_str(), warning.line), ("/b", 0));
         assert!(warning.message.contains("2 of this one are not looked at"), "{warning}");
-        assert_eq!(configured.servers().len(), SERVERS);
+        assert_eq!(configured.servers().len(), SERVERS / 2);
         configured.remove("/a");
-        assert_eq!(configured.replace("/b", file("/b", 3, 1)), None);
+        assert_eq!(configured.replace("/b", "1000", file("/b", 3, 1)), None);
         assert_eq!(paths(&configured), ["/b"; 3]);
     }
 
@@ -125,10 +144,34 @@ mod tests {
     fn what_is_too_large_is_left_out_and_said() {
         let mut configured = ConfiguredServers::default();
         for path in ["/a", "/b", "/c"] {
-            assert_eq!(configured.replace(path, file(path, 1, 4 << 20)), None);
+            assert_eq!(configured.replace(path, "1000", file(path, 1, 2 << 20)), None);
         }
-        assert!(configured.replace("/d", file("/d", 2, 4 << 20)).is_some());
+        assert!(configured.replace("/d", "1000", file("/d", 2, 2 << 20)).is_some());
         assert_eq!(configured.servers().len(), 3);
-        assert_eq!(configured.replace("/e", file("/e", 9, 9)), None, "small ones still have room");
+        let small = configured.replace("/e", "1000", file("/e", 9, 9));
+        assert_eq!(small, None, "small ones still have room");
+        let other = configured.replace("/f", "1001", file("/f", 1, 4 << 20));
+        assert_eq!(other, None, "others have theirs");
+    }
+
+    #[test]
+    fn nobody_takes_the_room_of_others() {
+        let mut configured = ConfiguredServers::default();
+        let kept = |configured: &ConfiguredServers, path: &str| {
+            paths(configured).iter().filter(|other| **other == path).count()
+        };
+        assert!(configured.replace("/a", "1000", file("/a", SERVERS, 1)).is_some());
+        assert_eq!(kept(&configured, "/a"), SERVERS / 2);
+        assert_eq!(configured.replace("/b", "1001", file("/b", 96, 1)), None);
+        // The same again, in another file too, takes nothing from anybody.
+        assert!(configured.replace("/a", "1000", file("/a", SERVERS, 1)).is_some());
+        assert!(configured.replace("/a2", "1000", file("/a2", 1, 1)).is_some());
+        assert_eq!((kept(&configured, "/a"), kept(&configured, "/b")), (2_000, 96));
+        // Of many, each leaves something.
+        for (path, expected) in [("/c", 1_000), ("/d", 500), ("/e", 250)] {
+            assert!(configured.replace(path, path, file(path, SERVERS, 1)).is_some());
+            assert_eq!(kept(&configured, path), expected);
+        }
+        assert_eq!(kept(&configured, "/b"), 96);
     }
 }

@@ -102,7 +102,7 @@ pub fn real_path(pid: u32, folder: &str) -> Option<String> {
 }
 
 /// `/proc/PID/root` and what follows.
-fn split(path: &Path) -> Option<(PathBuf, &Path)> {
+pub(super) fn split(path: &Path) -> Option<(PathBuf, &Path)> {
     let rest = path.strip_prefix("/proc").ok()?;
     let pid = rest.iter().next()?.to_str()?;
     pid.parse::<u32>().ok()?;

@@ -52,6 +52,9 @@ pub struct ConfigFile {
     pub path: String,
     /// The client it belongs to; [`SETTINGS`] for one that only the settings name.
     pub client: String,
+    /// Who answers for how much it holds: a user's id, or the root directory that all of it is root's in.
+    #[serde(default)]
+    pub owner: String,
     /// How it is written.
     pub format: Format,
     /// Where servers stand in it.
@@ -483,6 +486,19 @@ fn read(file: File) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Who answers for how much lies at a path: whoever, other than root, the first folder on the way there belongs to, or
+/// the file. A link on the way may lead to what is somebody else's, and so may not decide; what is root's all the way is
+/// its container's, or the host's.
+fn owner(path: &Path) -> String {
+    let root = roots::split(path).map_or_else(|| PathBuf::from("/"), |(root, _)| root);
+    let below = path.ancestors().take_while(|way| *way != root);
+    let below = below.map(|way| roots::open(way, libc::O_PATH | libc::O_NOFOLLOW)?.metadata());
+    let way = below.chain([std::fs::metadata(&root)]);
+    let owners: Vec<u32> = way.flatten().map(|way| way.uid()).collect();
+    let first = owners.iter().rev().find(|owner| **owner != 0);
+    first.map_or_else(|| root.to_string_lossy().into_owned(), u32::to_string)
+}
+
 fn unread(path: &Path, error: &io::Error) -> ConfigError {
     ConfigError {
         path: path.to_string_lossy().into_owned(),
@@ -621,6 +637,7 @@ fn load(path: &Path, kind: Kind) -> Change {
     Change::Read(ConfigFile {
         path: path.to_string_lossy().into_owned(),
         client: client.to_owned(),
+        owner: owner(path),
         format,
         keys: keys.iter().map(|&key| key.to_owned()).collect(),
         text,
@@ -846,6 +863,30 @@ mod tests {
             shown(&polled(&mut Watcher::new(places)), root),
             ["+etc/codex/config.toml", "+home/x/.cursor/mcp.json", "+root/.claude.json"]
         );
+    }
+
+    #[test]
+    fn who_answers_for_a_file_owns_the_way_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        let file = home.join(".cursor/mcp.json");
+        write(&file, SERVER);
+        let link = home.join(".mcp.json");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        // Root may make it somebody's; for others it is theirs already.
+        let _ = std::os::unix::fs::chown(home, Some(1_000), None);
+        let of = |root: &str| match std::fs::metadata(home).unwrap().uid() {
+            0 => root.to_owned(),
+            uid => uid.to_string(),
+        };
+        let root = PathBuf::from(format!("/proc/{}/root", std::process::id()));
+        for path in [&file, &link, &home.join("absent")] {
+            assert_eq!(owner(path), of("/"), "{path:?}");
+            assert_eq!(owner(&roots::below(&root, path)), of(root.to_str().unwrap()), "{path:?}");
+        }
+        let changes = polled(&mut watch(home));
+        let [Change::Read(read)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(read.owner, of("/"));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Pipeline {
                 Vec::new()
             }
         };
-        if let Some(warning) = self.configured.replace(&file.path, servers) {
+        if let Some(warning) = self.configured.replace(&file.path, &file.owner, servers) {
             self.warn(&warning.to_string());
         }
         self.configs_changed();

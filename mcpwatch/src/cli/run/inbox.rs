@@ -346,6 +346,7 @@ mod tests {
         Input::Config(ConfigFile {
             path: "/home/me/.cursor/mcp.json".into(),
             client: "cursor".into(),
+            owner: "1000".into(),
             format: Format::Json,
             keys: Vec::new(),
             text: vec![0; bytes],

@@ -69,6 +69,7 @@ fn a_configuration_is_one_wherever_discovery_or_the_settings_found_it() {
     scene.input(Input::Config(ConfigFile {
         path: "/opt/codex/work.config.toml".into(),
         client: "codex".into(),
+        owner: "1000".into(),
         format: Format::Toml,
         keys: vec!["mcp_servers".into()],
         text: Vec::new(),

@@ -277,6 +277,7 @@ fn a_broken_configuration_is_a_warning_with_its_place() {
     scene.input(Input::Config(ConfigFile {
         path: "/home/me/.cursor/mcp.json".into(),
         client: "cursor".into(),
+        owner: "1000".into(),
         format: Format::Json,
         keys: vec!["mcpServers".into()],
         text: b"{\n  \"mcpServers\": {\n    \"a\": }\n}\n".to_vec(),
@@ -834,33 +835,37 @@ fn where_a_servers_child_says_its_home_is_is_not_believed() {
 fn servers_of_all_configurations_are_bounded_and_the_rest_is_told_of() {
     let mut scene = Scene::new();
     let path = |file: usize| format!("/home/me/{file}/.cursor/mcp.json");
-    let read = |scene: &mut Scene, file: usize| {
+    let read = |scene: &mut Scene, file: usize, owner: &str| {
         let entry = |number: usize| (number.to_string(), json!({"command": "x"}));
         let servers: serde_json::Map<String, Value> = (0..1_000).map(entry).collect();
         scene.input(Input::Config(ConfigFile {
             path: path(file),
             client: "cursor".into(),
+            owner: owner.into(),
             format: Format::Json,
             keys: vec!["mcpServers".into()],
             text: json!({"mcpServers": servers}).to_string().into_bytes(),
         }));
     };
     let kept = |scene: &Scene| scene.pipeline.configured.servers().len();
-    for file in 0..4 {
-        read(&mut scene, file);
+    for file in 0..2 {
+        read(&mut scene, file, "1000");
     }
-    assert_eq!((kept(&scene), scene.story()), (4_000, vec![]));
-    read(&mut scene, 4);
-    assert_eq!(kept(&scene), SERVERS);
+    assert_eq!((kept(&scene), scene.story()), (2_000, vec![]));
+    read(&mut scene, 2, "1000");
+    assert_eq!(kept(&scene), SERVERS / 2);
     let warnings = scene.of_type("status");
     let message = warnings[0]["status"]["message"].as_str().unwrap().to_owned();
     assert_eq!((warnings.len(), warnings[0]["status"]["state"].as_str()), (1, Some("warning")));
-    assert!(message.starts_with(&path(4)), "{message}");
-    assert!(message.contains("904 of this one are not looked at"), "{message}");
+    assert!(message.starts_with(&path(2)), "{message}");
+    assert!(message.contains("952 of this one are not looked at"), "{message}");
     scene.forget();
+    read(&mut scene, 3, "1001");
+    assert_eq!((kept(&scene), scene.story()), (SERVERS / 2 + 1_000, vec![]), "others have room");
     scene.input(Input::ConfigGone { path: path(0) });
-    read(&mut scene, 4);
-    assert_eq!((kept(&scene), scene.story()), (4_000, vec![]));
+    scene.input(Input::ConfigGone { path: path(3) });
+    read(&mut scene, 2, "1000");
+    assert_eq!((kept(&scene), scene.story()), (2_000, vec![]));
 }
 
 #[test]

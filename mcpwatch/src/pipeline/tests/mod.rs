@@ -443,6 +443,7 @@ impl Scene {
         self.input(Input::Config(ConfigFile {
             path: "/home/me/.cursor/mcp.json".into(),
             client: "cursor".into(),
+            owner: "1000".into(),
             format: Format::Json,
             keys: vec!["mcpServers".into()],
             text: text.to_string().into_bytes(),
