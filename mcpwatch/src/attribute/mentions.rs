@@ -100,6 +100,18 @@ impl Mentions {
         mentions
     }
 
+    /// About what they take in memory, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts = self.texts.iter().chain(&self.commands).chain(&self.numbers);
+        let texts: usize = texts.map(|text| size_of::<String>() + text.len()).sum();
+        let path = |one: &Mention| size_of::<Mention>() + one.text.len() + one.end.len();
+        let host = |one: &Host| size_of::<Host>() + one.text.len() + one.name.len();
+        let paths: usize = self.paths.iter().map(path).sum();
+        let hosts: usize = self.hosts.iter().map(host).sum();
+        size_of::<Self>() + texts + paths + hosts
+    }
+
     /// The argument text that names the object, if one does.
     #[must_use]
     pub fn of(&self, object: Object<'_>) -> Option<&str> {

@@ -78,6 +78,19 @@ pub struct Suspect {
 }
 
 impl Suspect {
+    /// What records show of the call, and nothing of what it was given.
+    #[must_use]
+    pub fn without_arguments(&self) -> Self {
+        let call = Call { arguments: None, clipped: None, ..(*self.call).clone() };
+        Self { call: Arc::new(call), mentions: Arc::default() }
+    }
+
+    /// About what it takes in memory, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.call.weight() + self.mentions.weight()
+    }
+
     /// The same call.
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.call, &other.call)

@@ -1,8 +1,8 @@
 //! One watched instance: a candidate, a server, or the helper of a server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::attribute::{Mentions, Suspect};
 use crate::detect::Given;
@@ -16,6 +16,7 @@ use crate::wire::Limits;
 use super::effects::Reference;
 use super::folders::Folders;
 use super::naming::Naming;
+use super::outlived::Outlived;
 use super::relay::{Heard, Position, is_runtime, is_runtime_client};
 
 /// Most calls in flight that an effect is held against, the youngest: work for each effect is bounded, and
@@ -109,6 +110,8 @@ pub struct Serving {
     pub doubtful: BTreeSet<u64>,
     /// When its last calls ended, nanoseconds of `CLOCK_BOOTTIME`, by number.
     pub answered: BTreeMap<u64, u64>,
+    /// Calls that ended before processes that were forked in them.
+    pub(super) outlived: Outlived,
     /// Problems on the channel that were not published since the last one that was.
     pub problems: Flood,
     /// What it asked name service, and was told.
@@ -128,17 +131,17 @@ impl Serving {
         }
     }
 
-    /// A call ended.
-    pub fn ended(&mut self, call: &Call, time: u64) {
-        if self.calls.remove(&call.number).is_some() {
-            self.doubtful.remove(&call.number);
-            self.answered.insert(call.number, time);
-            if self.answered.len() > ANSWERED {
-                self.answered.pop_first();
-            }
-            self.reference.forget();
-            self.refresh();
+    /// A call ended. Gives earlier ones whose arguments are to be kept no longer.
+    pub fn ended(&mut self, call: &Call, time: u64) -> Vec<Weak<Mentions>> {
+        let Some(suspect) = self.calls.remove(&call.number) else { return Vec::new() };
+        self.doubtful.remove(&call.number);
+        self.answered.insert(call.number, time);
+        if self.answered.len() > ANSWERED {
+            self.answered.pop_first();
         }
+        self.reference.forget();
+        self.refresh();
+        self.outlived.add(&suspect)
     }
 
     /// The answer to a call was probably lost.

@@ -20,6 +20,7 @@ mod losses;
 mod mounts;
 mod naming;
 mod net;
+mod outlived;
 mod privilege;
 mod reached;
 mod relay;

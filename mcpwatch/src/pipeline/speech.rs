@@ -151,8 +151,9 @@ impl Pipeline {
         let Some(serving) = self.instances.get_mut(&id).and_then(Instance::serving_mut) else {
             return;
         };
-        serving.ended(&ended.call, ended.time);
+        let outlived = serving.ended(&ended.call, ended.time);
         let shown = Arc::clone(&serving.shown);
+        self.shorten(&outlived);
         for due in self.dedupe.close_call(&shown.id, &call_uid(&shown.id, &ended.call)) {
             self.publish_alert(due);
         }

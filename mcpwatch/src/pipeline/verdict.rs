@@ -16,6 +16,7 @@ use super::candidates::NESTING;
 use super::effects::Reference;
 use super::instance::{Flood, Held, Instance, OwnedProgram, Role, Serving};
 use super::naming::Naming;
+use super::outlived::Outlived;
 use super::relay::Position;
 use super::{Pipeline, given};
 
@@ -118,6 +119,7 @@ impl Pipeline {
             in_flight: Vec::new(),
             doubtful: BTreeSet::new(),
             answered: BTreeMap::new(),
+            outlived: Outlived::default(),
             problems: Flood::default(),
             naming: Naming::default(),
             reference: Reference::default(),

@@ -58,6 +58,15 @@ pub struct Call {
     pub request_bytes: u64,
 }
 
+impl Call {
+    /// About what it takes in memory, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let arguments = self.arguments.as_ref().map_or(0, flight::weight);
+        size_of::<Self>() + arguments + self.clipped.as_ref().map_or(0, String::len)
+    }
+}
+
 /// Hints of a tool's definition (`annotations`, since 2025-03-26) by which a client may decide that nobody
 /// needs to be asked. `None` where the definition does not say: the protocol's defaults promise nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

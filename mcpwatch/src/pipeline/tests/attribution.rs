@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::attribute::Suspect;
 
 #[test]
 fn every_relation_is_told_apart() {
@@ -288,6 +289,47 @@ fn a_process_forked_in_a_call_stays_with_it_after_the_answer() {
             "ALERT sensitive_file_read critical covert 1 x1",
             "open /home/me/.ssh/id_rsa covert 1",
             "open /b covert 2",
+        ]
+    );
+}
+
+#[test]
+fn of_calls_that_processes_have_long_outlived_the_arguments_are_forgotten() {
+    let mut scene = Scene::new();
+    scene.server(11);
+    scene.call(11, 1, "first", json!({"path": "/data/a"}));
+    scene.call(11, 2, "second", json!({"path": "/data/b"}));
+    scene.fork(11, 12);
+    scene.fork(12, 13);
+    scene.result(11, 1);
+    scene.result(11, 2);
+    scene.call(11, 3, "third", json!({"path": "/data/c"}));
+    scene.fork(11, 14);
+    scene.result(11, 3);
+    scene.forget();
+    scene.open(12, "/data/a");
+    let lineage = |scene: &Scene, pid: u32| {
+        let (_, entry) = scene.pipeline.processes.living(pid).unwrap();
+        std::sync::Arc::clone(&entry.lineage)
+    };
+    let mentions = |one: &Suspect| std::sync::Arc::downgrade(&one.mentions);
+    let old: Vec<_> = lineage(&scene, 12).iter().map(mentions).collect();
+    scene.pipeline.shorten(&old);
+    for pid in [12, 13] {
+        let found = lineage(&scene, pid);
+        let [last] = &*found else { panic!("{pid}") };
+        assert_eq!((last.call.number, &last.call.arguments), (3, &None));
+    }
+    assert!(old.iter().all(|mentions| mentions.strong_count() == 0), "nobody keeps them");
+    scene.open(12, "/data/a");
+    scene.open(14, "/data/c");
+    assert_eq!(
+        scene.story(),
+        [
+            "open /data/a requested 1",
+            "open /data/a covert 2",
+            "loss pipeline calls table_full 2 of 2",
+            "open /data/c requested 3",
         ]
     );
 }
