@@ -1,6 +1,7 @@
 //! Which container a process runs in: told by its cgroup at each exec, inherited at fork. What the host
 //! shows of a container beyond runtime and id comes a moment later.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::event::ProcessKey;
@@ -45,6 +46,16 @@ impl Pipeline {
         }
         if let Some(container) = container {
             self.containers.insert(cgroup, container);
+        }
+    }
+
+    /// What instances run in gives way to no other container, though nothing may be executed there for long: what the
+    /// settings say of it holds for them, and is asked about again.
+    pub(super) fn keep_containers(&mut self) {
+        let cgroups = self.instances.values().map(|instance| self.cgroup_of(instance).to_owned());
+        let in_use: BTreeSet<String> = cgroups.filter(|cgroup| !cgroup.is_empty()).collect();
+        for cgroup in in_use {
+            self.meet(&cgroup);
         }
     }
 

@@ -306,6 +306,7 @@ impl Pipeline {
             }
             Input::Tick { time } => {
                 self.now = self.now.max(time);
+                self.keep_containers();
                 self.tick();
                 for due in self.dedupe.gathered(self.now) {
                     self.publish_alert(due);

@@ -337,6 +337,27 @@ fn a_running_container_that_gave_way_is_known_again_by_its_own_processes() {
 }
 
 #[test]
+fn the_container_of_a_server_that_executes_nothing_does_not_give_way() {
+    let mut scene = Scene::with_container(NAMED, "weather");
+    scene.contained(11, CHANNEL, "/srv/weather");
+    for round in 0..3 {
+        let others = (round * 2_000..(round + 1) * 2_000).map(|number| Cgroup {
+            id: 1_000 + number,
+            pid: 0,
+            path: format!("/docker/{number:064x}"),
+        });
+        scene.input(Input::Cgroups { time: scene.now, groups: others.collect(), unread: 0 });
+        scene.wait(SECOND);
+    }
+    // What it is called is asked again with everything it says of itself.
+    scene.initialize(11);
+    let story = scene.story();
+    let mut names = story.iter().filter(|line| line.starts_with("discovered"));
+    assert!(names.all(|line| line.starts_with("discovered mine by explicit")), "{story:?}");
+    assert!(scene.pipeline.containers.get(CGROUP).is_some_and(|one| !one.labels.is_empty()));
+}
+
+#[test]
 fn execs_in_a_cgroup_that_could_not_be_found_are_counted() {
     let mut scene = Scene::new();
     for _ in 0..3 {
