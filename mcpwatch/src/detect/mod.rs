@@ -107,6 +107,9 @@ pub struct Effect<'a> {
     pub action: Action<'a>,
     /// Who did it: the process as it was before this effect (for an exec: the one that executed).
     pub process: &'a Process,
+    /// When that process began, nanoseconds of `CLOCK_BOOTTIME`: what records show of it is calendar time, whose clock
+    /// may be set.
+    pub began: u64,
     /// The server it belongs to.
     pub server: &'a Server,
     /// Id of the outermost server around that one, or its own: what one of them writes another may execute.

@@ -14,6 +14,7 @@ use crate::session::{Annotations, Call};
 pub(crate) struct Scene {
     pub(crate) time: u64,
     pub(crate) process: Process,
+    pub(crate) began: u64,
     pub(crate) server: Server,
     pub(crate) family: Option<String>,
     pub(crate) launching: bool,
@@ -61,6 +62,7 @@ impl Scene {
                 uid: 1000,
                 container: None,
             },
+            began: 10_000_000,
             server: Server {
                 id: "server-1".into(),
                 name: "files".into(),
@@ -94,6 +96,7 @@ impl Scene {
             time: self.time,
             action,
             process: &self.process,
+            began: self.began,
             server: &self.server,
             family: self.family.as_deref().unwrap_or(&self.server.id),
             launching: self.launching,

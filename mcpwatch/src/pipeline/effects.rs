@@ -228,6 +228,7 @@ impl Pipeline {
             time: event.time,
             action,
             process,
+            began: event.start_time,
             server: &shown,
             family: &family,
             launching,

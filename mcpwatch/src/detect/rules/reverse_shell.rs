@@ -14,7 +14,7 @@ use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
 use crate::event::{Exec, Net, NetOperation};
-use crate::record::{Severity, Tags, Time};
+use crate::record::{Severity, Tags};
 
 /// What it is.
 pub static INFO: RuleInfo = RuleInfo {
@@ -61,7 +61,8 @@ const LOOKED_AT: usize = 32 * 1024;
 /// A connection of a process.
 #[derive(Clone, Copy, Debug)]
 struct Connection {
-    process_start: Time,
+    /// When its process began, and when it was made, nanoseconds of `CLOCK_BOOTTIME`.
+    process_began: u64,
     time: u64,
     endpoint: SocketAddr,
 }
@@ -93,11 +94,11 @@ impl Connections {
         let own = self
             .by_pid
             .get(&process.pid)
-            .filter(|connection| connection.process_start == process.start_time);
+            .filter(|connection| connection.process_began == effect.began);
         let of_parent = self
             .by_pid
             .get(&process.ppid)
-            .filter(|connection| connection.process_start <= process.start_time);
+            .filter(|connection| connection.process_began <= effect.began);
         own.or(of_parent)
             .filter(|connection| effect.time.saturating_sub(connection.time) <= AFTER_CONNECT)
             .copied()
@@ -199,10 +200,9 @@ impl ReverseShell {
             None => effect.launching,
         };
         if !refused && !datagram && !explained {
-            let process = effect.process;
             let connection =
-                Connection { process_start: process.start_time, time: effect.time, endpoint };
-            self.connections.remember(process.pid, connection);
+                Connection { process_began: effect.began, time: effect.time, endpoint };
+            self.connections.remember(effect.process.pid, connection);
         }
     }
 
@@ -303,6 +303,7 @@ mod tests {
     use super::*;
     use crate::detect::tests::{Scene, connect, detector, exec};
     use crate::record::Relation::{Background, Covert, Requested, Startup};
+    use crate::record::Time;
 
     fn family(family: i32) -> Option<u16> {
         u16::try_from(family).ok()
@@ -403,6 +404,31 @@ mod tests {
     }
 
     #[test]
+    fn a_calendar_that_is_set_meanwhile_hides_no_shell() {
+        let mut shell = exec("/usr/bin/dash", &["/bin/sh"]);
+        shell.stdin_inode = Some(1);
+        shell.stdout_inode = Some(2);
+        let connection = connect("127.0.0.1:4444");
+        // The shell's pid, how much later its process began than who connected, and whether that was it or its parent.
+        for (pid, later, found) in
+            [(101, 1, true), (101, -1, false), (100, 0, true), (100, 1, false)]
+        {
+            let mut detector = detector();
+            let mut scene = Scene::new(Covert);
+            scene.process.pid = 100;
+            scene.process.start_time = Time(3_600_000_000_000);
+            assert_eq!(scene.found_by(&mut detector, Action::Net(&connection)), []);
+            scene.process.pid = pid;
+            scene.process.ppid = if pid == 100 { 1 } else { 100 };
+            scene.process.start_time = Time(0);
+            scene.began = scene.began.saturating_add_signed(later);
+            let all = scene.found_by(&mut detector, Action::Exec(&shell));
+            let rule = if found { "reverse_shell" } else { "shell_spawn" };
+            assert_eq!(all.first().map(|(rule, _)| *rule), Some(rule), "{pid} {later}");
+        }
+    }
+
+    #[test]
     fn a_shell_with_a_command_after_a_connection_is_just_a_shell() {
         let mut detector = detector();
         let mut scene = Scene::new(Requested);
@@ -423,7 +449,7 @@ mod tests {
         let endpoint = "203.0.113.7:1".parse().unwrap();
         for number in 0..10_000_u32 {
             let time = u64::from(number);
-            let connection = Connection { process_start: Time(0), time, endpoint };
+            let connection = Connection { process_began: 0, time, endpoint };
             connections.remember(number % 3000, connection);
             assert!(connections.by_pid.len() <= REMEMBERED);
             assert!(connections.order.len() <= REMEMBERED);
