@@ -47,7 +47,8 @@ pub static INFO: RuleInfo = RuleInfo {
         "a path the server was given that is the file or its own folder (`~/.ssh`, not `~`)",
         "files of a project (`.env`): a folder the server was given, when the call's arguments name the \
          file; at start-up also the server's own, in its working directory or one above",
-        "the program the file is made for, from a system folder (`ssh` and its keys)",
+        "the program the file is made for, from a system folder (`ssh` and its keys); not `git` and `curl` \
+         where their own command line names the file",
         "a server package the file is made for, named in its own launch",
         "a process's own `/proc/self/environ`",
     ],
@@ -61,6 +62,9 @@ pub static INFO: RuleInfo = RuleInfo {
 
 const FILE: &str = "sensitive-files.toml";
 const TEXT: &str = include_str!("../../../../rules/sensitive-files.toml");
+
+/// What stands around the name of a file in a word of a command line (`-F x=@~/.netrc;type=text/plain`).
+const AROUND_NAMES: &[char] = &['/', '=', '@', '<', ':', ';', ',', ' ', '"', '\''];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +82,10 @@ struct Category {
     except: Vec<String>,
     #[serde(default)]
     owners: Vec<String>,
+    #[serde(default)]
+    told: Vec<String>,
+    #[serde(default)]
+    named_by: Vec<String>,
     #[serde(default)]
     packages: Vec<String>,
     #[serde(default)]
@@ -327,7 +335,7 @@ impl SensitiveFileRead {
         let relation = effect.attribution.relation;
         (category.launchers && effect.launching)
             || (category.own && is_own(effect, taken))
-            || is_owner(category, &effect.process.exe)
+            || is_owner(category, effect, taken)
             || given.paths.iter().any(|given| {
                 let given = normal(given);
                 let depth = components(path).saturating_sub(components(&given));
@@ -372,9 +380,31 @@ fn is_own(effect: &Effect<'_>, taken: &Taken<'_>) -> bool {
             .is_some_and(|pid| pid.parse() == Ok(effect.process.pid))
 }
 
-/// Whether the program is one the files are made for.
-fn is_owner(category: &Category, exe: &str) -> bool {
-    category.owners.iter().any(|owner| owner == file_name(exe)) && in_system_folder(exe)
+/// Whether the program is one the files are made for, and reads this one on its own account.
+fn is_owner(category: &Category, effect: &Effect<'_>, taken: &Taken<'_>) -> bool {
+    let process = effect.process;
+    let is_in = |programs: &[String]| programs.iter().any(|one| one == file_name(&process.exe));
+    is_in(&category.owners)
+        && in_system_folder(&process.exe)
+        && !(is_in(&category.told) && is_told(category, &process.argv, taken))
+}
+
+/// Whether a command line names the file for somebody else to see (`curl -T ~/.netrc`). The name alone counts, whatever
+/// folder it stands in: the program may work in another one than it was started in. A `file:` URL may spell it in many
+/// ways.
+fn is_told(category: &Category, argv: &[String], taken: &Taken<'_>) -> bool {
+    let may_follow = |word: &String| category.named_by.contains(word);
+    if argv.get(1).is_some_and(|first| !first.starts_with('-') && may_follow(first)) {
+        return false;
+    }
+    let files = [taken.path, taken.argument].map(file_name);
+    let is_file = |part: &str| !part.is_empty() && files.contains(&part);
+    let names = |word: &str| {
+        word.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
+            || word.split(AROUND_NAMES).any(is_file)
+    };
+    argv.windows(2)
+        .any(|pair| matches!(pair, [before, word] if names(word.as_str()) && !may_follow(before)))
 }
 
 /// Whether a project's file lies where programs look for their own: in the directory the server was started in or above,

