@@ -385,6 +385,24 @@ mod tests {
         assert_eq!(found, wanted);
     }
 
+    /// Programs know a call by another name than the kernel's functions have where there is one of older date: what is
+    /// `setuid` to them is that for ids of 16 bits.
+    #[test]
+    fn numbers_of_32_bit_calls_are_those_of_the_kernel() {
+        let number = |name: &str| name.parse::<syscalls::x86::Sysno>().ok().map(|call| call.id());
+        for call in COMPAT_CALLS {
+            let name = call.name.strip_prefix("ia32_").unwrap();
+            let found = match (name, name.strip_suffix("16")) {
+                ("oldumount", _) => number("umount"),
+                ("umount", _) => number("umount2"),
+                (_, Some(older)) => number(older),
+                _ => number(&format!("{name}32")).or_else(|| number(name)),
+            };
+            assert_eq!(found.map(i32::cast_unsigned), Some(call.number), "{}", call.name);
+            assert!(call.function.ends_with(&format!("_{name}")), "{}", call.function);
+        }
+    }
+
     #[test]
     fn names_are_unique_and_the_best_way_comes_first() {
         let names: BTreeSet<&str> = HOOKS.iter().map(|hook| hook.name).collect();
