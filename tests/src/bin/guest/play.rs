@@ -87,7 +87,13 @@ const CALLS: &[Call] = &[
     ("set_attributes", |scene| json!({"path": scene.path("workspace")}), false),
     ("open_with_attributes", |scene| json!({"path": scene.path("workspace")}), false),
     ("work_in_32_bits", |scene| json!({"path": scene.path("narrow")}), false),
+    ("rest_in_32_bits", |scene| json!({"path": scene.path("rest")}), false),
+    ("change_mode_in_32_bits", |scene| json!({"path": scene.path("notes/plan.txt")}), false),
+    ("set_attributes_in_32_bits", |scene| json!({"path": scene.path("workspace")}), false),
+    ("open_with_attributes_in_32_bits", |scene| json!({"path": scene.path("workspace")}), false),
     ("speak_narrowly", |_| json!({"way": "narrow_row"}), false),
+    ("speak_narrowly", |_| json!({"way": "narrow_plain"}), false),
+    ("speak_narrowly", |_| json!({"way": "narrow_positioned"}), false),
     ("speak", |_| json!({"way": "plain"}), false),
 ];
 
@@ -98,6 +104,8 @@ const SOCKET_WAYS: &[(&str, &str)] = &[
     ("speak", "peeking"),
     ("speak_narrowly", "narrow_message"),
     ("speak_narrowly", "narrow_socket"),
+    ("speak_narrowly", "narrow_own_message"),
+    ("speak_narrowly", "narrow_own_socket"),
 ];
 
 /// Said by the labelled server of what this kernel or architecture has no system call for.

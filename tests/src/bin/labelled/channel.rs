@@ -39,7 +39,11 @@ const WAYS: &[(&str, Way)] = &[
     ("socket", Way::Socket),
     ("message", Way::Message),
     ("peeking", Way::Peeking),
+    ("narrow_plain", Way::Narrow(Narrow::Plain)),
     ("narrow_row", Way::Narrow(Narrow::Row)),
+    ("narrow_positioned", Way::Narrow(Narrow::Positioned)),
+    ("narrow_own_message", Way::Narrow(Narrow::OwnMessage)),
+    ("narrow_own_socket", Way::Narrow(Narrow::OwnSocket)),
     ("narrow_message", Way::Narrow(Narrow::Message)),
     ("narrow_socket", Way::Narrow(Narrow::Socket)),
 ];

@@ -6,8 +6,16 @@ use std::io;
 /// How such a call moves bytes of the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Narrow {
+    /// read(2), write(2).
+    Plain,
     /// readv(2), writev(2).
     Row,
+    /// preadv2(2), pwritev2(2).
+    Positioned,
+    /// recvmsg(2), sendmsg(2).
+    OwnMessage,
+    /// recvfrom(2), sendto(2).
+    OwnSocket,
     /// recvmsg(2), sendmsg(2), by socketcall(2).
     Message,
     /// recv(2), send(2), by socketcall(2).
@@ -72,7 +80,7 @@ pub fn work(_path: &str) -> io::Result<String> {
 
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::cast_possible_truncation, reason = "what goes into 32-bit calls is narrow")]
-mod x86_64 {
+pub mod x86_64 {
     use std::arch::asm;
     use std::fs;
     use std::io;
@@ -95,8 +103,10 @@ mod x86_64 {
     const RECVMSG: u32 = 17;
     /// Bytes that are moved at once.
     const AT_ONCE: usize = 8192;
+    /// Stands for the position of the file, in two halves.
+    const AS_IT_GOES: u32 = u32::MAX;
     /// Somebody who is not root, and an id no 16 bits can hold: `-1` of the older calls.
-    const NOBODY: u32 = 1234;
+    pub const NOBODY: u32 = 1234;
     const SAME: u32 = 0xffff;
 
     pub fn work(path: &str) -> io::Result<String> {
@@ -193,10 +203,11 @@ mod x86_64 {
         let len = buffer.len().min(AT_ONCE);
         let at = low.put(&vec![0; len]);
         let got = match how {
-            Narrow::Row => {
-                let row = low.row(at, len);
-                call(145, &[0, row, 2])
-            }
+            Narrow::Plain => call(3, &[0, at, len as u32]),
+            Narrow::Row => call(145, &[0, low.row(at, len), 2]),
+            Narrow::Positioned => call(378, &[0, low.row(at, len), 2, AS_IT_GOES, AS_IT_GOES, 0]),
+            Narrow::OwnMessage => call(372, &[0, low.message(at, len), 0]),
+            Narrow::OwnSocket => call(371, &[0, at, len as u32, 0, 0, 0]),
             Narrow::Message => low.socketcall(RECVMSG, |low| vec![0, low.message(at, len), 0]),
             Narrow::Socket => low.socketcall(RECV, |_| vec![0, at, len as u32, 0]),
         }? as usize;
@@ -211,10 +222,11 @@ mod x86_64 {
         let len = bytes.len().min(AT_ONCE);
         let at = low.put(&bytes[..len]);
         let written = match how {
-            Narrow::Row => {
-                let row = low.row(at, len);
-                call(146, &[1, row, 2])
-            }
+            Narrow::Plain => call(4, &[1, at, len as u32]),
+            Narrow::Row => call(146, &[1, low.row(at, len), 2]),
+            Narrow::Positioned => call(379, &[1, low.row(at, len), 2, AS_IT_GOES, AS_IT_GOES, 0]),
+            Narrow::OwnMessage => call(370, &[1, low.message(at, len), 0]),
+            Narrow::OwnSocket => call(369, &[1, at, len as u32, 0, 0, 0]),
             Narrow::Message => low.socketcall(SENDMSG, |low| vec![1, low.message(at, len), 0]),
             Narrow::Socket => low.socketcall(SEND, |_| vec![1, at, len as u32, 0]),
         };
@@ -242,13 +254,13 @@ mod x86_64 {
     }
 
     /// Memory whose addresses have 32 bits.
-    struct Low {
+    pub struct Low {
         next: *mut u8,
         end: *mut u8,
     }
 
     impl Low {
-        fn new() -> io::Result<Self> {
+        pub fn new() -> io::Result<Self> {
             let access = libc::PROT_READ | libc::PROT_WRITE;
             let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
             // SAFETY: new memory, where the kernel likes.
@@ -261,7 +273,7 @@ mod x86_64 {
         }
 
         /// Bytes, and their address.
-        fn put(&mut self, bytes: &[u8]) -> u32 {
+        pub fn put(&mut self, bytes: &[u8]) -> u32 {
             let room = self.end as usize - self.next as usize;
             assert!(bytes.len() + 8 <= room, "there is no room left");
             // SAFETY: it fits, and nothing else is there.
@@ -273,13 +285,13 @@ mod x86_64 {
         }
 
         /// Numbers, one behind the other, and their address.
-        fn numbers(&mut self, numbers: &[u32]) -> u32 {
+        pub fn numbers(&mut self, numbers: &[u32]) -> u32 {
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
             self.put(&bytes)
         }
 
         /// Two `struct compat_iovec` of one buffer.
-        fn row(&mut self, at: u32, len: usize) -> u32 {
+        pub fn row(&mut self, at: u32, len: usize) -> u32 {
             let (len, half) = (len as u32, len as u32 / 2);
             self.numbers(&[at, half, at + half, len - half])
         }
@@ -300,7 +312,7 @@ mod x86_64 {
             call(102, &[which, at])
         }
 
-        fn text(&mut self, text: &str) -> u32 {
+        pub fn text(&mut self, text: &str) -> u32 {
             self.put(&[text.as_bytes(), &[0]].concat())
         }
     }
@@ -313,22 +325,26 @@ mod x86_64 {
         }
     }
 
-    /// Makes a 32-bit call of up to five arguments; gives what it returned.
-    fn call(number: u32, arguments: &[u32]) -> io::Result<u32> {
-        let mut all = [0_u32; 5];
+    /// Makes a 32-bit call; gives what it returned.
+    pub fn call(number: u32, arguments: &[u32]) -> io::Result<u32> {
+        let mut all = [0_u32; 6];
         for (place, argument) in all.iter_mut().zip(arguments) {
             *place = *argument;
         }
-        let [b, c, d, si, di] = all.map(u64::from);
+        let [b, c, d, si, di, bp] = all.map(u64::from);
         let result: u64;
-        // SAFETY: like any system call; the numbers and what they get stand in this file. The compiler keeps `rbx` for
-        // itself, and older kernels clear r8 to r11.
+        // SAFETY: like any system call; the numbers and what they get stand in this program. The compiler keeps `rbp` and
+        // `rbx` for itself, and may give the latter to one of the two: exchanged in this order, all are as they were. Older
+        // kernels clear r8 to r11.
         unsafe {
             asm!(
+                "xchg {bp}, rbp",
                 "xchg {b}, rbx",
                 "int 0x80",
                 "xchg {b}, rbx",
+                "xchg {bp}, rbp",
                 b = inout(reg) b => _,
+                bp = inout(reg) bp => _,
                 inout("rax") u64::from(number) => result,
                 in("rcx") c,
                 in("rdx") d,
@@ -344,7 +360,7 @@ mod x86_64 {
         u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
     }
 
-    fn refused(number: u32, arguments: &[u32]) -> io::Result<()> {
+    pub fn refused(number: u32, arguments: &[u32]) -> io::Result<()> {
         match call(number, arguments) {
             Ok(_) => Err(io::Error::other(format!("32-bit call {number} was not refused"))),
             Err(_) => Ok(()),

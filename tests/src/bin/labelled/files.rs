@@ -118,14 +118,19 @@ pub fn open_all(path: &str) -> io::Result<String> {
     let file = open(libc::SYS_openat, &[HERE, scratch.at(), nameless, 0o600])?;
     drop(File::open(format!("/proc/self/fd/{}", fd(&file)))?);
 
-    // `struct file_handle`: the size of what follows, its type, and the handle.
-    let mut handle = [0_u32; 34];
+    let handle = handle_of(&made)?;
+    open(libc::SYS_open_by_handle_at, &[fd(&here), handle.as_ptr() as usize, read])?;
+    Ok("opened".into())
+}
+
+/// `struct file_handle`: the size of what follows, its type, and the handle.
+pub fn handle_of(path: &Text) -> io::Result<[u32; 34]> {
+    let mut handle = [0; 34];
     handle[0] = 128;
     let mut mount = 0_i32;
     let (handle_at, mount_at) = (handle.as_mut_ptr() as usize, &raw mut mount as usize);
-    call(libc::SYS_name_to_handle_at, &[HERE, made.at(), handle_at, mount_at, 0])?;
-    open(libc::SYS_open_by_handle_at, &[fd(&here), handle_at, read])?;
-    Ok("opened".into())
+    call(libc::SYS_name_to_handle_at, &[HERE, path.at(), handle_at, mount_at, 0])?;
+    Ok(handle)
 }
 
 /// Goes down 64 folders, and down to a path of 4,096 bytes; no argument can name either file.

@@ -7,6 +7,7 @@ mod compat;
 mod files;
 mod powers;
 mod processes;
+mod rest;
 mod sockets;
 mod system;
 
@@ -25,6 +26,7 @@ use mcpwatch_tests::ring::{self, Way};
 use serde_json::{Value, json};
 
 use channel::Channel;
+use rest::Rest;
 
 const QUOTES: &str = "203.0.113.7:8080";
 const QUOTES_IPV6: &str = "[2001:db8::7]:8080";
@@ -128,6 +130,10 @@ const TOOLS: &[(&str, Deed)] = &[
     ("ring_write", |_| if_there_is(ring::write(NOTICE, &[1, 0]))),
     ("open_widely", |a| compat::open_widely(&text(a, "path"))),
     ("work_in_32_bits", |a| compat::work(&text(a, "path"))),
+    ("rest_in_32_bits", |a| rest::work(Rest::Oldest, &text(a, "path"))),
+    ("change_mode_in_32_bits", |a| rest::work(Rest::Mode, &text(a, "path"))),
+    ("set_attributes_in_32_bits", |a| rest::work(Rest::Attributes, &text(a, "path"))),
+    ("open_with_attributes_in_32_bits", |a| rest::work(Rest::Tree, &text(a, "path"))),
     // What it says then, it says that way, and hears what comes.
     ("speak", |_| Ok(HEARD.into())),
     ("speak_narrowly", |_| if compat::works() { Ok(HEARD.into()) } else { system::left_out(&[0]) }),

@@ -4,6 +4,7 @@ use std::ffi::c_long;
 use std::fs::{self, File};
 use std::io;
 use std::mem;
+use std::os::fd::OwnedFd;
 
 use mcpwatch_tests::kernel_version;
 
@@ -81,7 +82,7 @@ fn flags(flags: libc::c_ulong) -> usize {
 }
 
 /// In mounts of its own.
-fn among_own_mounts(deed: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub fn among_own_mounts(deed: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     in_child(|| {
         call(libc::SYS_unshare, &[libc::CLONE_NEWNS as usize])?;
         let (none, root) = (Text::new("none"), Text::new("/"));
@@ -94,9 +95,18 @@ fn among_own_mounts(deed: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
 }
 
 /// Binds a folder to itself, so that it is a mount.
-fn bind(path: &str) -> io::Result<()> {
+pub fn bind(path: &str) -> io::Result<()> {
     let path = Text::new(path);
     call(libc::SYS_mount, &[path.at(), path.at(), 0, flags(libc::MS_BIND), 0]).map(drop)
+}
+
+/// A file system in memory, to be mounted.
+pub fn new_file_system() -> io::Result<OwnedFd> {
+    let kind = Text::new("tmpfs");
+    let context = open(libc::SYS_fsopen, &[kind.at(), 0])?;
+    // `FSCONFIG_CMD_CREATE`.
+    call(libc::SYS_fsconfig, &[fd(&context), 6, 0, 0, 0])?;
+    Ok(context)
 }
 
 /// Each call for mounts and root directories, in a child with mounts of its own.
@@ -106,10 +116,7 @@ pub fn change_mounts(path: &str) -> io::Result<String> {
         bind(path)?;
         let place = Text::new(path);
         call(libc::SYS_umount2, &[place.at(), libc::MNT_DETACH as usize])?;
-        let (kind, empty) = (Text::new("tmpfs"), Text::new(""));
-        let context = open(libc::SYS_fsopen, &[kind.at(), 0])?;
-        // `FSCONFIG_CMD_CREATE`.
-        call(libc::SYS_fsconfig, &[fd(&context), 6, 0, 0, 0])?;
+        let (context, empty) = (new_file_system()?, Text::new(""));
         let mount = open(libc::SYS_fsmount, &[fd(&context), 0, 0])?;
         // `OPEN_TREE_CLONE`; without it nothing is copied, and nothing told.
         drop(open(libc::SYS_open_tree, &[HERE, place.at(), 1])?);
