@@ -82,6 +82,10 @@ pub struct Findings {
     bell: Bell,
 }
 
+/// Nobody takes anything any more.
+#[derive(Debug)]
+pub struct Disconnected;
+
 impl Findings {
     /// With the end of it for the thread.
     fn new(bell: Bell) -> (Self, Found) {
@@ -92,11 +96,11 @@ impl Findings {
     }
 
     /// Waits while there is no room. The thread is gone when this fails.
-    pub fn send(&self, input: Input) -> Result<(), SendError<Input>> {
+    pub fn send(&self, input: Input) -> Result<(), Disconnected> {
         if !self.room.enter(text_bytes(&input)) {
-            return Err(SendError(input));
+            return Err(Disconnected);
         }
-        self.found.send(input)?;
+        self.found.send(input).map_err(|_| Disconnected)?;
         self.bell.ring();
         Ok(())
     }
