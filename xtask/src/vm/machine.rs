@@ -124,7 +124,8 @@ impl Guest<'_> {
                     // The log is for people; without it the task goes on.
                     let _ = writeln!(file, "{line}");
                     if line.starts_with("test ") {
-                        eprintln!("    {:<10} {line}", self.kernel.name);
+                        let since = begun.elapsed().as_secs();
+                        eprintln!("    {:<10} {line} after {since} s", self.kernel.name);
                     }
                     console.lines.push(line);
                 }
