@@ -52,7 +52,7 @@ pub struct ConfigFile {
     pub path: String,
     /// The client it belongs to; [`SETTINGS`] for one that only the settings name.
     pub client: String,
-    /// Who answers for how much it holds: a user's id, or the root directory that all of it is root's in.
+    /// Who answers for how much it holds: a user's id, or whose containers it lies in.
     #[serde(default)]
     pub owner: String,
     /// How it is written.
@@ -487,16 +487,18 @@ fn read(file: File) -> io::Result<Vec<u8>> {
 }
 
 /// Who answers for how much lies at a path: whoever, other than root, the first folder on the way there belongs to, or
-/// the file. A link on the way may lead to what is somebody else's, and so may not decide; what is root's all the way is
-/// its container's, or the host's.
+/// the file. A link on the way may lead to what is somebody else's, and so may not decide. The ids within a container are
+/// of its own making: all containers of a user are one.
 fn owner(path: &Path) -> String {
-    let root = roots::split(path).map_or_else(|| PathBuf::from("/"), |(root, _)| root);
-    let below = path.ancestors().take_while(|way| *way != root);
-    let below = below.map(|way| roots::open(way, libc::O_PATH | libc::O_NOFOLLOW)?.metadata());
-    let way = below.chain([std::fs::metadata(&root)]);
-    let owners: Vec<u32> = way.flatten().map(|way| way.uid()).collect();
-    let first = owners.iter().rev().find(|owner| **owner != 0);
-    first.map_or_else(|| root.to_string_lossy().into_owned(), u32::to_string)
+    if let Some((root, _)) = roots::split(path) {
+        let user = std::fs::metadata(root).map_or(0, |root| root.uid());
+        return format!("containers of {user}");
+    }
+    let way = path
+        .ancestors()
+        .flat_map(|way| roots::open(way, libc::O_PATH | libc::O_NOFOLLOW)?.metadata());
+    let owners: Vec<u32> = way.map(|way| way.uid()).collect();
+    owners.iter().rev().find(|owner| **owner != 0).unwrap_or(&0).to_string()
 }
 
 fn unread(path: &Path, error: &io::Error) -> ConfigError {
@@ -875,18 +877,16 @@ mod tests {
         std::os::unix::fs::symlink("/dev/null", &link).unwrap();
         // Root may make it somebody's; for others it is theirs already.
         let _ = std::os::unix::fs::chown(home, Some(1_000), None);
-        let of = |root: &str| match std::fs::metadata(home).unwrap().uid() {
-            0 => root.to_owned(),
-            uid => uid.to_string(),
-        };
+        let user = std::fs::metadata(home).unwrap().uid().to_string();
         let root = PathBuf::from(format!("/proc/{}/root", std::process::id()));
         for path in [&file, &link, &home.join("absent")] {
-            assert_eq!(owner(path), of("/"), "{path:?}");
-            assert_eq!(owner(&roots::below(&root, path)), of(root.to_str().unwrap()), "{path:?}");
+            assert_eq!(owner(path), user, "{path:?}");
+            assert_eq!(owner(&roots::below(&root, path)), "containers of 0", "{path:?}");
         }
+        assert_eq!(owner(Path::new("/etc/hosts")), "0");
         let changes = polled(&mut watch(home));
         let [Change::Read(read)] = changes.as_slice() else { panic!("{changes:?}") };
-        assert_eq!(read.owner, of("/"));
+        assert_eq!(read.owner, user);
     }
 
     #[test]

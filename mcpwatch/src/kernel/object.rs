@@ -458,7 +458,11 @@ impl Object {
                 return record::Hook { name: hook.name, tier, state: "absent", reason };
             }
             if let (Tier::Tracepoint, Some(reason)) = (calls.tier(), calls.sys_exit_refused()) {
-                return missing(hook, calls.tier(), &format!("{SYS_EXIT}: {reason}"));
+                let mut reason = format!("{SYS_EXIT}: {reason}");
+                if let Some(better) = calls.reason(hook) {
+                    reason = format!("{reason}; {better}");
+                }
+                return missing(hook, calls.tier(), &reason);
             }
             return record::Hook {
                 name: hook.name,

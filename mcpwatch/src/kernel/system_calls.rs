@@ -238,7 +238,19 @@ impl SystemCalls {
             return Step::Resting;
         }
         self.attach_sys_exit(ebpf);
-        if self.refused.is_none() { Step::Attached } else { Step::Resting }
+        if self.refused.is_some() {
+            return Step::Resting;
+        }
+        if self.tier == Tier::Tracepoint {
+            return Step::Attached;
+        }
+        // The others serve all along. What was taken down may have returned unseen: it is looked for anew.
+        let noted: Vec<u32> = self.in_flight.keys().filter_map(Result::ok).collect();
+        for thread in noted {
+            let _ = self.in_flight.remove(&thread);
+        }
+        self.looked = None;
+        Step::Settled
     }
 
     /// `sys_exit` is not attached: what the others claim, nobody would take up.

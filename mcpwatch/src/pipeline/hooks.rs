@@ -89,6 +89,10 @@ impl Pipeline {
 /// Which programs serve system calls, now that all that were to be attached are.
 fn settled(hooks: &[record::Hook]) -> String {
     let calls = || hooks.iter().filter(|hook| is_system_call(hook));
+    if let Some(hook) = calls().find(|hook| hook.state == "missing") {
+        let reason = hook.reason.as_deref().unwrap_or("unknown");
+        return format!("system calls are not watched: {reason}");
+    }
     if calls().any(|hook| hook.tier == Tier::Fexit.name()) {
         return "system calls are served by tier `fexit`: no other calls pay for it".into();
     }

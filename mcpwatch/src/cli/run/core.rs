@@ -188,8 +188,12 @@ impl Core {
                 }
             }
             Action::Watch { pid, start_time, instance } => {
+                let refused = self.object.refused().is_some();
                 if let Err(error) = self.object.watch(pid, Watch { instance, start_time }) {
                     self.warn(&error.to_string())?;
+                }
+                if !refused && self.object.refused().is_some() {
+                    self.hooks("degraded")?;
                 }
                 // One that had ended by then is not taken out at its exit, and the next process of that id
                 // would be taken for it.

@@ -104,7 +104,7 @@ struct WrittenFile {
     writer: Box<str>,
 }
 
-/// Family of servers, and path. They are kept as hashes: thousands of paths would take megabytes.
+/// Family of servers, and container and path. They are kept as hashes: thousands of paths would take megabytes.
 type Key = (u64, u64);
 
 /// Files that servers wrote.
@@ -173,8 +173,10 @@ impl Written {
     }
 }
 
+/// A path is that of its container: the servers of a gateway may each run in one.
 fn key_of(effect: &Effect<'_>, path: &str) -> Key {
-    (hash(effect.family), hash(path))
+    let container = effect.process.container.as_ref().map(|container| container.id.as_str());
+    (hash(effect.family), hash((container, path)))
 }
 
 /// The same in every run: a replay must give the same records.
@@ -272,12 +274,13 @@ impl DownloadExec {
         knowledge: &mut Knowledge,
     ) -> Option<Finding> {
         if knowledge.policy.allows_exec(&effect.given.allow, exec) {
-            self.scripts.executed(effect, exec, None);
+            self.scripts.executed(effect, exec, None, &knowledge.programs);
             return None;
         }
         let brought = self.brought(effect, exec, knowledge);
         let awaited = awaited(effect, exec, &knowledge.programs);
-        self.scripts.executed(effect, exec, awaited.filter(|_| brought.is_none()));
+        let awaited = awaited.filter(|_| brought.is_none());
+        self.scripts.executed(effect, exec, awaited, &knowledge.programs);
         let brought = brought?;
         finding(effect, &exec.path, &command_line(&exec.argv), brought, knowledge)
     }
@@ -574,6 +577,7 @@ mod tests {
     fn an_interpreter_of_the_dynamic_loader_has_its_script_to_open() {
         const X: &str = "/proc/self/cwd/x.py";
         let loader = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+        let long = "x".repeat(9_000);
         let read =
             |argument: &str, path| Open { argument: argument.into(), ..open(path, libc::O_RDONLY) };
         for (words, asked, program, fires) in [
@@ -586,6 +590,8 @@ mod tests {
             // Of these it is no script, as when they are run directly.
             (&["/home/me/py", "-m", "x", X], "/home/me/py", "/usr/bin/python3.12", false),
             (&["/home/me/tool", X], "/home/me/tool", "/home/me/tool", false),
+            // Hidden behind more than is kept.
+            (&["/usr/bin/python3", "-W", &long, X], "/usr/bin/python3", "/usr/bin/python3", true),
         ] {
             for (pattern, allowed) in [("/usr/bin/none", false), (program, true)] {
                 let mut detector = detector();
@@ -719,6 +725,23 @@ mod tests {
         }
         detector.forget("server-1");
         assert_eq!(outer.found_by(&mut detector, Action::Exec(&tool)), []);
+    }
+
+    #[test]
+    fn a_file_of_another_container_is_another_file() {
+        let within = |id: &str| {
+            let mut scene = Scene::new(Covert);
+            let container = crate::record::Container { id: id.into(), ..Default::default() };
+            scene.process.container = Some(container.into());
+            scene
+        };
+        let mut detector = detector();
+        let (one, other) = (within("1"), within("2"));
+        let written = open("/srv/app/tool", WRITE);
+        assert_eq!(one.found_by(&mut detector, Action::Open(&written)), []);
+        let tool = exec("/srv/app/tool", &["tool"]);
+        assert_eq!(other.found_by(&mut detector, Action::Exec(&tool)), []);
+        assert_eq!(one.found_by(&mut detector, Action::Exec(&tool)), ONE);
     }
 
     #[test]

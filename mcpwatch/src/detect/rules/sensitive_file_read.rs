@@ -14,7 +14,7 @@ use crate::detect::{
     Action, DetectError, Effect, Finding, Knowledge, Rule, RuleInfo, Severities, data,
 };
 use crate::event::{Open, Operation};
-use crate::record::{AlertEvidence, Relation, Severity, Tags};
+use crate::record::{AlertEvidence, Process, Relation, Severity, Tags};
 
 /// What it is.
 pub static INFO: RuleInfo = RuleInfo {
@@ -64,7 +64,7 @@ const FILE: &str = "sensitive-files.toml";
 const TEXT: &str = include_str!("../../../../rules/sensitive-files.toml");
 
 /// What stands around the name of a file in a word of a command line (`-F x=@~/.netrc;type=text/plain`).
-const AROUND_NAMES: &[char] = &['/', '=', '@', '<', ':', ';', ',', ' ', '"', '\''];
+const AROUND_NAMES: &[char] = &['/', '=', '@', '<', ':', ';', ',', ' ', '"', '\'', '{', '}'];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -386,25 +386,34 @@ fn is_owner(category: &Category, effect: &Effect<'_>, taken: &Taken<'_>) -> bool
     let is_in = |programs: &[String]| programs.iter().any(|one| one == file_name(&process.exe));
     is_in(&category.owners)
         && in_system_folder(&process.exe)
-        && !(is_in(&category.told) && is_told(category, &process.argv, taken))
+        && !(is_in(&category.told) && is_told(category, process, taken))
 }
 
 /// Whether a command line names the file for somebody else to see (`curl -T ~/.netrc`). The name alone counts, whatever
 /// folder it stands in: the program may work in another one than it was started in. A `file:` URL may spell it in many
-/// ways.
-fn is_told(category: &Category, argv: &[String], taken: &Taken<'_>) -> bool {
-    let may_follow = |word: &String| category.named_by.contains(word);
-    if argv.get(1).is_some_and(|first| !first.starts_with('-') && may_follow(first)) {
+/// ways. Of a command line that is not whole, nobody knows.
+fn is_told(category: &Category, process: &Process, taken: &Taken<'_>) -> bool {
+    let may_follow = |word: &str| category.named_by.iter().any(|named| named == word);
+    let mut words = process.argv.iter().skip(1).peekable();
+    if words.peek().is_some_and(|first| !first.starts_with('-') && may_follow(first)) {
         return false;
     }
     let files = [taken.path, taken.argument].map(file_name);
     let is_file = |part: &str| !part.is_empty() && files.contains(&part);
-    let names = |word: &str| {
-        word.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
-            || word.split(AROUND_NAMES).any(is_file)
+    let is_url =
+        |word: &str| word.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"));
+    let is_option = |word: &str| word.starts_with('-');
+    // `-T.netrc`.
+    let attached = |word: &str| {
+        is_option(word) && files.iter().any(|file| !file.is_empty() && word.ends_with(file))
     };
-    argv.windows(2)
-        .any(|pair| matches!(pair, [before, word] if names(word.as_str()) && !may_follow(before)))
+    let mut own_follows = false;
+    process.argv_cut
+        || words.any(|word| {
+            let own = own_follows && !is_option(word) && !is_url(word);
+            own_follows = is_option(word) && may_follow(word);
+            !own && (is_url(word) || attached(word) || word.split(AROUND_NAMES).any(is_file))
+        })
 }
 
 /// Whether a project's file lies where programs look for their own: in the directory the server was started in or above,

@@ -364,6 +364,10 @@ fn where_the_hook_on_all_calls_is_refused_nobody_says_that_they_are_watched() {
     let (story, message) = told("degraded", "missing");
     assert_eq!(story, ["status degraded"]);
     assert_eq!(message, r#""some hooks are missing: sys_exit""#, "which stands for all calls");
+    // The hook on opens through io_uring came.
+    let (story, message) = told("settled", "missing");
+    assert_eq!(story, ["status settled"]);
+    assert!(message.contains("not watched: out of memory"), "{message}");
     assert_eq!(told("detached", "ready").0, ["status detached"]);
     assert_eq!(told("degraded", "missing").0, ["status degraded"], "each time");
     let (story, message) = told("attached", "attached");

