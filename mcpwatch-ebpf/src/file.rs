@@ -205,10 +205,11 @@ fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flag
         }
     };
     let argument_len = if read > 0 { bounds::mask::<0x1fff>(read as usize - 1) } else { 0 };
+    let in_kernel = matches!(WAY, BY_IO_URING | SUBMITTED);
     // Of an empty text 5.10 to 6.12 give 0, while 6.18 counts its terminator (`strncpy_from_user_nofault`).
     if read < 0 {
         flags |= FLAG_UNREADABLE;
-    } else if read as usize >= ARGUMENT_BYTES {
+    } else if read as usize >= ARGUMENT_BYTES && kread::is_cut(argument, in_kernel) {
         flags |= FLAG_TRUNCATED;
     }
 

@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
 };
-use mcpwatch_common::control::ABSENT;
+use mcpwatch_common::{control::ABSENT, event::ARGUMENT_BYTES};
 
 use crate::maps::offset;
 
@@ -69,6 +69,24 @@ pub fn read_user<T: Copy>(address: u64) -> Option<T> {
     };
     // SAFETY: as in `read`.
     (failed == 0).then(|| unsafe { value.assume_init() })
+}
+
+/// Whether a path that fills the room for an argument is longer than that. In the copy a zero ends it either way
+/// (`strncpy_from_user_nofault`, `strncpy_from_kernel_nofault`): only the original tells it from the longest path that the
+/// kernel takes. One whose end cannot be read counts as longer.
+#[inline(always)]
+pub fn is_cut(text: u64, in_kernel: bool) -> bool {
+    mcpwatch_is_cut(text, u64::from(in_kernel)) != 0
+}
+
+/// [`is_cut`], as a global BPF function like [`mcpwatch_task_file`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_is_cut(text: u64, in_kernel: u64) -> u64 {
+    const LAST: u32 = ARGUMENT_BYTES as u32 - 1;
+    let last: Option<u8> =
+        if in_kernel != 0 { read(text, LAST) } else { read_user(text + u64::from(LAST)) };
+    u64::from(last != Some(0))
 }
 
 /// `struct task_struct` of the running thread.

@@ -375,7 +375,7 @@ extern "C" fn mcpwatch_place(which: u64, number: u64) -> u64 {
         } else if read < 0 {
             place.flags |= PLACE_UNREADABLE;
         }
-        if read >= ARGUMENT_BYTES as i64 {
+        if read >= ARGUMENT_BYTES as i64 && kread::is_cut(text, in_kernel) {
             place.flags |= PLACE_CUT;
         }
     }
