@@ -101,6 +101,13 @@ def deep(path, names):
             os.mkdir(name)
             os.chdir(name)
         os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY))
+        here = folder(".")
+        os.rename("bottom", "sunken", src_dir_fd=here, dst_dir_fd=here)
+        with open("/bin/true", "rb") as program, open("copied", "wb") as copy:
+            copy.write(program.read())
+        os.chmod("copied", 0o755)
+        # Where one program stands for many, it goes by the name it is called.
+        subprocess.run(["true"], executable="./copied", check=True)
 
     in_child(deed)
 

@@ -277,6 +277,14 @@ fn a_file_opened_by_its_handle_is_told_with_its_path() {
     ]);
 }
 
+/// Names of folders, one in the other, that make a path longer by this many bytes.
+fn folders(len: usize) -> Vec<String> {
+    // The last one takes the rest, and no name is longer than 255 bytes.
+    let mut names = vec!["x".repeat(120); len / 121];
+    names.last_mut().expect("more than one folder").push_str(&"y".repeat(len % 121));
+    names
+}
+
 #[test]
 fn paths_longer_than_any_argument_are_whole() {
     let play = Play::begin();
@@ -285,12 +293,7 @@ fn paths_longer_than_any_argument_are_whole() {
     let above = scene_path.split('/').filter(|name| !name.is_empty()).count();
     // 64 components and a file in them; then 4,096 bytes of long names.
     let many: Vec<String> = (above..63).map(|number| format!("folder-{number}")).collect();
-    let room = 4096 - scene_path.len() - "/bottom".len();
-    let mut long = vec!["x".repeat(200); room / 201];
-    let left = room - long.len() * 201;
-    if left > 1 {
-        long.push("y".repeat(left - 1));
-    }
+    let long = folders(4096 - scene_path.len() - "/bottom".len());
     let mut cases = Vec::new();
     for names in [many, long] {
         let path = format!("{scene_path}/{}/bottom", names.join("/"));
@@ -303,6 +306,11 @@ fn paths_longer_than_any_argument_are_whole() {
                 "file": {"path": path, "access": "write", "result": "ok"}}),
                 json!({"type": "file.change", "truncated": null,
                 "file": {"operation": "mkdir", "path": last, "result": "ok"}}),
+                json!({"type": "file.change", "truncated": null,
+                "file": {"operation": "rename", "path": path, "argument": "bottom", "result": "ok",
+                "target": {"path": format!("{last}/sunken"), "argument": "sunken"}}}),
+                json!({"type": "process.exec", "truncated": null,
+                "exec": {"path": format!("{last}/copied"), "cwd": last}}),
             ],
         ));
     }
@@ -310,8 +318,66 @@ fn paths_longer_than_any_argument_are_whole() {
         cases[0].records[0]["file"]["path"].as_str().expect("a path").split('/').count(),
         65
     );
-    assert!(cases[1].records[0]["file"]["path"].as_str().expect("a path").len() >= 4095);
+    assert_eq!(cases[1].records[0]["file"]["path"].as_str().expect("a path").len(), 4096);
     play.play_all(&cases);
+}
+
+#[test]
+fn the_longest_argument_is_whole_and_a_longer_one_is_cut() {
+    let play = Play::begin();
+    let scene_path = play.scene.path("");
+    let scene_path = scene_path.trim_end_matches('/');
+    let names = folders(4095 - scene_path.len() - "/bottom".len());
+    let folder = format!("{scene_path}/{}", names.join("/"));
+    std::fs::create_dir_all(&folder).expect("mkdir");
+    let [path, absent, moved] =
+        ["bottom", "absent", "sunken"].map(|name| format!("{folder}/{name}"));
+    assert_eq!(path.len(), 4095);
+    let file = |kind: &str, truncated: Value, path: &str, more: Value| {
+        let mut file = json!({"path": path, "argument": path});
+        merge(&mut file, more);
+        json!({"type": kind, "truncated": truncated, "file": file})
+    };
+    let cut = || json!(["file.path"]);
+    play.play_all(&[
+        case(
+            "write",
+            json!({"path": path}),
+            &[file("file.open", Value::Null, &path, json!({"access": "write", "result": "ok"}))],
+        ),
+        case(
+            "empty",
+            json!({"path": absent}),
+            &[file("file.open", Value::Null, &absent, json!({"result": "ENOENT"}))],
+        ),
+        case(
+            "empty",
+            json!({"path": format!("{path}s")}),
+            &[file("file.open", cut(), &path, json!({"result": "ENAMETOOLONG"}))],
+        ),
+        case(
+            "move",
+            json!({"from": path, "to": moved}),
+            &[file(
+                "file.change",
+                Value::Null,
+                &path,
+                json!({"operation": "rename", "result": "ok",
+                    "target": {"path": moved, "argument": moved}}),
+            )],
+        ),
+        case(
+            "move",
+            json!({"from": absent, "to": format!("{moved}s")}),
+            &[file(
+                "file.change",
+                cut(),
+                &absent,
+                json!({"operation": "rename", "result": "ENAMETOOLONG",
+                    "target": {"path": moved, "argument": moved}}),
+            )],
+        ),
+    ]);
 }
 
 #[test]
