@@ -92,14 +92,19 @@ def nameless(path):
     os.close(os.open(f"/proc/self/fd/{file}", os.O_RDONLY))
 
 
+def go_down(path, names):
+    """One folder at a time, since no argument can be as long as the path."""
+    os.chdir(path)
+    for name in names:
+        os.mkdir(name)
+        os.chdir(name)
+
+
 def deep(path, names):
-    """Goes down one folder at a time, since no argument can be as long as the path."""
+    """Opens, renames and runs what has a longer path than any argument."""
 
     def deed():
-        os.chdir(path)
-        for name in names:
-            os.mkdir(name)
-            os.chdir(name)
+        go_down(path, names)
         os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY))
         here = folder(".")
         os.rename("bottom", "sunken", src_dir_fd=here, dst_dir_fd=here)
@@ -108,6 +113,32 @@ def deep(path, names):
         os.chmod("copied", 0o755)
         # Where one program stands for many, it goes by the name it is called.
         subprocess.run(["true"], executable="./copied", check=True)
+
+    in_child(deed)
+
+
+def deep_in_jail(root, names):
+    def deed():
+        os.chroot(root)
+        go_down("/", names)
+        os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY))
+
+    in_child(deed)
+
+
+def deep_in_mount(path, names):
+    """In mounts of its own: at once, and when everybody knows of them."""
+
+    def deed():
+        libc("unshare", CLONE_NEWNS)
+        libc("mount", "none", "/", None, MS_REC | MS_PRIVATE, None)
+        for name in ["source", "bound"]:
+            os.makedirs(f"{path}/{name}")
+        libc("mount", f"{path}/source", f"{path}/bound", None, MS_BIND, None)
+        go_down(f"{path}/bound", names)
+        for _ in range(2):
+            os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY))
+            time.sleep(0.5)
 
     in_child(deed)
 
@@ -606,6 +637,8 @@ TOOLS = {
     "unlinked": lambda a: unlinked(a["path"]),
     "nameless": lambda a: nameless(a["path"]),
     "deep": lambda a: deep(a["path"], a["names"]),
+    "deep_in_jail": lambda a: deep_in_jail(a["root"], a["names"]),
+    "deep_in_mount": lambda a: deep_in_mount(a["path"], a["names"]),
     "mounted": lambda a: mounted(a["path"]),
     "mounted_secret": lambda a: mounted_secret(a["path"]),
     # What nobody asked for.

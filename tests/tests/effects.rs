@@ -323,6 +323,37 @@ fn paths_longer_than_any_argument_are_whole() {
 }
 
 #[test]
+fn paths_longer_than_any_argument_are_whole_in_a_jail_and_a_mount() {
+    let play = Play::begin();
+    let (jail, mounts) = (play.scene.path("jail"), play.scene.path("mounts"));
+    std::fs::create_dir_all(&jail).expect("mkdir");
+    let below = |top: &str| folders(4096 - top.len() - "/bottom".len());
+    let (in_jail, in_mount) = (below(&jail), below(&format!("{mounts}/bound")));
+    let bottom = |top: &str, names: &[String]| format!("{top}/{}/bottom", names.join("/"));
+    let opened = |path: String, more: Value| {
+        assert_eq!(path.len(), 4096);
+        let mut file = json!({"path": path, "access": "write", "result": "ok"});
+        merge(&mut file, more);
+        json!({"type": "file.open", "truncated": null, "file": file})
+    };
+    play.play_all(&[
+        case(
+            "deep_in_jail",
+            json!({"root": jail, "names": in_jail}),
+            &[opened(bottom(&jail, &in_jail), json!({"inner_path": bottom("", &in_jail)}))],
+        ),
+        case(
+            "deep_in_mount",
+            json!({"path": mounts, "names": in_mount}),
+            &[opened(
+                bottom(&format!("{mounts}/bound"), &in_mount),
+                json!({"host_path": bottom(&format!("{mounts}/source"), &in_mount)}),
+            )],
+        ),
+    ]);
+}
+
+#[test]
 fn the_longest_argument_is_whole_and_a_longer_one_is_cut() {
     let play = Play::begin();
     let scene_path = play.scene.path("");
