@@ -403,6 +403,22 @@ mod tests {
         }
     }
 
+    /// A call that an architecture has no number for must not have one there either.
+    #[test]
+    fn numbers_of_64_bit_calls_are_those_of_the_kernel() {
+        for call in SYSTEM_CALLS {
+            let name = match call.name.strip_prefix("sys_").unwrap() {
+                // The function that serves it has the name of the older call.
+                "umount" => "umount2",
+                name => name,
+            };
+            let x86_64 = name.parse::<syscalls::x86_64::Sysno>().ok().map(|call| call.id());
+            let aarch64 = name.parse::<syscalls::aarch64::Sysno>().ok().map(|call| call.id());
+            let found = [x86_64, aarch64].map(|number| number.map(i32::cast_unsigned));
+            assert_eq!(found, [call.x86_64, call.aarch64], "{}", call.name);
+        }
+    }
+
     #[test]
     fn names_are_unique_and_the_best_way_comes_first() {
         let names: BTreeSet<&str> = HOOKS.iter().map(|hook| hook.name).collect();
