@@ -53,6 +53,14 @@ def ask(server, name):
         return socket.inet_ntoa(asking.recv(4096)[-4:])
 
 
+def ask_by_stream(server, name):
+    """The same over TCP, where each message stands behind its length (RFC 1035, section 4.2.2)."""
+    asked = question(name)
+    with socket.create_connection((server, 53), timeout=5) as asking:
+        asking.sendall(struct.pack("!H", len(asked)) + asked)
+        return socket.inet_ntoa(asking.recv(4096)[-4:])
+
+
 def forge(name, address):
     """Is told an address by the host's own name server, in a network where that is the server itself."""
     child = os.fork()
@@ -103,6 +111,7 @@ TOOLS = {
     "tls": lambda a: tls(a["host"]),
     "sync": lambda a: connect("api.allowed.test"),
     "stranger": lambda a: connect(ask(STRANGER, "api.allowed.test")),
+    "stream": lambda a: connect(ask_by_stream(a["server"], a["host"])),
     "forge": lambda a: (forge("api.allowed.test", HIDEOUT), connect(HIDEOUT))[1],
     "claim": lambda a: (claim_then_change("api.allowed.test", HIDEOUT), connect(HIDEOUT))[1],
     "elsewhere": lambda a: (socket.getaddrinfo(a["host"], 8080), connect(HIDEOUT))[1],

@@ -1,6 +1,7 @@
 //! A small name server inside a scene's network. It says what the test wants said.
 
-use std::net::{IpAddr, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::thread;
 
 use simple_dns::rdata::{A, AAAA, CNAME, RData};
@@ -12,10 +13,17 @@ use crate::scene::Scene;
 pub type Zone = &'static [(&'static str, &'static str)];
 
 impl Scene {
-    /// Answers questions on port 53 of an address, for as long as the test runs.
+    /// Answers questions on port 53 of an address, for as long as the test runs, by datagram and by stream.
     pub fn name_server(&self, address: &str, zone: Zone) {
-        let socket = self.listen_udp(&format!("{address}:53"));
+        let endpoint = format!("{address}:53");
+        let (socket, listener) = (self.listen_udp(&endpoint), self.listen_tcp(&endpoint));
         thread::spawn(move || serve(&socket, zone));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // What goes wrong is the visitor's leaving.
+                thread::spawn(move || serve_stream(stream, zone));
+            }
+        });
     }
 }
 
@@ -25,6 +33,20 @@ fn serve(socket: &UdpSocket, zone: Zone) {
         if let Ok(question) = Packet::parse(&buffer[..length]) {
             let _ = socket.send_to(&reply(question, zone), client);
         }
+    }
+}
+
+/// Each message stands behind its length (RFC 1035, section 4.2.2).
+fn serve_stream(mut stream: TcpStream, zone: Zone) -> io::Result<()> {
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut message = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut message)?;
+        let question = Packet::parse(&message).map_err(io::Error::other)?;
+        let reply = reply(question, zone);
+        let length = u16::try_from(reply.len()).expect("a short answer");
+        stream.write_all(&[&length.to_be_bytes()[..], &reply].concat())?;
     }
 }
 

@@ -37,15 +37,20 @@ pub enum Visitor {
 impl Scene {
     /// Listens on TCP inside the scene's network for as long as the test runs.
     pub fn listen(&self, address: &str, visitor: Visitor) {
-        let listener = self.inside(|| {
-            TcpListener::bind(address)
-                .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"))
-        });
+        let listener = self.listen_tcp(address);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 thread::spawn(move || receive(stream, visitor));
             }
         });
+    }
+
+    /// The listener alone: whoever has it deals with the visitors.
+    pub(crate) fn listen_tcp(&self, address: &str) -> TcpListener {
+        self.inside(|| {
+            TcpListener::bind(address)
+                .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"))
+        })
     }
 
     /// A UDP socket inside the scene's network; datagrams to it are taken as long as it lives.

@@ -126,6 +126,32 @@ fn the_c_library_and_openssl() {
     play.end();
 }
 
+/// Of a stranger over IPv6 as well: there the answers, too, have another header.
+#[test]
+fn name_service_over_tcp() {
+    let play = Play::new("names.py", Sdk::Python);
+    play.scene.name_server(&format!("[{}]", address::WEB_IPV6), ZONE);
+    for (server, own) in [(address::WEB_IPV6, false), (address::RESOLVER, true)] {
+        let arguments = json!({"server": server, "host": "www.example.test"});
+        let told = play.call("names", "stream", arguments);
+        let [lookup] = told.of("net.dns").collect::<Vec<_>>()[..] else {
+            panic!("{}", told.digest())
+        };
+        assert_eq!(text(lookup, "net.protocol"), "tcp");
+        assert_eq!(text(lookup, "net.address"), server);
+        assert_eq!(text(lookup, "dns.question"), "www.example.test");
+        assert_eq!(text(lookup, "relation"), "requested");
+        assert_eq!(lookup["dns"]["host_resolver"], own);
+        assert_eq!(lookup["dns"]["answers"][1]["value"], address::WEB);
+        let connect = connection(&told, 8080);
+        // What the stranger says is a claim.
+        let names = if own { "names" } else { "claimed_names" };
+        assert!(connect["net"].get(names).is_some(), "{connect}");
+        assert_eq!(connect["net"].get("names").is_some(), own, "{connect}");
+    }
+    play.end();
+}
+
 #[test]
 fn node_with_c_ares_and_its_own_tls() {
     let play = Play::new("names.mjs", Sdk::TypeScript);
