@@ -495,6 +495,24 @@ def send_raw(address):
         raw.sendto(bytes(20), (address, 0))
 
 
+def send_over_ipv6(addresses):
+    """A datagram to the first by sendto(2), and one to each by a single sendmmsg(2)."""
+    byte = ctypes.create_string_buffer(b"x", 1)
+    vector = ctypes.create_string_buffer(struct.pack("PN", ctypes.addressof(byte), 1))
+    names = []
+    for host, port in addresses:
+        # `struct sockaddr_in6`: family, port, flow, address, scope.
+        port, host = struct.pack("!H", port), socket.inet_pton(socket.AF_INET6, host)
+        names.append(ctypes.create_string_buffer(struct.pack("=H2s4x16s4x", socket.AF_INET6, port, host)))
+    messages = b"".join(
+        struct.pack("PIxxxxPNPNi4xI4x", ctypes.addressof(name), 28, ctypes.addressof(vector), 1, 0, 0, 0, 0)
+        for name in names
+    )
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as datagrams:
+        datagrams.sendto(b"x", place(addresses[0]))
+        libc("sendmmsg", datagrams.fileno(), ctypes.create_string_buffer(messages), len(names), 0)
+
+
 def send_nameless(address, elsewhere):
     """A name of no length is none: the message goes where the socket is connected."""
     name = struct.pack("=H2s4s8x", socket.AF_INET, struct.pack("!H", 80), socket.inet_aton(elsewhere))
@@ -598,6 +616,7 @@ TOOLS = {
     "bind_twice": lambda a: bind_twice(a["at"]),
     "bind_with_long_length": lambda a: bind_with_long_length(a["at"]),
     "send_elsewhere": lambda a: send_elsewhere(a["at"], a["elsewhere"]),
+    "send_over_ipv6": lambda a: send_over_ipv6(a["to"]),
     "send_raw": lambda a: send_raw(a["to"]),
     "send_nameless": lambda a: send_nameless(a["at"], a["elsewhere"]),
     "listen_for_datagrams": lambda a: listen_for_datagrams(a["at"]),

@@ -92,6 +92,20 @@ fn listeners_are_told_with_their_addresses_and_those_of_their_visitors() {
     ]);
 }
 
+/// The second of sendmmsg(2) no system call shows: the hook on destinations does, and then nobody says what came of the
+/// first.
+#[test]
+fn datagrams_over_ipv6_are_told_each_with_its_destination() {
+    let play = Play::in_scene(Scene::with_network());
+    let (first, second) = (("::1", 7121), (address::WEB_IPV6, 7122));
+    let sent = |to: (&str, u16), result: &str| net("net.send", "inet6", "udp", to, result);
+    play.play_all(&[case(
+        "send_over_ipv6",
+        json!({"to": [first, second]}),
+        &[sent(first, "ok"), sent(first, "unknown"), sent(second, "ok")],
+    )]);
+}
+
 #[test]
 fn an_address_the_kernel_does_not_look_at_is_not_told() {
     let play = Play::in_scene(Scene::with_network());
