@@ -419,8 +419,10 @@ def run_daemon():
     os.close(done)
 
 
-def make_socket(family, kind, protocol=0):
-    socket.socket(family, kind, protocol).close()
+def bind_to_interface():
+    """A socket for whole frames of any kind, `ETH_P_ALL`."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as frames:
+        frames.bind(("lo", 3))
 
 
 def call_machine():
@@ -606,7 +608,7 @@ TOOLS = {
     "run_daemon": lambda a: run_daemon(),
     # Sockets of other families.
     "netlink": lambda a: bool(socket.if_nameindex()) and None,
-    "packet": lambda a: make_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)),
+    "packet": lambda a: bind_to_interface(),
     "vsock": lambda a: call_machine(),
     # Whoever comes.
     "listen": lambda a: be_visited(socket.AF_INET, a["at"], a["visitor"], accept),

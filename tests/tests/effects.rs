@@ -864,6 +864,16 @@ fn sockets_of_every_family_and_those_of_container_runtimes() {
     let link = play.scene.path("plain");
     std::os::unix::fs::symlink(&runtime, &link).expect("a link to it");
     let net = |kind: &str, net: Value| json!({"type": kind, "net": net});
+    let before = play.agent.count();
+    let made = net("net.socket", json!({"family": "vsock", "protocol": "stream"}));
+    let wrong = play.play(&case("vsock", json!({}), &[made]));
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let told = play.agent.since(before);
+    // A kernel may have no such sockets; what comes of a connection depends on what machine this is.
+    let made = told.of("net.socket").any(|record| text(record, "net.result") == "ok");
+    let machine = json!({"net": {"family": "vsock", "vsock": {"cid": 1, "port": 4242}}});
+    let connected = told.of("net.connect").any(|record| has(record, &machine));
+    assert_eq!(connected, made, "{}", told.digest());
     let cases = [
         case(
             "netlink",
@@ -879,12 +889,15 @@ fn sockets_of_every_family_and_those_of_container_runtimes() {
         case(
             "packet",
             json!({}),
-            &[net("net.socket", json!({"family": "packet", "protocol": "raw"}))],
-        ),
-        case(
-            "vsock",
-            json!({}),
-            &[net("net.socket", json!({"family": "vsock", "protocol": "stream"}))],
+            &[
+                net("net.socket", json!({"family": "packet", "protocol": "raw", "result": "ok"})),
+                // `LOOPBACK_IFINDEX`; the protocol is `ETH_P_ALL`.
+                net(
+                    "net.bind",
+                    json!({"family": "packet", "protocol": "raw", "result": "ok",
+                        "packet": {"interface": 1, "ethertype": 3}}),
+                ),
+            ],
         ),
         case(
             "runtime",
