@@ -11,6 +11,7 @@ mod daemon;
 mod deps;
 mod io_uring;
 mod kernel;
+mod left_out;
 mod load;
 mod metrics;
 mod name_server;
@@ -40,6 +41,7 @@ pub use kernel::{
     EmptyProgram, KernelTypes, Statistics, assert_programs_gone, kernel_version, programs_of,
     system_call_programs,
 };
+pub use left_out::may_be_left_out;
 pub use load::{Done, Load, OpenPlan};
 pub use metrics::{Metrics, free_port, http_get};
 pub use name_server::Zone;
