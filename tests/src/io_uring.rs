@@ -13,6 +13,7 @@ use crate::play::merge;
 use crate::records::{Records, text};
 use crate::ring::{WAYS, Way};
 use crate::scene::Scene;
+use crate::skipped;
 use crate::stage::{CANARY, request_id, said};
 
 const SERVER: &str = "labelled-rust";
@@ -256,7 +257,7 @@ impl Stage {
         let result = self.client.call(SERVER, tool, arguments);
         if said(&result) == "left out" {
             assert!(may_be_left_out(tool), "this kernel has to have it: {tool}");
-            eprintln!("this kernel has no such operations of an io_uring: {tool}");
+            skipped(&format!("this kernel has no such operations of an io_uring: {tool}"));
             return None;
         }
         let fine = result["isError"] != true || said(&result).contains("No such file");

@@ -26,6 +26,8 @@ mod schema;
 mod soak;
 mod stage;
 
+use std::io::{self, Write as _};
+
 pub use agent::{
     Agent, AgentBuilder, Outcome, Stopped, is_failure_final, make_failure_final, note_passed_over,
     passed_over,
@@ -54,6 +56,11 @@ pub use scene::{Scene, SceneBuilder};
 pub use schema::operations;
 pub use soak::{Soaked, pipe, soak};
 pub use stage::{Bait, CANARY, request_id, said};
+
+/// Says that something was not tested, where it is read: what `eprintln!` says in a test that passes, nobody sees.
+pub fn skipped(what: &str) {
+    let _ = writeln!(io::stderr(), "*** NOT TESTED: {what} ***");
+}
 
 /// Fails a test that was started without root, with a sentence.
 pub fn require_root() {

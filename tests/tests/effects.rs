@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mcpwatch_tests::{
     Case, Era, Play, Scene, Sdk, case, deps, has, io_uring_open_missing, merge, own_program,
-    play_io_uring, request_id, said, text,
+    play_io_uring, request_id, said, skipped, text,
 };
 use serde_json::{Value, json};
 
@@ -926,9 +926,9 @@ fn what_is_done_through_io_uring_is_told() {
     mcpwatch_tests::require_root();
     let missing = io_uring_open_missing();
     if let Some(reason) = &missing {
-        eprintln!(
-            "the hook on opens does not work here: they are told as they are submitted: {reason}"
-        );
+        skipped(&format!(
+            "results of opens through io_uring: they are told as they are submitted: {reason}"
+        ));
     }
     play_io_uring("", &json!(own_program("labelled")), missing.as_deref());
 }
@@ -944,7 +944,7 @@ fn a_number_with_something_in_its_upper_half_hides_nothing() {
     client.open(&config, &["labelled-rust"], Era::Handshake);
     let result = client.call("labelled-rust", "open_widely", json!({"path": path}));
     if said(&result) == "left out" {
-        eprintln!("*** SKIPPED: THIS KERNEL OR ARCHITECTURE HAS NO SUCH NUMBERS ***");
+        skipped("numbers of system calls with something above: this kernel takes none");
         return;
     }
     assert_eq!(said(&result), "opened", "{result}");
@@ -966,7 +966,7 @@ fn play_tools(scene: Scene, tools: &[(&str, &str, &[Value])]) -> Vec<Value> {
         let before = agent.count();
         let result = client.call("labelled-rust", tool, json!({"path": path}));
         if said(&result) == "left out" {
-            eprintln!("*** SKIPPED: THIS KERNEL HAS NO SUCH SYSTEM CALLS: {tool} ***");
+            skipped(&format!("this kernel has no such system calls: {tool}"));
             continue;
         }
         assert_ne!(result["isError"], true, "{tool}: {result}");
