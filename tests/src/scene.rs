@@ -51,7 +51,8 @@ impl SceneBuilder {
         self
     }
 
-    /// A mount namespace in which a container runtime finds cgroups of version 1 alone.
+    /// A mount namespace in which a container runtime finds cgroups of version 1 alone; where the machine has version 2
+    /// alone, its anchor says that this is not tested.
     #[must_use]
     pub fn cgroups_v1(mut self) -> Self {
         self.cgroups = Some("--cgroups-v1");
