@@ -1,14 +1,14 @@
 //! Fixed rates, as the benches of the best peers have them: programs, opens, connections and messages, a server
 //! by itself against the same server watched, some rounds of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use mcpwatch_tests::{Daemon, Done, Load, Memory, Scene};
+use mcpwatch_tests::{Daemon, Done, Load, Memory, Scene, text};
 use serde_json::{Value, json};
 
 use crate::Effort;
@@ -74,6 +74,10 @@ pub const WORKS: &[Work] = &[
         per_record: 2,
     },
 ];
+
+/// Tools of `src/bin/load` for the kernel programs that nothing of [`WORKS`] has run, and how often a second.
+const BESIDE: &[&str] = &["connect6", "send_datagrams", "send_datagrams6", "open_by_ring"];
+const BESIDE_RATE: u64 = 250;
 
 /// One run without the agent.
 pub struct Alone {
@@ -352,18 +356,20 @@ pub fn hooks(effort: Effort, report: &mut Report) {
 fn counted(seconds: u64) -> Vec<(String, f64, f64)> {
     let statistics = mcpwatch_tests::Statistics::enable().expect("root may ask for statistics");
     let scene = Scene::new();
-    let agent = Daemon::start(&scene, &scene.backstage("events.jsonl"), None);
-    let loads: Vec<Load> = WORKS
-        .iter()
-        .map(|work| {
-            let folder = scene.home().join(work.tool);
+    let events = scene.backstage("events.jsonl");
+    let agent = Daemon::start(&scene, &events, None);
+    let works = WORKS.iter().map(|work| (work.tool, work.rates[0]));
+    let loads: Vec<Load> = works
+        .chain(BESIDE.iter().map(|tool| (*tool, BESIDE_RATE)))
+        .map(|(tool, rate)| {
+            let folder = scene.home().join(tool);
             fs::create_dir_all(&folder).expect("mkdir");
             fs::write(folder.join("f0"), "text").expect("a file can be written");
             let call = json!({
-                "tool": work.tool, "folder": folder, "name": "f", "files": 1,
-                "rate": work.rates.first(), "seconds": seconds, "bytes": 100,
+                "tool": tool, "folder": folder, "name": "f", "files": 1,
+                "rate": rate, "seconds": seconds, "bytes": 100,
             });
-            Load::start(&scene, work.tool, &call)
+            Load::start(&scene, tool, &call)
         })
         .collect();
     for load in loads {
@@ -381,6 +387,9 @@ fn counted(seconds: u64) -> Vec<(String, f64, f64)> {
             .collect()
     };
     let runs = series("mcpwatch_bpf_program_runs_total");
+    let attached = attached(&events);
+    let idle = idle(&attached, &runs);
+    assert!(idle.is_empty(), "attached, but not run by any load, so that it has no row: {idle:?}");
     series("mcpwatch_bpf_program_seconds_total")
         .into_iter()
         .filter_map(|(program, seconds)| {
@@ -388,6 +397,31 @@ fn counted(seconds: u64) -> Vec<(String, f64, f64)> {
             Some((program, count, seconds * 1e9 / count))
         })
         .collect()
+}
+
+/// The hooks the agent says it attached, by the names of their programs. Without those of single system calls, of which
+/// the loads make few: in tier `tracepoint` they have no programs, and in tier `fexit` nearly all do the same.
+fn attached(events: &Path) -> BTreeSet<String> {
+    let mut attached = BTreeSet::new();
+    let lines = BufReader::new(File::open(events).expect("the event file is there")).lines();
+    for line in lines.map_while(Result::ok).filter(|line| line.contains("\"type\":\"status\"")) {
+        let record: Value = serde_json::from_str(&line).expect("a record is JSON");
+        let hooks = record["status"]["hooks"].as_array().into_iter().flatten();
+        let names = hooks.filter(|hook| hook["state"] == "attached").map(|hook| text(hook, "name"));
+        let kinds = ["sys_", "ia32_", "arm_"];
+        let of_a_call = |name: &str| kinds.iter().any(|kind| name.starts_with(kind));
+        let own = names.filter(|name| *name == "sys_exit" || !of_a_call(name));
+        attached.extend(own.map(str::to_owned));
+    }
+    attached
+}
+
+/// Those of them that never ran, by the counts of the metrics.
+fn idle<'a>(attached: &'a BTreeSet<String>, runs: &BTreeMap<String, f64>) -> Vec<&'a str> {
+    let ran = |name: &&str| {
+        runs.get(&format!("program=\"{name}\"")).is_some_and(|count| *count >= 1.0)
+    };
+    attached.iter().map(String::as_str).filter(|name| !ran(name)).collect()
 }
 
 /// How many servers are there at once when memory is measured with many.
@@ -503,6 +537,15 @@ mod tests {
         let alone = Alone::of(&Done { made: 200, seconds: 2.0, told });
         assert!((alone.made_per_second() - 100.0).abs() < 1e-9);
         assert!((alone.cost() - 50.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_program_that_is_attached_and_never_runs_is_found() {
+        let attached = BTreeSet::from(["connect4", "connect6", "sendmsg6"].map(str::to_owned));
+        let runs = [("connect4", 3.0), ("connect6", 0.0), ("sys_exit", 9.0)];
+        let runs = runs.map(|(name, count)| (format!("program=\"{name}\""), count));
+        let runs = BTreeMap::from(runs);
+        assert_eq!(idle(&attached, &runs), ["connect6", "sendmsg6"]);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mcpwatch_tests::ring::{self, Way};
 use serde_json::{Value, json};
 
 use crate::process;
@@ -29,7 +30,11 @@ pub const TOOLS: &[(&str, Tool)] = &[
     ("fork_children", fork_children),
     ("spark_children", spark_children),
     ("hold_children", hold_children),
-    ("connect", connect),
+    ("connect", |call| connect(call, "127.0.0.1:0")),
+    ("connect6", |call| connect(call, "[::1]:0")),
+    ("send_datagrams", |call| send_datagrams(call, "127.0.0.1:0")),
+    ("send_datagrams6", |call| send_datagrams(call, "[::1]:0")),
+    ("open_by_ring", open_by_ring),
     ("child_opens", child_opens),
 ];
 
@@ -239,8 +244,8 @@ fn hold_children(call: &Value) -> io::Result<Value> {
 }
 
 /// Connects to a listener of its own on loopback; the listener's backlog takes them, nobody accepts.
-fn connect(call: &Value) -> io::Result<Value> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+fn connect(call: &Value, address: &str) -> io::Result<Value> {
+    let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     paced(call, || {
@@ -271,6 +276,23 @@ fn connect(call: &Value) -> io::Result<Value> {
         };
         Ok(taken.is_ok() && done == 0)
     })
+}
+
+/// Sends datagrams from a socket that is not connected to itself, and takes each: there would be no room soon.
+fn send_datagrams(call: &Value, address: &str) -> io::Result<Value> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_read_timeout(Some(WAIT))?;
+    let address = socket.local_addr()?;
+    paced(call, || {
+        let sent = socket.send_to(b"text", address)?;
+        Ok(socket.recv(&mut [0; 8])? == sent)
+    })
+}
+
+/// Opens the file `{folder}/{name}0`, through an `io_uring` of its own each time.
+fn open_by_ring(call: &Value) -> io::Result<Value> {
+    let path = format!("{}/{}0", text(call, "folder"), text(call, "name"));
+    paced(call, || ring::open(&path, Way::AtOnce).map(|_| true))
 }
 
 /// A child, with the process id `pid` when that is given, opens `path`.
