@@ -418,9 +418,8 @@ fn attached(events: &Path) -> BTreeSet<String> {
 
 /// Those of them that never ran, by the counts of the metrics.
 fn idle<'a>(attached: &'a BTreeSet<String>, runs: &BTreeMap<String, f64>) -> Vec<&'a str> {
-    let ran = |name: &&str| {
-        runs.get(&format!("program=\"{name}\"")).is_some_and(|count| *count >= 1.0)
-    };
+    let ran =
+        |name: &&str| runs.get(&format!("program=\"{name}\"")).is_some_and(|count| *count >= 1.0);
     attached.iter().map(String::as_str).filter(|name| !ran(name)).collect()
 }
 
