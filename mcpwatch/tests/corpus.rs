@@ -18,6 +18,10 @@ use std::panic;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mcpwatch::event::decode;
+use mcpwatch::recording::Reader;
+use mcpwatch_common::event::Kind;
+
 /// Changed inputs of one target at most; a slow machine makes fewer.
 const CHANGES: u32 = 3_000;
 /// Time for one target.
@@ -125,5 +129,25 @@ fn every_target_has_its_program_and_no_seed_is_without_a_target() {
     }
     for name in seeds().keys() {
         assert!(targets::TARGETS.iter().any(|target| target.name == name), "{name}");
+    }
+}
+
+#[test]
+fn every_kind_of_event_has_a_seed_and_what_is_made_is_read_to_its_end() {
+    let made = targets::seeds::seeds();
+    for kind in Kind::ALL {
+        let name = format!("{kind:?}");
+        let (.., bytes) = made
+            .iter()
+            .find(|(target, seed, _)| *target == "events" && *seed == name)
+            .unwrap_or_else(|| panic!("{name} has no seed"));
+        // The first byte is the target's own.
+        let mut event = &bytes[1..];
+        decode::next(&mut event).unwrap().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(event.is_empty(), "{name}");
+    }
+    for (.., bytes) in made.iter().filter(|(target, ..)| *target == "recordings") {
+        let (mut reader, _) = Reader::of(Path::new("recording"), bytes.as_slice()).unwrap();
+        while reader.next_frame().unwrap().is_some() {}
     }
 }
