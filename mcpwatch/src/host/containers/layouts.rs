@@ -220,6 +220,7 @@ mod tests {
             "",
         ),
         ("/my.slice/docker-A.scope", "docker", "A", ""),
+        ("/system.slice:docker:A", "docker", "A", ""),
         ("/own-parent/A", "unknown", "A", ""),
         ("/actions_job/A", "docker", "A", ""),
         ("/ecs/0123456789abcdef0123456789abcdef/A", "unknown", "A", ""),
@@ -247,6 +248,7 @@ mod tests {
         // containerd by nerdctl and ctr.
         ("/default/A", "containerd", "A", ""),
         ("/system.slice/nerdctl-A.scope", "containerd", "A", ""),
+        ("/system.slice/containerd-A.scope", "containerd", "A", ""),
         ("/k8s.io/A", "containerd", "A", ""),
         // Kubernetes: each quality of service, both drivers, both runtimes; static pods.
         ("/kubepods/burstable/podUID/A", "cri", "A", "UID"),
@@ -286,6 +288,7 @@ mod tests {
             "A",
             "UID",
         ),
+        ("/kubepods-burstable-podUID_.slice:crio:A", "cri-o", "A", "UID"),
         ("/system.slice/k3s.service/kubepods/burstable/podUID/A", "cri", "A", "UID"),
         // Nested: the innermost counts.
         ("/docker/B/docker/A", "docker", "A", ""),
@@ -384,8 +387,8 @@ mod tests {
     fn every_row_of_the_tables_is_among_the_layouts() {
         let has = |name: &str| LAYOUTS.iter().any(|(path, ..)| path.contains(name));
         for layout in NAMED {
-            // containerd's own prefix stands in `cri-containerd-`, too.
-            assert!(has(layout.prefix), "{}", layout.prefix);
+            // As it begins a component: containerd's own prefix stands in `cri-containerd-`, too.
+            assert!(has(&format!("/{}", layout.prefix)), "{}", layout.prefix);
         }
         for layout in BELOW {
             assert!(has(&format!("/{}/", layout.parent)), "{}", layout.parent);
