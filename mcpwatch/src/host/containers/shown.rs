@@ -352,94 +352,174 @@ mod tests {
     const ANNOTATED: &str = r#"{"annotations":{"a":"b"}}"#;
     const POD: &str = r#"{"annotations":{"io.kubernetes.cri.sandbox-name":"web-1"}}"#;
     const CRUN_: &str = r#"{"bundle":"/elsewhere/overlay-containers/ID/userdata","cgroup-path":"/libpod_parent/libpod-ID"}"#;
+    const RUNC_: &str = r#"{"config":{"labels":["bundle=/b/ID"]}}"#;
     const STORED: &str =
         r#"[{"id":"ID","names":["weather"],"metadata":"{\"image-name\":\"w:1\"}"}]"#;
     const DOCKER_: &str = r#"{"Name":"/weather","Config":{"Image":"w:1","Labels":{"a":"b"}}}"#;
 
+    /// The group of a user's podman.
+    const OF_USER: &str =
+        "/user.slice/user-MYUID.slice/user@MYUID.service/user.slice/libpod-ID.scope/container";
+
     /// What the host shows: files, the cgroup, then runtime, name, image, pod's name, label `a`.
     type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, [&'a str; 5]);
 
+    const CASES: &[Case<'_>] = &[
+        (
+            &[("/var/lib/docker/containers/ID/config.v2.json", DOCKER_)],
+            "/system.slice/docker-ID.scope",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[("/var/lib/docker/containers/ID/config.v2.json", DOCKER_)],
+            "/own-parent/ID",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[
+                ("/etc/passwd", "me:x:MYUID:1::/home/me:/bin/sh\n"),
+                ("/home/me/.local/share/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/user.slice/user-MYUID.slice/user@MYUID.service/user.slice/docker-ID.scope",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[("/run/containerd/io.containerd.runtime.v2.task/default/ID/config.json", ANNOTATED)],
+            "/default/ID",
+            ["containerd", "", "", "", "b"],
+        ),
+        (
+            &[("/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json", POD)],
+            "/kubepods/burstable/podUID/ID",
+            ["containerd", "", "", "web-1", ""],
+        ),
+        (
+            &[
+                (
+                    "/var/lib/containers/storage/overlay-containers/ID/userdata/config.json",
+                    ANNOTATED,
+                ),
+                ("/var/lib/containers/storage/overlay-containers/containers.json", STORED),
+            ],
+            "/kubepods/burstable/podUID/ID",
+            ["cri-o", "", "w:1", "", "b"],
+        ),
+        (
+            &[
+                ("/run/crun/ID/status", CRUN_),
+                ("/elsewhere/overlay-containers/ID/userdata/config.json", ANNOTATED),
+                ("/elsewhere/overlay-containers/containers.json", STORED),
+            ],
+            "/libpod_parent/libpod-ID",
+            ["podman", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[("/run/runc/ID/state.json", RUNC_), ("/b/ID/config.json", ANNOTATED)],
+            "/user.slice/runc-ID.scope",
+            ["runc", "", "", "", "b"],
+        ),
+        (
+            &[("/var/snap/docker/common/var-lib-docker/containers/ID/config.v2.json", DOCKER_)],
+            "/docker/ID",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[(
+                "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/ID/config.json",
+                ANNOTATED,
+            )],
+            "/docker/ID",
+            ["docker", "", "", "", "b"],
+        ),
+        (
+            &[
+                ("/run/docker/runtime-runc/moby/ID/state.json", RUNC_),
+                ("/b/ID/config.json", ANNOTATED),
+            ],
+            "/docker/ID",
+            ["docker", "", "", "", "b"],
+        ),
+        (
+            &[(
+                "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json",
+                POD,
+            )],
+            "/kubepods/burstable/podUID/ID",
+            ["containerd", "", "", "web-1", ""],
+        ),
+        (
+            &[
+                ("/run/containerd/runc/default/ID/state.json", RUNC_),
+                ("/b/ID/config.json", ANNOTATED),
+            ],
+            "/default/ID",
+            ["containerd", "", "", "", "b"],
+        ),
+        // podman: the other drivers, then a user's own, by storage and by the states of both runtimes.
+        (
+            &[
+                ("/var/lib/containers/storage/btrfs-containers/ID/userdata/config.json", ANNOTATED),
+                ("/var/lib/containers/storage/btrfs-containers/containers.json", STORED),
+            ],
+            "/libpod_parent/libpod-ID",
+            ["podman", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[("/var/lib/containers/storage/vfs-containers/ID/userdata/config.json", ANNOTATED)],
+            "/libpod_parent/libpod-ID",
+            ["podman", "", "", "", "b"],
+        ),
+        (
+            &[
+                ("/etc/passwd", "me:x:MYUID:1::/home/me:/bin/sh\n"),
+                (
+                    "/home/me/.local/share/containers/storage/overlay-containers/ID/userdata/config.json",
+                    ANNOTATED,
+                ),
+                (
+                    "/home/me/.local/share/containers/storage/overlay-containers/containers.json",
+                    STORED,
+                ),
+            ],
+            OF_USER,
+            ["podman", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[
+                ("/run/user/MYUID/crun/ID/status", CRUN_),
+                ("/elsewhere/overlay-containers/ID/userdata/config.json", ANNOTATED),
+            ],
+            OF_USER,
+            ["podman", "", "", "", "b"],
+        ),
+        (
+            &[("/run/user/MYUID/runc/ID/state.json", RUNC_), ("/b/ID/config.json", ANNOTATED)],
+            OF_USER,
+            ["podman", "", "", "", "b"],
+        ),
+        (
+            &[
+                ("/run/crun/my-own/status", r#"{"bundle":"/b","cgroup-path":"/my-own"}"#),
+                ("/b/config.json", ANNOTATED),
+            ],
+            "/my-own",
+            ["crun", "", "", "", "b"],
+        ),
+        (&[], "/docker/ID", ["docker", "", "", "", ""]),
+    ];
+
     #[test]
     fn each_runtime_s_files_are_found() {
-        let table: &[Case<'_>] = &[
-            (
-                &[("/var/lib/docker/containers/ID/config.v2.json", DOCKER_)],
-                "/system.slice/docker-ID.scope",
-                ["docker", "weather", "w:1", "", "b"],
-            ),
-            (
-                &[("/var/lib/docker/containers/ID/config.v2.json", DOCKER_)],
-                "/own-parent/ID",
-                ["docker", "weather", "w:1", "", "b"],
-            ),
-            (
-                &[
-                    ("/etc/passwd", "me:x:MYUID:1::/home/me:/bin/sh\n"),
-                    ("/home/me/.local/share/docker/containers/ID/config.v2.json", DOCKER_),
-                ],
-                "/user.slice/user-MYUID.slice/user@MYUID.service/user.slice/docker-ID.scope",
-                ["docker", "weather", "w:1", "", "b"],
-            ),
-            (
-                &[(
-                    "/run/containerd/io.containerd.runtime.v2.task/default/ID/config.json",
-                    ANNOTATED,
-                )],
-                "/default/ID",
-                ["containerd", "", "", "", "b"],
-            ),
-            (
-                &[("/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json", POD)],
-                "/kubepods/burstable/podUID/ID",
-                ["containerd", "", "", "web-1", ""],
-            ),
-            (
-                &[
-                    (
-                        "/var/lib/containers/storage/overlay-containers/ID/userdata/config.json",
-                        ANNOTATED,
-                    ),
-                    ("/var/lib/containers/storage/overlay-containers/containers.json", STORED),
-                ],
-                "/kubepods/burstable/podUID/ID",
-                ["cri-o", "", "w:1", "", "b"],
-            ),
-            (
-                &[
-                    ("/run/crun/ID/status", CRUN_),
-                    ("/elsewhere/overlay-containers/ID/userdata/config.json", ANNOTATED),
-                    ("/elsewhere/overlay-containers/containers.json", STORED),
-                ],
-                "/libpod_parent/libpod-ID",
-                ["podman", "weather", "w:1", "", "b"],
-            ),
-            (
-                &[
-                    ("/run/runc/ID/state.json", r#"{"config":{"labels":["bundle=/b/ID"]}}"#),
-                    ("/b/ID/config.json", ANNOTATED),
-                ],
-                "/user.slice/runc-ID.scope",
-                ["runc", "", "", "", "b"],
-            ),
-            (
-                &[
-                    ("/run/crun/my-own/status", r#"{"bundle":"/b","cgroup-path":"/my-own"}"#),
-                    ("/b/config.json", ANNOTATED),
-                ],
-                "/my-own",
-                ["crun", "", "", "", "b"],
-            ),
-            (&[], "/docker/ID", ["docker", "", "", "", ""]),
-        ];
-        for (files, cgroup, expected) in table {
+        for (files, cgroup, expected) in CASES {
             // A user's files count when they are the user's: here whoever runs the test.
             let own = Host::at(&std::env::temp_dir()).root;
             let probe = tempfile::NamedTempFile::new_in(own).unwrap();
             let uid = probe.as_file().metadata().unwrap().uid().to_string();
-            let files: Vec<(&str, String)> =
-                files.iter().map(|(path, text)| (*path, text.replace("MYUID", &uid))).collect();
+            let of_me = |text: &str| text.replace("MYUID", &uid);
+            let files: Vec<(String, String)> =
+                files.iter().map(|(path, text)| (of_me(path), of_me(text))).collect();
             let files: Vec<(&str, &str)> =
-                files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+                files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
             let (_folder, host) = host(&files);
             let cgroup = cgroup
                 .replace("podUID", &format!("pod{UID}"))
@@ -496,6 +576,22 @@ mod tests {
             (found.runtime.as_str(), found.pod_name.as_deref()),
             ("containerd", Some("web-1"))
         );
+        for (run, home) in [
+            ("/run/k3s/containerd", "/var/lib/rancher/k3s/agent/containerd"),
+            ("/run/docker/containerd/daemon", "/var/lib/docker/containerd/daemon"),
+            (
+                "/var/snap/microk8s/common/run/containerd",
+                "/var/snap/microk8s/common/var/lib/containerd",
+            ),
+        ] {
+            let (folder, host) = self::host(&[]);
+            let bundle = format!("{run}/io.containerd.runtime.v2.task/default/{ID}/config.json");
+            put(folder.path(), &bundle, b"{}");
+            let database = format!("{home}/io.containerd.metadata.v1.bolt/meta.db");
+            put(folder.path(), &database, &fixture("containerd.bolt"));
+            let found = host.container(&format!("/default/{ID}")).unwrap();
+            assert_eq!(found.labels["com.example.mcp"], "weather", "{home}");
+        }
     }
 
     #[test]
