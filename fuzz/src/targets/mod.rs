@@ -10,6 +10,7 @@ mod host;
 mod kernel;
 mod names;
 mod recording;
+mod runtimes;
 pub mod seeds;
 mod terminal;
 mod wire;
@@ -33,6 +34,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "launchers", run: documents::launchers },
     Target { name: "recordings", run: recording::recordings },
     Target { name: "host", run: host::host },
+    Target { name: "containers", run: runtimes::containers },
+    Target { name: "mounts", run: runtimes::mounts },
     Target { name: "packets", run: names::packets },
     Target { name: "terminal", run: terminal::terminal },
     Target { name: "redaction", run: terminal::redaction },

@@ -1,10 +1,13 @@
-//! Seeds that are no text: made from the wire structs themselves, so that they follow when those change.
+//! Seeds that are no text: most are made from the wire structs themselves, so that they follow when those change.
 //! Seeds that are text stand in `fuzz/seeds`.
 
 use bytemuck::Zeroable;
 use mcpwatch_common::control::instance_id;
 use mcpwatch_common::event::{self as wire, Header, Kind, Operation};
 
+/// Databases of real programs: see the folder they are in.
+const PODMAN: &[u8] = include_bytes!("../../../mcpwatch/fixtures/containers/podman.bolt");
+const CONTAINERD: &[u8] = include_bytes!("../../../mcpwatch/fixtures/containers/containerd.bolt");
 const ANSWER: &[u8] = include_bytes!("../../seeds/packets/answer-glibc-api-a");
 const HELLO: &[u8] = include_bytes!("../../seeds/packets/hello-openssl");
 
@@ -28,6 +31,8 @@ pub fn seeds() -> Vec<Seed> {
     seeds.push(("events", "batch".into(), batch.clone()));
     let events = batch.split_off(1);
     seeds.push(("recordings", "events".into(), recording(&events)));
+    seeds.push(("containers", "podman.bolt".into(), PODMAN.to_vec()));
+    seeds.push(("containers", "containerd.bolt".into(), CONTAINERD.to_vec()));
     // Steps as `host` takes them: time, process, new process, what; then what that takes.
     let server: &[&[u8]] = &[
         // Spawned by the client: two words, `node` and a server's package.

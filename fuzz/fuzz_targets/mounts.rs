@@ -1,0 +1,4 @@
+//! The target `mounts` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| (mcpwatch_fuzz::targets::target("mounts").run)(data));
