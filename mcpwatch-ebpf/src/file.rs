@@ -161,8 +161,7 @@ fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flag
     };
     let mut flags = if WAY == SUBMITTED { FLAG_SUBMITTED } else { 0 };
 
-    let mut path_len = 0;
-    let mut file = 0;
+    let (mut path_len, mut file) = (0, 0);
     if WAY == BY_IO_URING {
         if (result as u64) < ERRORS {
             file = result as u64;
