@@ -358,7 +358,7 @@ pub struct Process {
 }
 
 /// A container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {
     /// Its full id.
     pub id: String,

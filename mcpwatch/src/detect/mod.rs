@@ -114,6 +114,8 @@ pub struct Effect<'a> {
     pub server: &'a Server,
     /// Id of the outermost server around that one, or its own: what one of them writes another may execute.
     pub family: &'a str,
+    /// Id of the container that server runs in. Not of the process: that may go into one of its own making.
+    pub within: Option<&'a str>,
     /// The process is a launcher (`npx`, `uvx`, …, or the shell one starts), on the way to the server.
     pub launching: bool,
     /// Names the destination's address is known by; empty for other effects.

@@ -18,10 +18,8 @@ const AWAITED: usize = 256;
 const STARTS_WITHIN: u64 = 10_000_000_000;
 /// The kernel opens no longer path.
 const PATH_MAX: usize = 4096;
-/// Most words that are kept of what the dynamic loader hands a program.
-const WORDS: usize = 256;
-/// Most bytes of them.
-const WORDS_BYTES: usize = 8 * 1024;
+/// Most words that are kept of what the dynamic loader hands a program; an exec has at most 32 KiB of them.
+const WORDS: usize = 1024;
 /// What node and Python run of a folder.
 const STARTS_OF_FOLDERS: [&str; 2] = ["index.js", "__main__.py"];
 
@@ -44,8 +42,6 @@ pub struct Run {
     pub loaded: bool,
     /// Argument vector of that program.
     words: Vec<String>,
-    /// The script that it seemed to be handed, where they are not all.
-    handed: Option<Box<str>>,
     cwd: Box<str>,
     absolute: Box<str>,
     server: Box<str>,
@@ -81,13 +77,7 @@ pub struct Scripts {
 
 impl Scripts {
     /// A process executed something: what it was to open before, it will not. With a script, it is awaited.
-    pub fn executed(
-        &mut self,
-        effect: &Effect<'_>,
-        exec: &Exec,
-        script: Option<&str>,
-        programs: &Programs,
-    ) {
+    pub fn executed(&mut self, effect: &Effect<'_>, exec: &Exec, script: Option<&str>) {
         let interpreter = hash(&effect.process.entity_id);
         self.runs.remove(&interpreter);
         let Some(script) = script.filter(|script| script.len() < PATH_MAX) else { return };
@@ -97,16 +87,12 @@ impl Scripts {
         }
         self.next += 1;
         let program = loaded(&exec.path, &exec.argv).filter(|program| program.path == script);
-        let words = program.as_ref().map_or_else(Vec::new, words);
-        let is_cut = program.as_ref().is_some_and(|program| words.len() <= program.arguments.len());
-        let handed = if is_cut { programs.script(&exec.path, &exec.argv) } else { None };
         let run = Run {
             script: script.into(),
             program: clip(&exec.path, OBJECT).into(),
             line: command_line(&exec.argv).into(),
             loaded: program.is_some(),
-            words,
-            handed: handed.map(Into::into),
+            words: program.map_or_else(Vec::new, words),
             cwd: exec.cwd.as_str().into(),
             absolute: absolute(script, &exec.cwd).into(),
             server: effect.server.id.as_str().into(),
@@ -153,8 +139,7 @@ impl Scripts {
 
     /// The program of a run by the dynamic loader lies at `path`: an interpreter has yet to open its script.
     pub fn interpreted(&mut self, effect: &Effect<'_>, run: Run, path: &str, programs: &Programs) {
-        let script = programs.script(path, &run.words).or(run.handed.as_deref());
-        let script = script.filter(|script| script.len() < PATH_MAX);
+        let script = programs.script(path, &run.words).filter(|script| script.len() < PATH_MAX);
         let Some(script) = script.map(Box::<str>::from) else { return };
         let run = Run {
             absolute: absolute(&script, &run.cwd).into(),
@@ -162,7 +147,6 @@ impl Scripts {
             program: clip(path, OBJECT).into(),
             loaded: false,
             words: Vec::new(),
-            handed: None,
             ..run
         };
         self.runs.insert(hash(&effect.process.entity_id), run);
@@ -175,15 +159,9 @@ impl Scripts {
 }
 
 /// What a program is called and handed, in bounded length.
-fn words(program: &Loaded<'_>) -> Vec<String> {
-    let mut room = WORDS_BYTES;
+fn words(program: Loaded<'_>) -> Vec<String> {
     let arguments = program.arguments.iter().map(String::as_str);
-    let words = std::iter::once(program.name).chain(arguments).take(WORDS);
-    let fitting = words.map_while(|word| {
-        room = room.checked_sub(word.len())?;
-        Some(word.to_owned())
-    });
-    fitting.collect()
+    std::iter::once(program.name).chain(arguments).take(WORDS).map(str::to_owned).collect()
 }
 
 /// The same in every run: a replay must give the same records.
@@ -202,8 +180,7 @@ mod tests {
 
     fn run(scene: &Scene, scripts: &mut Scripts, script: &str) {
         let exec = Exec { cwd: "/srv".into(), ..exec("/usr/bin/node", &["node", script]) };
-        let programs = Programs::new().unwrap();
-        scripts.executed(&scene.effect(Action::Exec(&exec)), &exec, Some(script), &programs);
+        scripts.executed(&scene.effect(Action::Exec(&exec)), &exec, Some(script));
     }
 
     /// Whether a written file is taken for the script.
@@ -269,8 +246,7 @@ mod tests {
         assert!(!is_script(&late, &mut scripts, &script));
         run(&scene, &mut scripts, "x.js");
         let cat = exec("/usr/bin/cat", &["cat", "x.js"]);
-        let programs = Programs::new().unwrap();
-        scripts.executed(&scene.effect(Action::Exec(&cat)), &cat, None, &programs);
+        scripts.executed(&scene.effect(Action::Exec(&cat)), &cat, None);
         assert!(!is_script(&scene, &mut scripts, &script));
         run(&scene, &mut scripts, "x.js");
         scripts.forget("server-2");

@@ -65,10 +65,10 @@ impl Programs {
         Err(refused)
     }
 
-    /// None is loaded.
+    /// There are some, and each is attached.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.loaded.is_empty()
+    pub const fn are_attached(&self) -> bool {
+        !self.loaded.is_empty() && self.links.len() == self.loaded.len()
     }
 
     /// Attaches the last program for a moment: the kernel may load what it then does not attach. `None` when there is

@@ -142,6 +142,12 @@ impl Hook {
     }
 }
 
+/// Whether the hook of this name is one of those of single system calls.
+#[must_use]
+pub fn is_system_call(name: &str) -> bool {
+    HOOKS.iter().any(|hook| hook.name == name && hook.is_system_call())
+}
+
 /// Whatever the kernel, on both architectures.
 const ALWAYS: [Version; 2] = [OLDEST; 2];
 /// Programs at the return of functions that sleep: on x86-64 since 5.12, and in kernels that have the repair of

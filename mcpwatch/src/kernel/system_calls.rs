@@ -188,7 +188,7 @@ impl SystemCalls {
     /// The programs that serve are attached, whichever they are.
     #[must_use]
     pub const fn serving(&self) -> bool {
-        self.sys_exit.is_some() || (self.wanted && !self.programs.is_empty())
+        self.sys_exit.is_some() || (self.wanted && self.programs.are_attached())
     }
 
     /// `sys_exit` is attached.
@@ -287,7 +287,8 @@ impl SystemCalls {
         if self.tier == Tier::Tracepoint || !self.wanted || self.looked.is_none() {
             return;
         }
-        if self.note_calls_of(pid) {
+        // What was refused is tried again in its own time.
+        if self.note_calls_of(pid) && self.refused.is_none() {
             self.attach_sys_exit(ebpf);
         }
     }

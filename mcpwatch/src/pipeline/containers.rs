@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::event::ProcessKey;
 use crate::host::containers::{Container, layouts};
+use crate::record::{self, Process};
 
 use super::input::Cgroup;
-use super::instance::Instance;
+use super::instance::{Instance, Serving};
 use super::{Action, Pipeline};
 
 /// How groups end that systemd makes for what is no container, unless a layout says otherwise.
@@ -109,6 +110,26 @@ impl Pipeline {
     pub(super) fn cgroup_of<'a>(&'a self, instance: &'a Instance) -> &'a str {
         let of_founder = self.processes.get(instance.founder).map(|entry| &*entry.cgroup);
         of_founder.filter(|cgroup| !cgroup.is_empty()).unwrap_or(&instance.cgroup)
+    }
+
+    /// The container that an instance's founder runs in.
+    pub(super) fn container_of(&self, instance: &Instance) -> Option<&Arc<record::Container>> {
+        self.containers.shown(self.cgroup_of(instance))
+    }
+
+    /// The container in which what a process of a server does counts: the server's own, or that of its voice. One that the
+    /// process alone is in may be of its own making.
+    pub(super) fn within(
+        &self,
+        instance: &Instance,
+        serving: &Serving,
+        process: &Process,
+    ) -> Option<Arc<record::Container>> {
+        let of_voice = || {
+            let voice = self.instances.get(&instance.voice?)?;
+            self.container_of(voice).filter(|one| process.container.as_ref() == Some(one)).cloned()
+        };
+        process.container.as_ref().and_then(|_| of_voice()).or_else(|| serving.within.clone())
     }
 
     /// A process was found in a cgroup.

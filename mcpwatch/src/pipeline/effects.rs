@@ -223,6 +223,7 @@ impl Pipeline {
         let reached = self.reached(event, owner, action);
         let (shown, given) = (Arc::clone(&serving.shown), Arc::clone(&serving.given));
         let family = Arc::clone(&serving.family);
+        let within = self.within(instance, serving, process);
         let roots = instance.conversation.roots();
         let effect = Effect {
             time: event.time,
@@ -231,6 +232,7 @@ impl Pipeline {
             began: event.start_time,
             server: &shown,
             family: &family,
+            within: within.as_ref().map(|container| container.id.as_str()),
             launching,
             names: &names,
             claims: &claims,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Pipeline, input};
-use crate::kernel::hooks::{HOOKS, SYS_EXIT, Tier};
+use crate::kernel::hooks::{HOOKS, SYS_EXIT, Tier, is_system_call};
 use crate::record::{self, RecordType, Status};
 
 /// What was told of the hooks last.
@@ -19,12 +19,12 @@ impl Known {
     fn update(&mut self, hooks: &[record::Hook]) -> Option<String> {
         let missing: BTreeSet<&str> =
             hooks.iter().filter(|hook| hook.state == "missing").map(|hook| hook.name).collect();
-        let calls = || hooks.iter().filter(|hook| is_system_call(hook));
+        let calls = || hooks.iter().filter(|hook| is_system_call(hook.name));
         let fexit = calls().any(|hook| hook.tier == Tier::Fexit.name());
         let mut words = Vec::new();
         if !missing.is_subset(&self.missing) {
             // Where that one serves all system calls, its absence is theirs.
-            let theirs = |name: &str| missing.contains(SYS_EXIT) && of_a_system_call(name);
+            let theirs = |name: &str| missing.contains(SYS_EXIT) && is_system_call(name);
             let names: Vec<&str> = missing.iter().copied().filter(|name| !theirs(name)).collect();
             words.push(format!("some hooks are missing: {}", names.join(", ")));
         }
@@ -48,7 +48,9 @@ impl Pipeline {
             "degraded" => "degraded",
             _ => "started",
         };
-        if state == "attached" {
+        let lacks_sys_exit = hooks.iter().any(|hook| is_sys_exit(hook) && hook.state == "missing");
+        let blind = lacks_sys_exit && matches!(state, "degraded" | "settled");
+        if state == "attached" || blind {
             for instance in self.instances.values_mut() {
                 instance.missed = true;
                 instance.conversation.may_have_missed();
@@ -88,13 +90,17 @@ impl Pipeline {
 
 /// Which programs serve system calls, now that all that were to be attached are.
 fn settled(hooks: &[record::Hook]) -> String {
-    let calls = || hooks.iter().filter(|hook| is_system_call(hook));
+    let calls = || hooks.iter().filter(|hook| is_system_call(hook.name));
     if let Some(hook) = calls().find(|hook| hook.state == "missing") {
         let reason = hook.reason.as_deref().unwrap_or("unknown");
         return format!("system calls are not watched: {reason}");
     }
     if calls().any(|hook| hook.tier == Tier::Fexit.name()) {
-        return "system calls are served by tier `fexit`: no other calls pay for it".into();
+        return if hooks.iter().any(|hook| is_sys_exit(hook) && hook.state == "attached") {
+            "system calls are served by tier `fexit`, and all calls pay until those have returned that began before".into()
+        } else {
+            "system calls are served by tier `fexit`: no other calls pay for it".into()
+        };
     }
     let reason = calls().find_map(|hook| hook.reason.as_deref()).unwrap_or("unknown");
     format!(
@@ -102,12 +108,8 @@ fn settled(hooks: &[record::Hook]) -> String {
     )
 }
 
-fn is_system_call(hook: &record::Hook) -> bool {
-    of_a_system_call(hook.name)
-}
-
-fn of_a_system_call(name: &str) -> bool {
-    HOOKS.iter().any(|hook| hook.name == name && hook.is_system_call())
+fn is_sys_exit(hook: &record::Hook) -> bool {
+    hook.name == SYS_EXIT
 }
 
 fn hook_of(state: input::HookState) -> Option<record::Hook> {

@@ -9,7 +9,7 @@ use crate::detect::Given;
 use crate::discover::launcher::{self, Launch};
 use crate::discover::matching::Program;
 use crate::event::{Direction, Event, EventKind, Exec, Payload, Place, Privilege, ProcessKey};
-use crate::record::{ExitDetail, Server};
+use crate::record::{Container, ExitDetail, Server};
 use crate::session::{Call, Conversation, methods};
 use crate::wire::Limits;
 
@@ -100,6 +100,8 @@ pub struct Serving {
     pub shown: Arc<Server>,
     /// Id of the outermost server around it, or its own.
     pub family: Arc<str>,
+    /// The container its founder runs in.
+    pub within: Option<Arc<Container>>,
     /// What it was given.
     pub given: Arc<Given>,
     /// Its calls in flight, by number.

@@ -110,10 +110,13 @@ impl Pipeline {
         let family = around
             .and_then(|server| self.serving(server))
             .map_or_else(|| Arc::from(shown.id.as_str()), |server| Arc::clone(&server.family));
+        let within = self.instances.get(&id).and_then(|instance| self.container_of(instance));
+        let within = within.cloned();
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let serving = Serving {
             shown,
             family,
+            within,
             given,
             calls: BTreeMap::new(),
             in_flight: Vec::new(),

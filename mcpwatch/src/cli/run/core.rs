@@ -17,7 +17,7 @@ use super::origin::{boot_time, calendar_time};
 use super::{FINISH, Look};
 use crate::event::{ProcessKey, decode};
 use crate::host::snapshot::{self, ProcessSnapshot};
-use crate::kernel::hooks::{HOOKS, SYS_EXIT, Tier};
+use crate::kernel::hooks::{HOOKS, SYS_EXIT, Tier, is_system_call};
 use crate::kernel::object::{Object, Step};
 use crate::output::Fanout;
 use crate::pipeline::input::HookState;
@@ -306,8 +306,11 @@ impl Core {
     fn hooks(&mut self, state: &str) -> anyhow::Result<()> {
         let hooks = self.object.hooks();
         let missing = hooks.iter().filter(|hook| hook.state == "missing");
-        // Tier `fexit` can do without it.
-        let dispensable = |name: &str| name == SYS_EXIT && self.object.tier() == Tier::Fexit;
+        // Tier `fexit` can do without it, once it serves.
+        let served = hooks.iter().any(|hook| {
+            hook.tier == Tier::Fexit.name() && hook.state == "attached" && is_system_call(hook.name)
+        });
+        let dispensable = |name: &str| name == SYS_EXIT && served;
         let required = |name: &str| {
             HOOKS.iter().any(|hook| hook.name == name && hook.required) && !dispensable(name)
         };

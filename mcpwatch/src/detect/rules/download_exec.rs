@@ -32,8 +32,8 @@ pub static INFO: RuleInfo = RuleInfo {
         writing before (curl, wget or the server itself), whatever name it has been given since, or an interpreter or shell with such a file as \
         its script, wherever that is found (by folders that are links, by PATH), or the dynamic loader with such a file as \
         its program (`ld-linux-x86-64.so.2 /tmp/x`); or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
-        straight to an interpreter (`curl … | sh`). Servers that a server starts are of its tree here. The last 8,192 \
-        files that servers wrote are remembered.",
+        straight to an interpreter (`curl … | sh`). Servers that a server starts are of its tree here, as far as they run in the same \
+        container. The last 8,192 files that servers wrote are remembered.",
     explained_by: &[
         "what a launcher (`npx`, `uvx`, …) writes and starts until the server itself runs",
         "`allow.exec` of the server's settings, for the file or for the interpreter that runs it",
@@ -175,8 +175,7 @@ impl Written {
 
 /// A path is that of its container: the servers of a gateway may each run in one.
 fn key_of(effect: &Effect<'_>, path: &str) -> Key {
-    let container = effect.process.container.as_ref().map(|container| container.id.as_str());
-    (hash(effect.family), hash((container, path)))
+    (hash(effect.family), hash((effect.within, path)))
 }
 
 /// The same in every run: a replay must give the same records.
@@ -274,13 +273,13 @@ impl DownloadExec {
         knowledge: &mut Knowledge,
     ) -> Option<Finding> {
         if knowledge.policy.allows_exec(&effect.given.allow, exec) {
-            self.scripts.executed(effect, exec, None, &knowledge.programs);
+            self.scripts.executed(effect, exec, None);
             return None;
         }
         let brought = self.brought(effect, exec, knowledge);
         let awaited = awaited(effect, exec, &knowledge.programs);
         let awaited = awaited.filter(|_| brought.is_none());
-        self.scripts.executed(effect, exec, awaited, &knowledge.programs);
+        self.scripts.executed(effect, exec, awaited);
         let brought = brought?;
         finding(effect, &exec.path, &command_line(&exec.argv), brought, knowledge)
     }
@@ -590,8 +589,9 @@ mod tests {
             // Of these it is no script, as when they are run directly.
             (&["/home/me/py", "-m", "x", X], "/home/me/py", "/usr/bin/python3.12", false),
             (&["/home/me/tool", X], "/home/me/tool", "/home/me/tool", false),
-            // Hidden behind more than is kept.
+            // Behind a long argument.
             (&["/usr/bin/python3", "-W", &long, X], "/usr/bin/python3", "/usr/bin/python3", true),
+            (&["/home/me/py", "-W", &long, X], "/home/me/py", "/usr/bin/python3", true),
         ] {
             for (pattern, allowed) in [("/usr/bin/none", false), (program, true)] {
                 let mut detector = detector();
@@ -731,8 +731,7 @@ mod tests {
     fn a_file_of_another_container_is_another_file() {
         let within = |id: &str| {
             let mut scene = Scene::new(Covert);
-            let container = crate::record::Container { id: id.into(), ..Default::default() };
-            scene.process.container = Some(container.into());
+            scene.within = Some(id.into());
             scene
         };
         let mut detector = detector();

@@ -47,8 +47,8 @@ pub static INFO: RuleInfo = RuleInfo {
         "a path the server was given that is the file or its own folder (`~/.ssh`, not `~`)",
         "files of a project (`.env`): a folder the server was given, when the call's arguments name the \
          file; at start-up also the server's own, in its working directory or one above",
-        "the program the file is made for, from a system folder (`ssh` and its keys); not `git` and `curl` \
-         where their own command line names the file",
+        "the program the file is made for, from a system folder (`ssh` and its keys); `curl` not where its own \
+         command line may name the file, `git` only as `git credential-store`",
         "a server package the file is made for, named in its own launch",
         "a process's own `/proc/self/environ`",
     ],
@@ -86,6 +86,8 @@ struct Category {
     told: Vec<String>,
     #[serde(default)]
     named_by: Vec<String>,
+    #[serde(default)]
+    hidden: Vec<String>,
     #[serde(default)]
     packages: Vec<String>,
     #[serde(default)]
@@ -391,12 +393,18 @@ fn is_owner(category: &Category, effect: &Effect<'_>, taken: &Taken<'_>) -> bool
 
 /// Whether a command line names the file for somebody else to see (`curl -T ~/.netrc`). The name alone counts, whatever
 /// folder it stands in: the program may work in another one than it was started in. A `file:` URL may spell it in many
-/// ways. Of a command line that is not whole, nobody knows.
+/// ways, and so may braces and brackets, which curl expands; those of JSON come with quotes. Of a command line that is not
+/// whole, nobody knows.
 fn is_told(category: &Category, process: &Process, taken: &Taken<'_>) -> bool {
     let may_follow = |word: &str| category.named_by.iter().any(|named| named == word);
-    let mut words = process.argv.iter().skip(1).peekable();
-    if words.peek().is_some_and(|first| !first.starts_with('-') && may_follow(first)) {
-        return false;
+    if process.argv_cut || process.argv_masked {
+        return true;
+    }
+    let Some((called, words)) = process.argv.split_first() else { return false };
+    if category.named_by.iter().any(|named| !named.starts_with('-')) {
+        // `git-diff` is `git diff`, whatever follows.
+        let command = file_name(called).strip_prefix("git-");
+        return !command.or(words.first().map(String::as_str)).is_some_and(may_follow);
     }
     let files = [taken.path, taken.argument].map(file_name);
     let is_file = |part: &str| !part.is_empty() && files.contains(&part);
@@ -407,13 +415,26 @@ fn is_told(category: &Category, process: &Process, taken: &Taken<'_>) -> bool {
     let attached = |word: &str| {
         is_option(word) && files.iter().any(|file| !file.is_empty() && word.ends_with(file))
     };
-    let mut own_follows = false;
-    process.argv_cut
-        || words.any(|word| {
-            let own = own_follows && !is_option(word) && !is_url(word);
-            own_follows = is_option(word) && may_follow(word);
-            !own && (is_url(word) || attached(word) || word.split(AROUND_NAMES).any(is_file))
+    // `-sK`, `--conf`.
+    let is_hidden = |word: &str| {
+        category.hidden.iter().any(|hidden| match hidden.strip_prefix('-') {
+            Some(letter) if letter.len() == 1 => {
+                is_option(word) && !word.starts_with("--") && word.contains(letter)
+            }
+            _ => word.len() > 5 && hidden.starts_with(word),
         })
+    };
+    let expands = |word: &str| word.contains(['{', '[']) && !word.contains('"');
+    let mut own_follows = false;
+    words.iter().any(|word| {
+        let own = own_follows && !is_option(word) && !is_url(word) && !expands(word);
+        own_follows = is_option(word) && may_follow(word);
+        !own && (is_url(word)
+            || attached(word)
+            || is_hidden(word)
+            || expands(word)
+            || word.split(AROUND_NAMES).any(is_file))
+    })
 }
 
 /// Whether a project's file lies where programs look for their own: in the directory the server was started in or above,

