@@ -125,11 +125,13 @@ impl Pipeline {
         serving: &Serving,
         process: &Process,
     ) -> Option<Arc<record::Container>> {
-        let of_voice = || {
+        // By its id: the rest of it becomes known at different times.
+        let of_voice = |id: &str| {
             let voice = self.instances.get(&instance.voice?)?;
-            self.container_of(voice).filter(|one| process.container.as_ref() == Some(one)).cloned()
+            self.container_of(voice).filter(|one| one.id == id).cloned()
         };
-        process.container.as_ref().and_then(|_| of_voice()).or_else(|| serving.within.clone())
+        let own = process.container.as_ref();
+        own.and_then(|own| of_voice(&own.id)).or_else(|| serving.within.clone())
     }
 
     /// A process was found in a cgroup.
