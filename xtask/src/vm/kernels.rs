@@ -13,22 +13,35 @@ pub struct Kernel {
     series: &'static [u32],
     /// Security modules of the command line, where the kernel's own list lacks `bpf`.
     pub lsm: Option<&'static str>,
+    /// Whether it is the oldest or the newest of its architecture: what is there at both ends is taken to be there between
+    /// them, where a test of it takes minutes.
+    pub is_an_end: bool,
 }
 
 /// Every kernel: the long-term series people run, and what comes next.
 pub static KERNELS: &[Kernel] = &[
-    x86_64("5.10", &[5, 10], Some("lockdown,yama,bpf")),
+    at_an_end(x86_64("5.10", &[5, 10], Some("lockdown,yama,bpf"))),
     x86_64("6.1", &[6, 1], Some(NEWER_LSM)),
     x86_64("6.12", &[6, 12], Some(NEWER_LSM)),
     x86_64("6.18", &[6, 18], None),
-    x86_64("newest", &[], None),
-    Kernel { name: "6.12-arm64", arch: &AARCH64, series: &[6, 12], lsm: Some(NEWER_LSM) },
+    at_an_end(x86_64("newest", &[], None)),
+    Kernel {
+        name: "6.12-arm64",
+        arch: &AARCH64,
+        series: &[6, 12],
+        lsm: Some(NEWER_LSM),
+        is_an_end: true,
+    },
 ];
 
 const NEWER_LSM: &str = "lockdown,yama,landlock,bpf";
 
 const fn x86_64(name: &'static str, series: &'static [u32], lsm: Option<&'static str>) -> Kernel {
-    Kernel { name, arch: &X86_64, series, lsm }
+    Kernel { name, arch: &X86_64, series, lsm, is_an_end: false }
+}
+
+const fn at_an_end(kernel: Kernel) -> Kernel {
+    Kernel { is_an_end: true, ..kernel }
 }
 
 /// A source list with all of them: the release each came with, its updates, and what is not released yet. With the

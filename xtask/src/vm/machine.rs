@@ -16,8 +16,9 @@ use crate::failure::Failure;
 use crate::process;
 use crate::workspace;
 
-/// A guest takes a third of this on a processor of its own; one that shares it, or tries again, takes its time.
-const PATIENCE: Duration = Duration::from_mins(15);
+/// A guest with every test takes half of this on a processor of its own; one that shares it, or tries again, takes its
+/// time.
+const PATIENCE: Duration = Duration::from_mins(25);
 /// Lines of a failed guest's console that are shown; for each test, where it is tests that failed.
 const SHOWN_LINES: usize = 40;
 
@@ -32,17 +33,28 @@ pub struct Guest<'g> {
 /// What a guest is started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
-    /// Its tests; those with this in their names, if it is there.
-    Test { only: Option<String> },
+    /// Its tests.
+    Test(Tests),
     /// To count instructions.
     Measure,
+}
+
+/// Which of a guest's tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tests {
+    /// Each.
+    All,
+    /// All of them in the kernels at the ends; between them what each kernel has to pass for itself.
+    Matrix,
+    /// Those with this in their names.
+    Named(String),
 }
 
 impl Guest<'_> {
     /// Starts it and reads its console until it switches itself off.
     pub fn run(&self) -> Outcome {
         let log = match self.job {
-            Job::Test { .. } => format!("console-{}.log", self.kernel.name),
+            Job::Test(_) => format!("console-{}.log", self.kernel.name),
             Job::Measure => format!("costs-{}.log", self.kernel.name),
         };
         let log = workspace::target().join("vm").join(log);
@@ -60,8 +72,11 @@ impl Guest<'_> {
             arch.command_line, arch.slowness
         );
         match self.job {
-            Job::Test { only: None } => {}
-            Job::Test { only: Some(part) } => {
+            Job::Test(Tests::Matrix) if !self.kernel.is_an_end => {
+                command_line += " MCPWATCH_TESTS_SHORT=1";
+            }
+            Job::Test(Tests::All | Tests::Matrix) => {}
+            Job::Test(Tests::Named(part)) => {
                 command_line += " MCPWATCH_TESTS_ONLY=";
                 command_line += part;
             }
@@ -76,7 +91,7 @@ impl Guest<'_> {
         match self.job {
             // By turns: with a thread for each, a processor may run on in code that another one has just patched, and
             // die of a breakpoint that is gone (`Oops: int3` where a program was attached).
-            Job::Test { .. } => command.args(["-accel", "tcg,thread=single", "-smp", "2"]),
+            Job::Test(_) => command.args(["-accel", "tcg,thread=single", "-smp", "2"]),
             // The guest's clock goes by its instructions, one a nanosecond, whatever else this machine does.
             Job::Measure => command.args(["-accel", "tcg,thread=single", "-smp", "1"]).args([
                 "-icount",

@@ -23,7 +23,7 @@ use crate::process::Step;
 use crate::toolchain::Toolchain;
 use arch::{AARCH64, Arch, X86_64};
 use kernels::{KERNELS, Kernel};
-use machine::{Guest, Job};
+use machine::{Guest, Job, Tests};
 use packages::{Image, Packages};
 use report::{Outcome, Row};
 use tree::{Records, Tree};
@@ -38,6 +38,7 @@ pub fn vm(arguments: &[String]) -> Result<(), Failure> {
     let mut write_docs = false;
     let mut measures = false;
     let mut only = None;
+    let mut all = false;
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -50,6 +51,7 @@ pub fn vm(arguments: &[String]) -> Result<(), Failure> {
                     },
                 )?);
             }
+            "--all" => all = true,
             "--write-docs" => write_docs = true,
             "--costs" => measures = true,
             "--only" => {
@@ -60,16 +62,25 @@ pub fn vm(arguments: &[String]) -> Result<(), Failure> {
             }
             other => {
                 return Err(Failure::Usage(format!(
-                    "`vm` takes --kernel, --only, --costs and --write-docs, but got `{other}`"
+                    "`vm` takes --kernel, --all, --only, --costs and --write-docs, but got `{other}`"
                 )));
             }
         }
     }
-    if only.is_some() && (measures || write_docs) {
+    if only.is_some() && (all || measures || write_docs) {
         return Err(Failure::Usage("`--only` goes with nothing but `--kernel`".into()));
     }
-    let job = if measures { Job::Measure } else { Job::Test { only } };
+    if all && measures {
+        return Err(Failure::Usage("`--costs` runs no tests, and `--all` is for these".into()));
+    }
     let whole = wanted.is_empty();
+    let job = match only {
+        _ if measures => Job::Measure,
+        Some(part) => Job::Test(Tests::Named(part)),
+        // Who asks for a kernel by its name wants to know all of it.
+        None if all || !whole => Job::Test(Tests::All),
+        None => Job::Test(Tests::Matrix),
+    };
     if whole {
         wanted.extend(KERNELS.iter().filter(|kernel| !measures || kernel.arch.is_ours()));
     } else if write_docs && !measures {
@@ -77,9 +88,9 @@ pub fn vm(arguments: &[String]) -> Result<(), Failure> {
     }
     let rows = run(&Toolchain::ensure()?, &wanted, &job)?;
     match job {
-        Job::Test { .. } if write_docs => report::write_docs(&rows)?,
+        Job::Test(_) if write_docs => report::write_docs(&rows)?,
         Job::Measure if write_docs => costs::write_docs(&rows)?,
-        Job::Test { .. } => {}
+        Job::Test(_) => {}
         Job::Measure => print!("\n{}", costs::text(&rows)),
     }
     judge(&rows, whole && is_automatic())
@@ -94,7 +105,7 @@ fn is_part_of_a_name(text: &str) -> bool {
 /// The whole matrix, as a part of `cargo xtask test`.
 pub fn matrix(toolchain: &Toolchain) -> Result<(), Failure> {
     let wanted: Vec<&Kernel> = KERNELS.iter().collect();
-    let rows = run(toolchain, &wanted, &Job::Test { only: None })?;
+    let rows = run(toolchain, &wanted, &Job::Test(Tests::Matrix))?;
     judge(&rows, is_automatic())
 }
 
@@ -133,7 +144,7 @@ fn run(toolchain: &Toolchain, wanted: &[&'static Kernel], job: &Job) -> Result<V
     };
     let tree = Tree::build(toolchain, ours, &busybox)?;
     let expected = match job {
-        Job::Test { .. } => tree.play_on_host()?,
+        Job::Test(_) => tree.play_on_host()?,
         Job::Measure => Records::default(),
     };
     let mut initrds = BTreeMap::from([(ours.name, Ok(tree.initrd(&expected)?))]);
@@ -273,6 +284,8 @@ mod tests {
             &["--only"],
             &["--only", "two words"],
             &["--only", "clock", "--costs"],
+            &["--only", "clock", "--all"],
+            &["--all", "--costs"],
         ] {
             let words: Vec<String> = words.iter().map(ToString::to_string).collect();
             assert_eq!(vm(&words).unwrap_err().exit_code(), 2, "{words:?}");

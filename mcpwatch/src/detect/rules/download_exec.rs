@@ -33,7 +33,7 @@ pub static INFO: RuleInfo = RuleInfo {
         its script, wherever that is found (by folders that are links, by PATH), or the dynamic loader with such a file as \
         its program (`ld-linux-x86-64.so.2 /tmp/x`); or a file in memory (memfd, /dev/shm); or a shell whose code hands a download \
         straight to an interpreter (`curl … | sh`). Servers that a server starts are of its tree here, as far as they run in the same \
-        container. The last 8,192 files that servers wrote are remembered.",
+        container; what is written outside of a container and run inside, by a mount, is not seen to be one. The last 8,192 files that servers wrote are remembered.",
     explained_by: &[
         "what a launcher (`npx`, `uvx`, …) writes and starts until the server itself runs",
         "`allow.exec` of the server's settings, for the file or for the interpreter that runs it",

@@ -5,7 +5,8 @@
 //! became of each test, like a test program, and switches the machine off.
 //!
 //! With `MCPWATCH_TESTS_ONLY=TEST` on the kernel's command line only tests with that in their names run; with
-//! `MCPWATCH_COSTS` it measures instead (`costs`).
+//! `MCPWATCH_TESTS_SHORT` those that every kernel has to pass for itself; with `MCPWATCH_COSTS` it measures instead
+//! (`costs`).
 //!
 //! `guest --on-host TREE`, once before: in a file system of its own made of the same files, on the kernel
 //! that is there. The records of the play go to stdout; they are what the others have to be like.

@@ -47,54 +47,89 @@ pub const FINAL: u8 = 3;
 /// Lines of a difference that are shown: the console is slow.
 const SHOWN: usize = 20;
 
-/// Runs every test, or those with `MCPWATCH_TESTS_ONLY` in their names; the last line is the summary that `cargo xtask vm`
-/// looks for.
-pub fn run() {
-    let mut tests: Vec<(String, Box<dyn Fn()>)> = vec![
-        ("every_program_loads_and_attaches".into(), Box::new(every_program_loads_and_attaches)),
-        ("the_best_tier_is_chosen".into(), Box::new(the_best_tier_is_chosen)),
-        (
-            "one_missing_function_takes_the_tier".into(),
-            Box::new(fallback::one_missing_function_takes_the_tier),
+/// A test of the suite.
+struct Test {
+    name: String,
+    /// Whether a kernel that stands between others of the matrix has to pass it, too.
+    everywhere: bool,
+    run: Box<dyn Fn()>,
+}
+
+impl Test {
+    /// One of what each kernel does in its own way.
+    fn everywhere(name: impl Into<String>, run: impl Fn() + 'static) -> Self {
+        Self { name: name.into(), everywhere: true, run: Box::new(run) }
+    }
+
+    /// One that takes minutes, of what changes with the kernel's age or architecture, if at all: the kernels at the ends
+    /// answer for those in between.
+    fn at_the_ends(name: impl Into<String>, run: impl Fn() + 'static) -> Self {
+        Self { everywhere: false, ..Self::everywhere(name, run) }
+    }
+}
+
+/// Every test there is for this architecture, in their order.
+fn tests() -> Vec<Test> {
+    let mut tests = vec![
+        Test::everywhere("every_program_loads_and_attaches", every_program_loads_and_attaches),
+        Test::everywhere("the_best_tier_is_chosen", the_best_tier_is_chosen),
+        Test::at_the_ends(
+            "one_missing_function_takes_the_tier",
+            fallback::one_missing_function_takes_the_tier,
         ),
-        (
-            "a_hidden_list_of_functions_hides_no_reason".into(),
-            Box::new(fallback::a_hidden_list_of_functions_hides_no_reason),
+        Test::at_the_ends(
+            "a_hidden_list_of_functions_hides_no_reason",
+            fallback::a_hidden_list_of_functions_hides_no_reason,
         ),
     ];
     for tier in TIERS {
         let name = format!("the_records_are_those_of_the_host::{}", tier.name);
-        tests.push((name, Box::new(|| the_records_are_those_of_the_host(tier))));
+        tests.push(Test::everywhere(name, || the_records_are_those_of_the_host(tier)));
     }
     // In either tier: it belongs to none.
     for tier in TIERS {
         let name = format!("what_is_done_through_io_uring_is_told::{}", tier.name);
-        tests
-            .push((name, Box::new(|| play_io_uring(tier.settings, &"/bin/labelled".into(), None))));
+        let run = || play_io_uring(tier.settings, &"/bin/labelled".into(), None);
+        tests.push(if tier.settles {
+            Test::at_the_ends(name, run)
+        } else {
+            Test::everywhere(name, run)
+        });
     }
     // That of the other tier is the host's: `tests/tests/lifecycle.rs`.
     for tier in TIERS.iter().filter(|tier| tier.settles) {
         let name = format!("servers_come_and_go_and_the_agent_with_them::{}", tier.name);
-        tests.push((name, Box::new(|| rounds::are_alike(tier))));
+        tests.push(Test::at_the_ends(name, || rounds::are_alike(tier)));
     }
     #[cfg(target_arch = "aarch64")]
     for tier in TIERS {
         let name = format!("calls_of_a_32_bit_program_are_counted::{}", tier.name);
-        tests.push((name, Box::new(|| crate::narrow::is_counted(tier))));
+        tests.push(Test::everywhere(name, || crate::narrow::is_counted(tier)));
     }
-    tests.push((
-        "ancestors_go_back_to_process_1".into(),
-        Box::new(whole::ancestors_go_back_to_process_1),
+    tests.push(Test::everywhere(
+        "ancestors_go_back_to_process_1",
+        whole::ancestors_go_back_to_process_1,
     ));
-    tests.push(("steps_of_the_clock_change_times_alone".into(), Box::new(clock::steps)));
+    tests.push(Test::at_the_ends("steps_of_the_clock_change_times_alone", clock::steps));
+    tests
+}
+
+/// Runs every test; those with `MCPWATCH_TESTS_ONLY` in their names; or, with `MCPWATCH_TESTS_SHORT`, those of every
+/// kernel. The last line is the summary that `cargo xtask vm` looks for.
+pub fn run() {
+    let mut tests = tests();
     if let Ok(part) = env::var("MCPWATCH_TESTS_ONLY") {
-        tests.retain(|(name, _)| name.contains(&part));
+        tests.retain(|test| test.name.contains(&part));
+    } else if env::var_os("MCPWATCH_TESTS_SHORT").is_some() {
+        for test in tests.extract_if(.., |test| !test.everywhere) {
+            println!("test {} ... left to the kernels at the ends", test.name);
+        }
     }
     let mut failed = 0;
     println!("running {} tests", tests.len());
     let begun = Instant::now();
-    for (name, test) in &tests {
-        let passed = passes(name, test, begun);
+    for Test { name, run, .. } in &tests {
+        let passed = passes(name, run, begun);
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
         failed += usize::from(!passed);
     }
