@@ -3,7 +3,7 @@
 use super::arch::{AARCH64, Arch, X86_64};
 
 /// A kernel series of the matrix.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     /// What it is asked for by.
     pub name: &'static str,
