@@ -3,7 +3,7 @@
 use mcpwatch_tests::{Era, Scene, Sdk, has, own_program, request_id, said, skipped, text};
 use serde_json::{Value, json};
 
-use crate::{change, opened, privilege};
+use crate::{change, privilege};
 
 /// In the register for the number there is room for more than the kernel looks at.
 #[test]
@@ -64,6 +64,13 @@ fn play_tools(scene: Scene, tools: &[(&str, &str, &[Value])]) -> Vec<Value> {
 #[cfg(target_arch = "x86_64")]
 fn count(told: &[Value], part: Value) -> usize {
     told.iter().filter(|record| has(record, &part)).count()
+}
+
+/// A `file.open` by the file's own path.
+#[cfg(target_arch = "x86_64")]
+fn opened(access: &str, flags: Value, result: &str, path: &str) -> Value {
+    json!({"type": "file.open", "file": {
+        "path": path, "argument": path, "access": access, "flags": flags, "result": result}})
 }
 
 /// A change of ids.

@@ -3,7 +3,7 @@
 use mcpwatch_tests::{Play, case, merge};
 use serde_json::{Value, json};
 
-use crate::{alert, change, opened, privilege};
+use crate::{alert, change, privilege};
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]

@@ -13,13 +13,6 @@ use mcpwatch_tests::{
 };
 use serde_json::{Value, json};
 
-/// A `file.open` by the file's own path.
-#[cfg(target_arch = "x86_64")]
-fn opened(access: &str, flags: Value, result: &str, path: &str) -> Value {
-    json!({"type": "file.open", "file": {
-        "path": path, "argument": path, "access": access, "flags": flags, "result": result}})
-}
-
 /// A `process.privilege` of a call that does not mention it.
 fn privilege(operation: &str, more: Value) -> Value {
     let mut privilege = json!({"operation": operation, "result": "ok"});
