@@ -157,6 +157,10 @@ pub const EXEC_UNLINKED: u16 = 1 << 3;
 pub const EXEC_WATCH_FULL: u16 = 1 << 1;
 /// There are more [`Ancestor`]s than are named ([`Exec::flags`]).
 pub const EXEC_MORE_ANCESTORS: u16 = 1 << 4;
+/// The process runs with the rights of another group than its own ([`Exec::flags`]).
+pub const EXEC_SET_GROUP_ID: u16 = 1 << 5;
+/// The process has capabilities that the executed file gave it ([`Exec::flags`]).
+pub const EXEC_FILE_CAPABILITIES: u16 = 1 << 6;
 
 /// Body of [`Kind::Exec`]. The header's `instance` is the one the process belongs to from now on.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,9 @@ use aya_ebpf::helpers::generated::{
 use mcpwatch_common::{
     control::Probe,
     event::{
-        ANCESTORS, ARGV_BYTES, Ancestor, EXEC_CANDIDATE, EXEC_MORE_ANCESTORS, EXEC_SET_USER_ID,
-        EXEC_UNLINKED, EXEC_WATCH_FULL, Exec, Exit, FLAG_TRUNCATED, FLAG_UNREADABLE, Fork, Kind,
+        ANCESTORS, ARGV_BYTES, Ancestor, EXEC_CANDIDATE, EXEC_FILE_CAPABILITIES,
+        EXEC_MORE_ANCESTORS, EXEC_SET_GROUP_ID, EXEC_SET_USER_ID, EXEC_UNLINKED, EXEC_WATCH_FULL,
+        Exec, Exit, FLAG_TRUNCATED, FLAG_UNREADABLE, Fork, Kind,
     },
 };
 
@@ -123,8 +124,8 @@ pub fn on_exec(current: Address) {
     draft.send::<Exec>(&task, notice, ANCESTRY + argv_at + argv_len);
 }
 
-/// What is special about the program a task executed: `EXEC_UNLINKED`, `EXEC_SET_USER_ID`. A global BPF function, as
-/// [`mcpwatch_argv`] is: each branch in the program itself doubles what the verifier walks, before 6.8.
+/// What is special about the program a task executed: `EXEC_UNLINKED`, `EXEC_SET_USER_ID` and its kin. A global BPF
+/// function, as [`mcpwatch_argv`] is: each branch in the program itself doubles what the verifier walks, before 6.8.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_program_flags(current: Address) -> u64 {
@@ -134,10 +135,28 @@ extern "C" fn mcpwatch_program_flags(current: Address) -> u64 {
         flags |= EXEC_UNLINKED;
     }
     let cred = follow(current, offset!(task_cred));
-    if read::<u32>(cred, offset!(cred_uid)) != read::<u32>(cred, offset!(cred_euid)) {
+    let id = |offset| read::<u32>(cred, offset).unwrap_or(0);
+    let (user, acting_user) = (id(offset!(cred_uid)), id(offset!(cred_euid)));
+    if user != acting_user {
         flags |= EXEC_SET_USER_ID;
     }
+    if id(offset!(cred_gid)) != id(offset!(cred_egid)) {
+        flags |= EXEC_SET_GROUP_ID;
+    }
+    if user != 0 && acting_user != 0 && has_more_than_was_handed_on(cred) {
+        flags |= EXEC_FILE_CAPABILITIES;
+    }
     u64::from(flags)
+}
+
+/// Whether one who is not root may do more after an exec than the ambient capabilities that were handed on: the rest is
+/// the file's gift (`capabilities(7)`). In the first user namespace alone: in others, root has another number.
+#[inline(always)]
+fn has_more_than_was_handed_on(cred: Address) -> bool {
+    let set = |offset| read::<u64>(cred, offset).unwrap_or(0);
+    let namespace = follow(cred, offset!(cred_user_namespace));
+    set(offset!(cred_permitted)) & !set(offset!(cred_ambient)) != 0
+        && read::<u32>(namespace, offset!(user_namespace_level)) == Some(0)
 }
 
 /// Writes the argument vector of a task behind the two paths of an exec, which take `at` bytes; gives its length,

@@ -1,7 +1,7 @@
 //! A kernel that refuses what a test says, at any time: the agent's bpf(2) calls that attach programs to raw
 //! tracepoints wait at a seccomp filter until a thread of the test has said yes or no (`seccomp_unotify(2)`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::mem::offset_of;
@@ -18,14 +18,20 @@ const RAW_TRACEPOINT_OPEN: u32 = 17;
 /// The kernel looks at no more of a tracepoint's name: `bpf_raw_tracepoint_open`.
 const NAME: usize = 128;
 
-/// The raw tracepoints that nothing can be attached to: an attempt gives `ENOMEM`. None at first.
+/// The raw tracepoints that nothing can be attached to: an attempt gives `ENOMEM`. None at first. Each with how many
+/// attempts still succeed. What is attached to a function counts as one without a name.
 #[derive(Clone, Default)]
-pub struct Refusals(Arc<Mutex<BTreeSet<String>>>);
+pub struct Refusals(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Refusals {
     /// From now on nothing can be attached to this one.
     pub fn refuse(&self, tracepoint: &str) {
-        self.0.lock().expect("no panic under the lock").insert(tracepoint.to_owned());
+        self.refuse_after(tracepoint, 0);
+    }
+
+    /// So many more can be attached to this one.
+    pub fn refuse_after(&self, tracepoint: &str, more: usize) {
+        self.0.lock().expect("no panic under the lock").insert(tracepoint.to_owned(), more);
     }
 
     /// It can be again.
@@ -69,6 +75,14 @@ impl Refusals {
         }
     }
 
+    fn is_refused(&self, tracepoint: &str) -> bool {
+        let mut refused = self.0.lock().expect("no panic under the lock");
+        let Some(more) = refused.get_mut(tracepoint) else { return false };
+        let left = more.checked_sub(1);
+        *more = left.unwrap_or(0);
+        left.is_none()
+    }
+
     fn answer(&self, listener: &OwnedFd) -> io::Result<()> {
         // SAFETY: plain numbers, all valid as zeros, which the kernel wants them to be.
         let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -77,12 +91,11 @@ impl Refusals {
         // As long as the call waits, the process id was not given to another.
         ask(listener, libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &mut call.id)?;
         let tracepoint = tracepoint.expect("the memory of who asks can be read");
-        let (error, flags) =
-            if self.0.lock().expect("no panic under the lock").contains(&tracepoint) {
-                (-libc::ENOMEM, 0)
-            } else {
-                (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE)
-            };
+        let (error, flags) = if self.is_refused(&tracepoint) {
+            (-libc::ENOMEM, 0)
+        } else {
+            (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+        };
         let flags = u32::try_from(flags).expect("one bit");
         let mut response = libc::seccomp_notif_resp { id: call.id, val: 0, error, flags };
         ask(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut response)

@@ -192,6 +192,8 @@ pub(crate) fn exec(path: &str, argv: &[&str]) -> Exec {
         more_ancestors: false,
         mount_namespace: 0,
         set_user_id: false,
+        set_group_id: false,
+        file_capabilities: false,
         unlinked: false,
         path: path.into(),
         cwd: "/".into(),

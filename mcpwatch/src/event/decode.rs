@@ -243,6 +243,8 @@ fn decode_exec(exec: &wire::Exec, ancestors: &[wire::Ancestor], mut tail: &[u8])
             .map(|one| key(one.pid, one.start_time))
             .collect(),
         set_user_id: exec.flags & wire::EXEC_SET_USER_ID != 0,
+        set_group_id: exec.flags & wire::EXEC_SET_GROUP_ID != 0,
+        file_capabilities: exec.flags & wire::EXEC_FILE_CAPABILITIES != 0,
         more_ancestors: exec.flags & wire::EXEC_MORE_ANCESTORS != 0,
         unlinked: exec.flags & wire::EXEC_UNLINKED != 0,
         mount_namespace: exec.mount_namespace,

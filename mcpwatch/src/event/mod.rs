@@ -100,6 +100,10 @@ pub struct Exec {
     pub ancestors: Vec<ProcessKey>,
     /// It runs with the rights of another user than who started it.
     pub set_user_id: bool,
+    /// It runs with the rights of another group than who started it.
+    pub set_group_id: bool,
+    /// It has capabilities that the file gave it.
+    pub file_capabilities: bool,
     /// There are more of them than are named here.
     pub more_ancestors: bool,
     /// The executed file has no name any more, or never had one.

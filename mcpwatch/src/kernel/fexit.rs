@@ -121,12 +121,12 @@ impl Programs {
         }
     }
 
-    /// Detaches and unloads them for good.
+    /// Detaches and unloads them for good; those that are attached in their own time, as [`Self::detach`] says.
     pub fn unload(&mut self, ebpf: &mut Ebpf) {
-        self.links.clear();
+        self.detach(ebpf);
         for loaded in self.loaded.drain(..) {
             if let Some(program) = program(ebpf, loaded.hook) {
-                // Takes its links with it.
+                // The only error is that it is not loaded.
                 let _ = program.unload();
             }
         }

@@ -48,6 +48,12 @@ const FIELDS: &[Field] = fields! {
     task_cred: "task_struct" "cred";
     cred_uid: "cred" "uid";
     cred_euid: "cred" "euid";
+    cred_gid: "cred" "gid";
+    cred_egid: "cred" "egid";
+    cred_permitted: "cred" "cap_permitted";
+    cred_ambient: "cred" "cap_ambient";
+    cred_user_namespace: "cred" "user_ns";
+    user_namespace_level: "user_namespace" "level";
     pid_level: "pid" "level";
     // The first of them is the number in the initial namespace.
     pid_numbers: "pid" "numbers";

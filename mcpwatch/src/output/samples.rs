@@ -336,6 +336,8 @@ fn exec() -> ExecDetail {
         }],
         kind: Some("memfd"),
         set_user_id: true,
+        set_group_id: true,
+        file_capabilities: true,
         socket_stdio: Some("both"),
     }
 }

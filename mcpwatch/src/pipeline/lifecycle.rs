@@ -235,6 +235,8 @@ impl Pipeline {
                 .unlinked
                 .then(|| if exec.path.starts_with("/memfd:") { "memfd" } else { "deleted" }),
             set_user_id: exec.set_user_id,
+            set_group_id: exec.set_group_id,
+            file_capabilities: exec.file_capabilities,
             socket_stdio: match (exec.stdin_family.is_some(), exec.stdout_family.is_some()) {
                 (true, true) => Some("both"),
                 (true, false) => Some("stdin"),

@@ -31,6 +31,12 @@ pub struct ExecDetail {
     /// The program runs with the rights of another user than who started it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub set_user_id: bool,
+    /// The program runs with the rights of another group than who started it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub set_group_id: bool,
+    /// The file gives the program capabilities.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub file_capabilities: bool,
     /// A socket stands on stdin or stdout: `stdin`, `stdout`, `both`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_stdio: Option<&'static str>,

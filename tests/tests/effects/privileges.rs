@@ -1,5 +1,6 @@
 //! Rights, namespaces and mounts, and who reaches into other processes.
 
+use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 
 use mcpwatch_tests::{
@@ -9,14 +10,37 @@ use serde_json::{Value, json};
 
 use crate::{alert, privilege};
 
+/// Gives a program the capability to bind low ports: `struct vfs_cap_data` of `include/uapi/linux/capability.h`, revision
+/// 2, in effect from the start.
+fn give_capability(program: &str) {
+    const NET_BIND_SERVICE: u32 = 1 << 10;
+    let words = [0x0200_0001, NET_BIND_SERVICE, 0, 0, 0];
+    let value: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+    let program = CString::new(program).expect("no NUL");
+    // SAFETY: strings and bytes that outlive the call, with their length.
+    let failed = unsafe {
+        let (value, len) = (value.as_ptr().cast(), value.len());
+        libc::setxattr(program.as_ptr(), c"security.capability".as_ptr(), value, len, 0)
+    };
+    assert_eq!(failed, 0, "setxattr: {}", std::io::Error::last_os_error());
+}
+
 #[test]
 fn every_change_of_privileges_is_told() {
     let play = Play::begin();
     let folder = play.scene.path("mounted");
     std::fs::create_dir_all(&folder).expect("mkdir");
-    let sudo = play.scene.path("sudo");
-    std::fs::copy("/bin/true", &sudo).expect("a program can be copied");
-    std::fs::set_permissions(&sudo, std::fs::Permissions::from_mode(0o4755)).expect("chmod");
+    let copy = |name: &str, mode| {
+        let path = play.scene.path(name);
+        std::fs::copy("/bin/true", &path).expect("a program can be copied");
+        // A change of the group takes marks away.
+        std::os::unix::fs::chown(&path, None, Some(4321)).expect("chown");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+        path
+    };
+    let (sudo, grouped) = (copy("sudo", 0o4755), copy("grouped", 0o2755));
+    let capable = copy("capable", 0o755);
+    give_capability(&capable);
     let critical = || alert("privilege_change", "critical");
     let high = || alert("privilege_change", "high");
     let bpf = if cfg!(target_arch = "x86_64") { 321 } else { 280 };
@@ -51,6 +75,18 @@ fn every_change_of_privileges_is_told() {
             json!({"uid": 1234, "program": sudo}),
             &[json!({"type": "process.exec", "relation": "requested",
                 "exec": {"path": sudo, "set_user_id": true}})],
+        ),
+        case(
+            "sudo",
+            json!({"uid": 1234, "program": grouped}),
+            &[json!({"type": "process.exec", "relation": "requested",
+                "exec": {"path": grouped, "set_group_id": true}})],
+        ),
+        case(
+            "sudo",
+            json!({"uid": 1234, "program": capable}),
+            &[json!({"type": "process.exec", "relation": "requested",
+                "exec": {"path": capable, "file_capabilities": true}})],
         ),
         case(
             "new_namespaces",

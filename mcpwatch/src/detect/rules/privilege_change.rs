@@ -31,13 +31,15 @@ pub static INFO: RuleInfo = RuleInfo {
         namespaces or mounts, a module or BPF program in the kernel, a hand on another process or on the \
         container runtime are ways out of it.",
     trigger: "A process of the server's tree that is not root's asks for another user id, for group 0, for \
-        supplementary groups or for capabilities, to have, to keep or to hand on; executes a set-user-ID program; makes or enters \
+        supplementary groups or for capabilities, to have, to keep or to hand on; executes a set-user-ID or set-group-ID program, or \
+        one whose file gives it capabilities; makes or enters \
         namespaces, copies mounts, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
         traces another process or reaches into its memory; opens a file by a handle; or connects to the \
         socket of a container runtime. What root gives up, ids that stay the same, and a process reaching into itself count for \
         nothing. At most of low severity: a browser (chrome, chromium, headless_shell, firefox, … of the system \
         or in a cache of Playwright or Puppeteer) that sandboxes its own children, chrome-sandbox, fusermount, \
-        and capset and prctl by a program of the system that is no interpreter. At most medium: a process reaching into \
+        set-group-ID programs and programs with capabilities of their files (`ssh-agent`, `ping`), capset and prctl, all \
+        of programs of the system that are no interpreters. At most medium: a process reaching into \
         one below itself (low when requested), and a requested connection to a container runtime.",
     explained_by: &[
         "a container or sandbox program that the server's launch runs (the command itself, or what `sh -c`, \
@@ -93,7 +95,7 @@ impl Rule for PrivilegeChange {
         let deed = match effect.action {
             Action::Privilege(privilege) => changed(effect, privilege)?,
             Action::Exec(exec) if !knowledge.policy.allows_exec(&effect.given.allow, exec) => {
-                set_user_id(effect, exec)?
+                given_by_file(effect, exec)?
             }
             // A process has itself in hand anyway.
             Action::Access(access) if access.target == Some(effect.process.pid) => return None,
@@ -239,13 +241,17 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
     Some(Deed { did, result: privilege.result.map(|_| 0), of_kernel, object, evidence: found })
 }
 
-/// A program that runs as somebody else than who starts it.
-fn set_user_id(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
-    if !exec.set_user_id || effect.process.uid == 0 {
-        return None;
-    }
+/// A program that runs as somebody else than who starts it, or may do more.
+fn given_by_file(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
+    let what = match exec {
+        _ if effect.process.uid == 0 => return None,
+        Exec { set_user_id: true, .. } => "the set-user-ID program",
+        Exec { file_capabilities: true, .. } => "a program whose file gives it capabilities,",
+        Exec { set_group_id: true, .. } => "the set-group-ID program",
+        _ => return None,
+    };
     Some(Deed {
-        did: format!("executed the set-user-ID program {}", quote(&exec.path)),
+        did: format!("executed {what} {}", quote(&exec.path)),
         result: Ok(0),
         of_kernel: false,
         object: exec.path.clone(),
@@ -428,6 +434,13 @@ mod tests {
         sudo.set_user_id = true;
         assert_eq!(user(1000).found(Action::Exec(&sudo)), ONE);
         assert_eq!(user(0).found(Action::Exec(&sudo)), []);
+        let mut capable = exec("/opt/tool", &["tool"]);
+        capable.file_capabilities = true;
+        assert_eq!(user(1000).found(Action::Exec(&capable)), ONE);
+        assert_eq!(user(0).found(Action::Exec(&capable)), []);
+        let mut grouped = exec("/opt/tool", &["tool"]);
+        grouped.set_group_id = true;
+        assert_eq!(user(1000).found(Action::Exec(&grouped)), ONE);
         let mut scene = user(1000);
         scene.given.allow.exec = vec!["/usr/bin/sudo".into()];
         assert_eq!(scene.found(Action::Exec(&sudo)), []);

@@ -315,6 +315,12 @@ fn put_exec(exec: &ExecDetail, f: &mut Formatter<'_>) -> fmt::Result {
     if exec.set_user_id {
         f.write_str(" (set-user-ID)")?;
     }
+    if exec.set_group_id {
+        f.write_str(" (set-group-ID)")?;
+    }
+    if exec.file_capabilities {
+        f.write_str(" (with capabilities of its file)")?;
+    }
     match exec.socket_stdio {
         Some("both") => f.write_str(" (stdin and stdout are sockets)"),
         Some(which) => write!(f, " ({which} is a socket)"),

@@ -8,8 +8,11 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 use std::ptr;
 
-use mcpwatch_tests::{kernel_version, text};
-use serde_json::Value;
+use mcpwatch_tests::{Era, Refusals, Scene, Sdk, kernel_version, text};
+use serde_json::{Value, json};
+
+use crate::play;
+use crate::suite::TIERS;
 
 /// Where the kernel shows its types, and where those without the function are put.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
@@ -37,6 +40,31 @@ pub fn one_missing_function_takes_the_tier() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(NO_KERNEL), "{said}");
     assert!(said.contains(HOOK), "{said}");
+}
+
+/// The kernel attached a program for a trial, and does not attach another when there is something to watch: what was
+/// attached goes, and all calls are seen in the other tier.
+pub fn a_function_refused_while_watching_takes_the_tier() {
+    let scene = Scene::new();
+    let refusals = Refusals::default();
+    let agent = scene.agent().refused(&refusals).start();
+    refusals.refuse_after("", 3);
+    let client = scene.client(Sdk::Own);
+    client.open(&play::config(&scene), &[play::SERVER], Era::Handshake);
+    let degraded = agent.find_within("the other tier", play::SETTLED, |record| {
+        text(record, "status.state") == "degraded"
+            && text(record, "status.message").contains("turned out not to work")
+    });
+    let refusal = format!("(os error {})", libc::ENOMEM);
+    assert!(degraded.to_string().contains(&refusal), "{degraded}");
+    play::is_in(&agent, 0, &TIERS[0]);
+    let path = scene.write("seen.txt", "text");
+    client.call(play::SERVER, "read_file", json!({"path": path}));
+    agent.find("an open of the server", |record| {
+        text(record, "file.path") == path && text(record, "call.tool") == "read_file"
+    });
+    client.close(&[]);
+    agent.stop();
 }
 
 /// Where the list of the kernel's functions cannot be read, as some service managers have it, what is not known is not

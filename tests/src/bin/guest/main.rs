@@ -11,12 +11,14 @@
 //! `guest --on-host TREE`, once before: in a file system of its own made of the same files, on the kernel
 //! that is there. The records of the play go to stdout; they are what the others have to be like.
 //!
-//! `guest --play TIER` is one play, `guest --subject` the one that is measured; the first process starts them.
+//! `guest --play TIER` is one play, `guest --subject` the one that is measured, `guest --limited PROGRAM …` a program with
+//! the capabilities of the agent's unit; the first process starts them.
 
 mod boot;
 mod clock;
 mod costs;
 mod fallback;
+mod limited;
 #[cfg(target_arch = "aarch64")]
 mod narrow;
 mod plain;
@@ -62,6 +64,10 @@ fn main() -> ExitCode {
             let Ok(lines) = played else { return ExitCode::from(failed) };
             print!("{}", lines.join("\n"));
             ExitCode::SUCCESS
+        }
+        ["--limited", program, arguments @ ..] => {
+            eprintln!("{program}: {}", limited::execute(program, arguments));
+            ExitCode::FAILURE
         }
         ["--subject"] => {
             costs::subject();

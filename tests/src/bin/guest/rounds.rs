@@ -1,10 +1,14 @@
-//! Servers come, go and come again, and the agent is killed: what is attached follows.
+//! Servers come, go and come again, and the agent is killed: what is attached follows. The agent has the capabilities of
+//! its unit, and no more.
+
+use std::fs;
 
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{Agent, Client, Era, Scene, Sdk, assert_programs_gone, programs_of, text};
 use serde_json::json;
 
+use crate::limited;
 use crate::play;
 use crate::suite::Tier;
 
@@ -16,7 +20,9 @@ pub fn are_alike(tier: &Tier) {
     let scene = Scene::new();
     let config = play::config(&scene);
     let settings = format!("{}[capture]\ndetach_delay_ms = 300\n", tier.settings);
-    let agent = scene.agent().settings(&settings).start();
+    let start = || scene.agent().settings(&settings).by(&["/bin/guest", "--limited"]).start();
+    let agent = start();
+    has_what_the_unit_grants(&agent);
     let client = scene.client(Sdk::Own);
     client.open(&config, &[SERVER], Era::Handshake);
     is_served(&agent, 0, &client, tier);
@@ -45,7 +51,7 @@ pub fn are_alike(tier: &Tier) {
     client.call(SERVER, "echo", json!({"text": "still here"}));
 
     // The next agent finds the server that runs, and is soon in the same tier.
-    let agent = scene.agent().settings(&settings).start();
+    let agent = start();
     is_served(&agent, 0, &client, tier);
     let path = scene.write("afterwards.txt", "text");
     client.call(SERVER, "read_file", json!({"path": path}));
@@ -54,6 +60,13 @@ pub fn are_alike(tier: &Tier) {
     });
     client.close(&[]);
     agent.stop();
+}
+
+fn has_what_the_unit_grants(agent: &Agent) {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("it lives");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = u64::from_str_radix(effective.unwrap_or_default().trim(), 16).expect("a mask");
+    assert_eq!(effective, limited::granted(), "{effective:x}");
 }
 
 /// Waits until the programs of the tier serve alone.

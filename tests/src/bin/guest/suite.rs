@@ -81,6 +81,10 @@ fn tests() -> Vec<Test> {
             "a_hidden_list_of_functions_hides_no_reason",
             fallback::a_hidden_list_of_functions_hides_no_reason,
         ),
+        Test::at_the_ends(
+            "a_function_refused_while_watching_takes_the_tier",
+            fallback::a_function_refused_while_watching_takes_the_tier,
+        ),
     ];
     for tier in TIERS {
         let name = format!("the_records_are_those_of_the_host::{}", tier.name);

@@ -83,7 +83,9 @@ pub(super) fn most(effect: &Effect<'_>, knowledge: &Knowledge) -> Option<Severit
         Action::Net(_) if requested => Some(Severity::Medium),
         Action::Exec(exec) => {
             let helper = is_helper(effect, &exec.path, MOUNT_HELPERS)
-                || is_helper(effect, &exec.path, BROWSER_HELPERS);
+                || is_helper(effect, &exec.path, BROWSER_HELPERS)
+                // What distributions have instead of set-user-ID programs, for one thing each.
+                || (!exec.set_user_id && is_plain_tool(&exec.path, knowledge));
             helper.then_some(Severity::Low)
         }
         Action::Privilege(privilege) => {
@@ -95,9 +97,7 @@ pub(super) fn most(effect: &Effect<'_>, knowledge: &Knowledge) -> Option<Severit
                 Operation::Chroot => is_browser(exe) || is_helper(effect, exe, BROWSER_HELPERS),
                 // Nobody gets more that way than is permitted already. An interpreter's is the server's own doing.
                 Operation::Capset | Operation::Prctl => {
-                    is_browser(exe)
-                        || (in_system_folder(exe)
-                            && knowledge.programs.spawned_as(exe, &[]).is_none())
+                    is_browser(exe) || is_plain_tool(exe, knowledge)
                 }
                 Operation::Mount | Operation::Umount => is_helper(effect, exe, MOUNT_HELPERS),
                 Operation::Setuid
@@ -117,6 +117,11 @@ pub(super) fn most(effect: &Effect<'_>, knowledge: &Knowledge) -> Option<Severit
         }
         _ => None,
     }
+}
+
+/// A program of the system that does what it is made for, and not whatever it is given to run.
+fn is_plain_tool(exe: &str, knowledge: &Knowledge) -> bool {
+    in_system_folder(exe) && knowledge.programs.spawned_as(exe, &[]).is_none()
 }
 
 fn is_browser(exe: &str) -> bool {
@@ -337,5 +342,26 @@ mod tests {
         let mount = privilege(Operation::Mount);
         let found = severity(&running("/usr/bin/fusermount3"), Action::Privilege(&mount));
         assert_eq!(found, Some(Severity::Low));
+    }
+
+    #[test]
+    fn tools_of_the_system_with_a_group_or_capabilities_are_low_and_interpreters_are_not() {
+        for (exe, expected) in [
+            ("/usr/bin/ping", Severity::Low),
+            ("/usr/bin/ssh-agent", Severity::Low),
+            ("/usr/bin/python3", Severity::Critical),
+            ("/bin/bash", Severity::Critical),
+            ("/tmp/ping", Severity::Critical),
+        ] {
+            for (set_user_id, set_group_id) in [(false, true), (false, false), (true, true)] {
+                let mut tool = exec(exe, &[exe]);
+                tool.set_user_id = set_user_id;
+                tool.set_group_id = set_group_id;
+                tool.file_capabilities = !set_group_id;
+                let expected = if set_user_id { Severity::Critical } else { expected };
+                let found = severity(&Scene::new(Covert), Action::Exec(&tool));
+                assert_eq!(found, Some(expected), "{exe} {set_user_id} {set_group_id}");
+            }
+        }
     }
 }
