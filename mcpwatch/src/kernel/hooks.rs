@@ -344,9 +344,12 @@ mod tests {
         text.push_str(" Unseen without it |\n|---|---|---|---|---|\n");
         for hook in HOOKS.iter() {
             let _ = write!(text, "| `{}` |", hook.name);
+            let never_on_arm64 =
+                SYSTEM_CALLS.iter().any(|call| call.name == hook.name && call.aarch64.is_none());
             for tier in Tier::ALL {
                 let cell = match hook.way(tier).map(|way| way.since) {
                     None => "–".to_owned(),
+                    Some([x86_64, _]) if never_on_arm64 => format!("{}, arm64 –", shown(x86_64)),
                     Some([x86_64, aarch64]) if x86_64 == aarch64 => shown(x86_64),
                     Some([x86_64, aarch64]) => {
                         format!("{}, arm64 {}", shown(x86_64), shown(aarch64))
