@@ -67,11 +67,12 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "vm",
-        arguments: "[--kernel V] [--only TEST] [--costs] [--write-docs]",
+        arguments: "[--kernel V] [--all] [--only TEST] [--costs] [--write-docs]",
         about: &[
             "",
             "the agent under other kernels, each in an emulated machine: 5.10, 6.1, 6.12,",
-            "6.18, newest, 6.12-arm64; --only: the tests with TEST in their names;",
+            "6.18, newest, 6.12-arm64; --all: every test in each, not only in the oldest",
+            "and the newest; --only: the tests with TEST in their names;",
             "--costs: count instructions of system calls instead;",
             "--write-docs: keep what came of them in docs/",
         ],
