@@ -41,6 +41,9 @@ pub fn containers(data: &[u8]) {
     for state in [documents::crun(data), documents::runc(data)].into_iter().flatten() {
         assert!(state.bundle.len() + state.cgroup.len() <= data.len());
     }
+    if let Some(root) = documents::data_root(data) {
+        assert!(root.is_absolute() && root.as_os_str().len() <= 4 << 10);
+    }
 }
 
 fn bounded(found: &Container) {

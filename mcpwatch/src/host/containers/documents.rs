@@ -4,6 +4,7 @@
 //! limited, and what has the wrong type is as good as absent.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -15,6 +16,8 @@ const LABELS: usize = 256;
 const NAME_BYTES: usize = 1 << 10;
 /// Longest value of a label; longer ones are left out. Tools keep whole manifests in labels.
 const VALUE_BYTES: usize = 4 << 10;
+/// Longest path of a folder that is looked into; the kernel takes no longer ones.
+const PATH_BYTES: usize = 4 << 10;
 
 /// Which label of a pod's container says what. Their order is that of trust: the kubelet's own come first.
 /// Only containers in a pod's cgroup are asked: elsewhere anybody can write these.
@@ -69,6 +72,20 @@ pub fn docker(text: &[u8], container: &mut Container) -> bool {
     set(&mut container.name, document.name.trim_start_matches('/'));
     set(&mut container.image, &document.config.image);
     true
+}
+
+/// The folder that docker's settings, `daemon.json`, have it keep everything in; older ones call it `graph`.
+#[must_use]
+pub fn data_root(text: &[u8]) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Document {
+        data_root: Option<PathBuf>,
+        graph: Option<PathBuf>,
+    }
+    let document: Document = serde_json::from_slice(text).ok()?;
+    let path = document.data_root.or(document.graph)?;
+    (path.is_absolute() && path.as_os_str().len() <= PATH_BYTES).then_some(path)
 }
 
 /// `config.json` of an OCI bundle.
@@ -238,6 +255,29 @@ mod tests {
     }
 
     #[test]
+    fn docker_s_settings_lead_to_what_it_keeps() {
+        for (text, expected) in [
+            (
+                r#"{"debug":true,"dns":["192.0.2.1"],"data-root":"/srv/docker"}"#,
+                Some("/srv/docker"),
+            ),
+            (r#"{"graph":"/srv/docker"}"#, Some("/srv/docker")),
+            (r#"{"graph":"/srv/old","data-root":"/srv/docker"}"#, Some("/srv/docker")),
+            (r#"{"data-root":null}"#, None),
+            (r#"{"data-root":7}"#, None),
+            (r#"{"data-root":["/srv/docker"]}"#, None),
+            (r#"{"data-root":"/srv/docker""#, None),
+            (r#"{"data-root":""}"#, None),
+            (r#"{"data-root":"srv/docker"}"#, None),
+            (r#"{"data-root":"../srv/docker"}"#, None),
+        ] {
+            assert_eq!(data_root(text.as_bytes()), expected.map(PathBuf::from), "{text}");
+        }
+        let long = format!(r#"{{"data-root":"{}"}}"#, "/a".repeat(PATH_BYTES));
+        assert_eq!(data_root(long.as_bytes()), None);
+    }
+
+    #[test]
     fn annotations_of_every_cri_name_the_pod() {
         let containerd = br#"{"ociVersion":"1.0","annotations":{
             "io.kubernetes.cri.container-name":"app","io.kubernetes.cri.container-type":"container",
@@ -308,7 +348,7 @@ mod tests {
             bundle(text, &mut found);
             storage(text, &mut found);
             assert_eq!(found, Container::default());
-            assert_eq!((crun(text), runc(text)), (None, None));
+            assert_eq!((crun(text), runc(text), data_root(text)), (None, None, None));
         }
     }
 }

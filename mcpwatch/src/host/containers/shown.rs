@@ -20,14 +20,16 @@ const NAMESPACES: usize = 64;
 /// Where docker keeps its containers; also below a user's home.
 const DOCKER: &[&str] = &["/var/lib/docker", "/var/snap/docker/common/var-lib-docker"];
 const DOCKER_OF_USER: &[&str] = &[".local/share/docker"];
-/// Where containerd keeps the bundles of what runs, a folder a namespace, and its database.
+/// Docker's settings, which may have it keep them elsewhere; a user's own below the home.
+const DOCKER_SETTINGS: &[&str] =
+    &["/etc/docker/daemon.json", "/var/snap/docker/current/config/daemon.json"];
+const DOCKER_SETTINGS_OF_USER: &[&str] = &[".config/docker/daemon.json"];
+/// Where containerd keeps the bundles of what runs, a folder a namespace, and its database; `DOCKER` is each
+/// place of docker.
 const TASKS: &[(&str, &str)] = &[
     ("/run/containerd/io.containerd.runtime.v2.task", "/var/lib/containerd"),
     ("/run/k3s/containerd/io.containerd.runtime.v2.task", "/var/lib/rancher/k3s/agent/containerd"),
-    (
-        "/run/docker/containerd/daemon/io.containerd.runtime.v2.task",
-        "/var/lib/docker/containerd/daemon",
-    ),
+    ("/run/docker/containerd/daemon/io.containerd.runtime.v2.task", "DOCKER/containerd/daemon"),
     (
         "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task",
         "/var/snap/microk8s/common/var/lib/containerd",
@@ -147,7 +149,8 @@ impl Search<'_> {
     /// Adds what each source says; the first that knows something counts.
     fn fill(&self, container: &mut Container) {
         let id = container.id.clone();
-        for folder in self.places(DOCKER, DOCKER_OF_USER) {
+        let dockers = self.dockers();
+        for folder in &dockers {
             let path = folder.join("containers").join(&id).join("config.v2.json");
             if self.document(&path, container, documents::docker) {
                 // `unknown` was a parent group of somebody's own choice.
@@ -157,6 +160,10 @@ impl Search<'_> {
         }
         let mut bundles: Vec<PathBuf> = Vec::new();
         for (tasks, home) in TASKS {
+            let homes: Vec<PathBuf> = match home.strip_prefix("DOCKER/") {
+                Some(rest) => dockers.iter().map(|docker| docker.join(rest)).collect(),
+                None => vec![PathBuf::from(home)],
+            };
             for namespace in self.host.folders(Path::new(tasks)) {
                 let bundle = namespace.join(&id);
                 if self.read(&bundle.join("config.json")).is_none() {
@@ -166,9 +173,11 @@ impl Search<'_> {
                     "containerd".clone_into(&mut container.runtime);
                 }
                 bundles.push(bundle);
-                let path = Path::new(home).join(DATABASE_OF_CONTAINERD);
                 if let Some(namespace) = namespace.file_name().and_then(|name| name.to_str()) {
-                    self.containerd(&path, namespace, container);
+                    for home in &homes {
+                        let path = home.join(DATABASE_OF_CONTAINERD);
+                        self.containerd(&path, namespace, container);
+                    }
                 }
             }
         }
@@ -275,6 +284,14 @@ impl Search<'_> {
         })
     }
 
+    /// Where docker keeps its containers: where its settings say, before where it does without any, since what
+    /// it kept there before may still lie there.
+    fn dockers(&self) -> Vec<PathBuf> {
+        let settings = self.places(DOCKER_SETTINGS, DOCKER_SETTINGS_OF_USER);
+        let said = settings.iter().filter_map(|path| documents::data_root(&self.read(path)?));
+        said.chain(self.places(DOCKER, DOCKER_OF_USER)).collect()
+    }
+
     /// The system's places, or, for a user's container, that user's.
     fn places(&self, system: &[&str], of_user: &[&str]) -> Vec<PathBuf> {
         match &self.user {
@@ -356,6 +373,8 @@ mod tests {
     const STORED: &str =
         r#"[{"id":"ID","names":["weather"],"metadata":"{\"image-name\":\"w:1\"}"}]"#;
     const DOCKER_: &str = r#"{"Name":"/weather","Config":{"Image":"w:1","Labels":{"a":"b"}}}"#;
+    const MOVED: &str = r#"{"data-root":"/srv/docker"}"#;
+    const LEFT: &str = r#"{"Name":"/before","Config":{"Image":"w:0","Labels":null}}"#;
 
     /// The group of a user's podman.
     const OF_USER: &str =
@@ -381,6 +400,81 @@ mod tests {
                 ("/home/me/.local/share/docker/containers/ID/config.v2.json", DOCKER_),
             ],
             "/user.slice/user-MYUID.slice/user@MYUID.service/user.slice/docker-ID.scope",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        // docker that was told to keep them elsewhere: before what it left where they were, by the old name of
+        // the setting, from a snap.
+        (
+            &[
+                ("/etc/docker/daemon.json", MOVED),
+                ("/srv/docker/containers/ID/config.v2.json", DOCKER_),
+                ("/var/lib/docker/containers/ID/config.v2.json", LEFT),
+            ],
+            "/system.slice/docker-ID.scope",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[
+                ("/etc/docker/daemon.json", r#"{"graph":"/srv/docker"}"#),
+                ("/srv/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/own-parent/ID",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[
+                ("/var/snap/docker/current/config/daemon.json", MOVED),
+                ("/srv/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/docker/ID",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        // A user's: for that user's containers, for nobody else's.
+        (
+            &[
+                ("/etc/passwd", "me:x:MYUID:1::/home/me:/bin/sh\n"),
+                ("/home/me/.config/docker/daemon.json", MOVED),
+                ("/srv/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/user.slice/user-MYUID.slice/user@MYUID.service/user.slice/docker-ID.scope",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[
+                (
+                    "/etc/passwd",
+                    "me:x:MYUID:1::/home/me:/bin/sh\nyou:x:4000000000:1::/home/you:/bin/sh\n",
+                ),
+                ("/home/me/.config/docker/daemon.json", MOVED),
+                ("/srv/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/user.slice/user-4000000000.slice/user@4000000000.service/user.slice/docker-ID.scope",
+            ["docker", "", "", "", ""],
+        ),
+        (
+            &[
+                ("/etc/passwd", "me:x:MYUID:1::/home/me:/bin/sh\n"),
+                ("/home/me/.config/docker/daemon.json", MOVED),
+                ("/srv/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/system.slice/docker-ID.scope",
+            ["docker", "", "", "", ""],
+        ),
+        // Settings that nothing can be made of, or that name a place where nothing is, hide no other place.
+        (
+            &[
+                ("/etc/docker/daemon.json", "{"),
+                ("/var/lib/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/docker/ID",
+            ["docker", "weather", "w:1", "", "b"],
+        ),
+        (
+            &[
+                ("/etc/docker/daemon.json", MOVED),
+                ("/var/lib/docker/containers/ID/config.v2.json", DOCKER_),
+            ],
+            "/docker/ID",
             ["docker", "weather", "w:1", "", "b"],
         ),
         (
@@ -579,12 +673,13 @@ mod tests {
         for (run, home) in [
             ("/run/k3s/containerd", "/var/lib/rancher/k3s/agent/containerd"),
             ("/run/docker/containerd/daemon", "/var/lib/docker/containerd/daemon"),
+            ("/run/docker/containerd/daemon", "/srv/docker/containerd/daemon"),
             (
                 "/var/snap/microk8s/common/run/containerd",
                 "/var/snap/microk8s/common/var/lib/containerd",
             ),
         ] {
-            let (folder, host) = self::host(&[]);
+            let (folder, host) = self::host(&[("/etc/docker/daemon.json", MOVED)]);
             let bundle = format!("{run}/io.containerd.runtime.v2.task/default/{ID}/config.json");
             put(folder.path(), &bundle, b"{}");
             let database = format!("{home}/io.containerd.metadata.v1.bolt/meta.db");
@@ -626,6 +721,37 @@ mod tests {
         assert!(!plain());
         let other = Host { owner: host.owner + 1, ..host.clone() };
         assert!(other.container(&cgroup).unwrap().name.is_none(), "another's file");
+    }
+
+    #[test]
+    fn settings_of_docker_that_are_no_small_regular_file_of_their_owner_are_no_hint() {
+        let (folder, host) =
+            host(&[("/srv/docker/containers/ID/config.v2.json", DOCKER_), ("/secret", MOVED)]);
+        let path = folder.path().join("etc/docker/daemon.json");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let plain = || host.container(&format!("/docker/{ID}")).unwrap().name.is_none();
+        assert!(plain(), "none");
+        std::os::unix::fs::symlink(folder.path().join("secret"), &path).unwrap();
+        assert!(plain(), "a link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(plain(), "a folder");
+        std::fs::remove_dir(&path).unwrap();
+        for text in [
+            format!("{MOVED}{}", " ".repeat(5 << 20)),
+            MOVED.replace('}', ""),
+            MOVED.replace("/srv", "srv"),
+            MOVED.replace("/srv", "../srv"),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            assert!(plain(), "{}", text.trim_end());
+        }
+        std::fs::write(&path, MOVED).unwrap();
+        assert!(!plain());
+        let places = |host: &Host| Search { host, user: None }.dockers();
+        assert!(places(&host).contains(&PathBuf::from("/srv/docker")));
+        let other = Host { owner: host.owner + 1, ..host.clone() };
+        assert_eq!(places(&other), DOCKER.iter().map(PathBuf::from).collect::<Vec<_>>());
     }
 
     #[test]
