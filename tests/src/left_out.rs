@@ -17,6 +17,7 @@ const NEEDS: &[(&str, (u32, u32), Option<&str>)] = &[
     ("open_widely", (5, 13), X86),
     ("work_in_32_bits", (5, 10), X86),
     ("rest_in_32_bits", (5, 10), X86),
+    ("sockets_in_32_bits", (5, 10), X86),
     ("speak_narrowly", (5, 10), X86),
     ("change_mode_in_32_bits", (6, 6), X86),
     ("set_attributes_in_32_bits", (5, 12), X86),

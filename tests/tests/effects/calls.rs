@@ -192,6 +192,74 @@ fn system_calls_of_32_bits_are_told_like_others() {
     assert!(told.is_empty() || count(&told, json!({"type": "net.connect"})) == 2, "{told:#?}");
 }
 
+/// All of the network that the server does, in its order: a send without an address is not among it.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_socketcall_stands_for_is_told_like_the_calls_themselves() {
+    let scene = Scene::new();
+    let folder = scene.path("sockets");
+    let (door, inbox) = (format!("{folder}/door"), format!("{folder}/inbox"));
+    let unix = |kind: &str, protocol: &str, path: &str| {
+        json!({"type": kind, "net": {
+            "family": "unix", "protocol": protocol, "path": path, "result": "ok"}})
+    };
+    let wanted = [
+        json!({"type": "net.socket", "net": {
+            "family": "netlink", "protocol": "kobject_uevent", "result": "ok"}}),
+        unix("net.bind", "stream", &door),
+        unix("net.bind", "datagram", &inbox),
+        unix("net.listen", "stream", &door),
+        // Visits, with accept(2) and accept4(2).
+        unix("net.connect", "stream", &door),
+        unix("net.accept", "stream", &door),
+        unix("net.connect", "stream", &door),
+        unix("net.accept", "stream", &door),
+        // sendto(2) and sendmmsg(2).
+        unix("net.send", "datagram", &inbox),
+        unix("net.send", "datagram", &inbox),
+        unix("net.connect", "datagram", &inbox),
+    ];
+    let mut told = play_tools(scene, &[("sockets_in_32_bits", &folder, &wanted)]);
+    told.retain(|record| text(record, "type").starts_with("net."));
+    // Nothing where the calls are left out; elsewhere `play_tools` has found each.
+    assert!(
+        told.is_empty() || has(&json!(told), &json!(wanted)),
+        "{told:#?}\ninstead of {wanted:#?}"
+    );
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_channel_is_followed_when_its_bytes_go_by_socketcall() {
+    let scene = Scene::new();
+    let server = json!({"command": own_program("labelled"), "sockets": true});
+    let config = scene.config(&[("labelled-rust", server)]);
+    let agent = scene.agent().start();
+    let client = scene.client(Sdk::Own);
+    client.open(&config, &["labelled-rust"], Era::Handshake);
+    for way in ["narrow_message", "narrow_socket", "narrow_addressed_socket"] {
+        // The answer to the first goes that way, and the second both ways.
+        for (tool, arguments) in
+            [("speak_narrowly", json!({"way": way})), ("echo", json!({"text": way}))]
+        {
+            let result = client.call("labelled-rust", tool, arguments.clone());
+            if said(&result) == "left out" {
+                skipped("channels by socketcall(2): this kernel has no such system calls");
+                return;
+            }
+            let id = request_id(&result);
+            let call = agent.find(&format!("the call of {tool}, {way}"), |record| {
+                text(record, "type") == "mcp.call" && record["call"]["id"] == *id
+            });
+            let wanted = json!({"tool": tool, "arguments": arguments, "status": "ok"});
+            assert!(has(&call["call"], &wanted), "{call}");
+        }
+    }
+    client.close(&[]);
+    let records = agent.stop().records;
+    assert_eq!(mcpwatch_tests::lost(&records, "kernel", "compat"), 0, "{}", records.digest());
+}
+
 /// `kexec_load(2)` may be missing from the kernel: what comes of it is compared in the matrix alone.
 #[test]
 #[cfg(target_arch = "x86_64")]

@@ -88,6 +88,7 @@ const CALLS: &[Call] = &[
     ("open_with_attributes", |scene| json!({"path": scene.path("workspace")}), false),
     ("work_in_32_bits", |scene| json!({"path": scene.path("narrow")}), false),
     ("rest_in_32_bits", |scene| json!({"path": scene.path("rest")}), false),
+    ("sockets_in_32_bits", |scene| json!({"path": scene.path("sockets")}), false),
     ("change_mode_in_32_bits", |scene| json!({"path": scene.path("notes/plan.txt")}), false),
     ("set_attributes_in_32_bits", |scene| json!({"path": scene.path("workspace")}), false),
     ("open_with_attributes_in_32_bits", |scene| json!({"path": scene.path("workspace")}), false),
@@ -104,6 +105,7 @@ const SOCKET_WAYS: &[(&str, &str)] = &[
     ("speak", "peeking"),
     ("speak_narrowly", "narrow_message"),
     ("speak_narrowly", "narrow_socket"),
+    ("speak_narrowly", "narrow_addressed_socket"),
     ("speak_narrowly", "narrow_own_message"),
     ("speak_narrowly", "narrow_own_socket"),
 ];

@@ -46,6 +46,7 @@ const WAYS: &[(&str, Way)] = &[
     ("narrow_own_socket", Way::Narrow(Narrow::OwnSocket)),
     ("narrow_message", Way::Narrow(Narrow::Message)),
     ("narrow_socket", Way::Narrow(Narrow::Socket)),
+    ("narrow_addressed_socket", Way::Narrow(Narrow::AddressedSocket)),
 ];
 
 impl Way {

@@ -20,6 +20,8 @@ pub enum Narrow {
     Message,
     /// recv(2), send(2), by socketcall(2).
     Socket,
+    /// recvfrom(2), sendto(2), by socketcall(2).
+    AddressedSocket,
 }
 
 /// There are such calls.
@@ -99,6 +101,8 @@ pub mod x86_64 {
     const CONNECT: u32 = 3;
     const SEND: u32 = 9;
     const RECV: u32 = 10;
+    const SENDTO: u32 = 11;
+    const RECVFROM: u32 = 12;
     const SENDMSG: u32 = 16;
     const RECVMSG: u32 = 17;
     /// Bytes that are moved at once.
@@ -210,6 +214,9 @@ pub mod x86_64 {
             Narrow::OwnSocket => call(371, &[0, at, len as u32, 0, 0, 0]),
             Narrow::Message => low.socketcall(RECVMSG, |low| vec![0, low.message(at, len), 0]),
             Narrow::Socket => low.socketcall(RECV, |_| vec![0, at, len as u32, 0]),
+            Narrow::AddressedSocket => {
+                low.socketcall(RECVFROM, |_| vec![0, at, len as u32, 0, 0, 0])
+            }
         }? as usize;
         // SAFETY: the bytes were put there above, and nothing else knows of them.
         let read = unsafe { std::slice::from_raw_parts(at as usize as *const u8, got) };
@@ -229,6 +236,7 @@ pub mod x86_64 {
             Narrow::OwnSocket => call(369, &[1, at, len as u32, 0, 0, 0]),
             Narrow::Message => low.socketcall(SENDMSG, |low| vec![1, low.message(at, len), 0]),
             Narrow::Socket => low.socketcall(SEND, |_| vec![1, at, len as u32, 0]),
+            Narrow::AddressedSocket => low.socketcall(SENDTO, |_| vec![1, at, len as u32, 0, 0, 0]),
         };
         Ok(written? as usize)
     }
@@ -302,7 +310,8 @@ pub mod x86_64 {
             self.numbers(&[0, 0, row, 2, 0, 0, 0])
         }
 
-        fn socketcall(
+        /// One of the calls that socketcall(2) stands for, by its number there.
+        pub fn socketcall(
             &mut self,
             which: u32,
             arguments: impl FnOnce(&mut Self) -> Vec<u32>,

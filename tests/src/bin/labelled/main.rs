@@ -131,6 +131,7 @@ const TOOLS: &[(&str, Deed)] = &[
     ("open_widely", |a| compat::open_widely(&text(a, "path"))),
     ("work_in_32_bits", |a| compat::work(&text(a, "path"))),
     ("rest_in_32_bits", |a| rest::work(Rest::Oldest, &text(a, "path"))),
+    ("sockets_in_32_bits", |a| rest::work(Rest::Sockets, &text(a, "path"))),
     ("change_mode_in_32_bits", |a| rest::work(Rest::Mode, &text(a, "path"))),
     ("set_attributes_in_32_bits", |a| rest::work(Rest::Attributes, &text(a, "path"))),
     ("open_with_attributes_in_32_bits", |a| rest::work(Rest::Tree, &text(a, "path"))),

@@ -1,4 +1,5 @@
-//! The 32-bit system calls that `compat` leaves: each of the others that are watched, once.
+//! The 32-bit system calls that `compat` leaves: each of the others that are watched, once, and those that socketcall(2)
+//! stands for.
 
 use std::io;
 
@@ -15,6 +16,8 @@ use x86_64::make;
 pub enum Rest {
     /// What every kernel has, in a folder that does not exist yet.
     Oldest,
+    /// What socketcall(2) stands for, in a folder that does not exist yet.
+    Sockets,
     /// fchmodat2, on a file.
     Mode,
     /// `mount_setattr`, on a folder.
@@ -28,6 +31,7 @@ pub fn work(rest: Rest, path: &str) -> io::Result<String> {
     // The first kernel that has them, and as whom the processes end that make them.
     let (since, users): (_, &[usize]) = match rest {
         Rest::Oldest => ((5, 10), &[1234, 0, 0, 0, 1234]),
+        Rest::Sockets => ((5, 10), &[]),
         Rest::Mode => ((6, 6), &[]),
         Rest::Attributes => ((5, 12), &[0]),
         Rest::Tree => ((6, 15), &[0]),
@@ -84,6 +88,10 @@ mod x86_64 {
                 change_mounts(low, &format!("{path}/mounted"))?;
                 have_children(low)?;
                 touch_kernel(low)
+            }
+            Rest::Sockets => {
+                fs::create_dir(path)?;
+                use_socketcall(low, path)
             }
             Rest::Mode => {
                 let (file, link) = (low.text(path), libc::AT_SYMLINK_NOFOLLOW.cast_unsigned());
@@ -165,13 +173,8 @@ mod x86_64 {
 
     /// Of the family of unix.
     fn use_sockets(low: &mut Low, path: &str) -> io::Result<()> {
-        // `struct sockaddr_un`.
-        let mut address = |name: &str| {
-            let family = (libc::AF_UNIX as u16).to_ne_bytes();
-            let bytes = [&family[..], format!("{path}/{name}\0").as_bytes()].concat();
-            (low.put(&bytes), bytes.len() as u32)
-        };
-        let ((door, door_len), (inbox, inbox_len)) = (address("door"), address("inbox"));
+        let (door, door_len) = address(low, &format!("{path}/door"));
+        let (inbox, inbox_len) = address(low, &format!("{path}/inbox"));
         let socket = |kind: i32| {
             open((359, "socket", &[libc::AF_UNIX.cast_unsigned(), kind.cast_unsigned(), 0]))
         };
@@ -185,14 +188,68 @@ mod x86_64 {
         drop(open((364, "accept4", &[at(&listener), 0, 0, 0]))?);
         drop(visitor);
         let (from, text) = (socket(libc::SOCK_DGRAM)?, low.text("text"));
-        // `struct compat_mmsghdr`, which begins with a `struct compat_msghdr`.
-        let one = [inbox, inbox_len, low.row(text, 4), 2, 0, 0, 0, 0];
-        let messages = low.numbers(&[one, one].concat());
+        let messages = two_messages(low, text, (inbox, inbox_len));
         each(&[
             (369, "sendto", &[at(&from), text, 4, 0, inbox, inbox_len]),
             (370, "sendmsg", &[at(&from), messages, 0]),
             (345, "sendmmsg", &[at(&from), messages, 2, 0]),
         ])
+    }
+
+    /// The same by socketcall(2), with its numbers (`include/uapi/linux/net.h`), and a socket of a rare family.
+    fn use_socketcall(low: &mut Low, path: &str) -> io::Result<()> {
+        let (door, door_len) = address(low, &format!("{path}/door"));
+        let (inbox, inbox_len) = address(low, &format!("{path}/inbox"));
+        let (aside, aside_len) = address(low, &format!("{path}/aside"));
+        let mut socket = |family: i32, kind: i32, protocol: i32| {
+            let arguments = [family, kind, protocol].map(i32::cast_unsigned);
+            open_by_socketcall(low, (1, "socket", &arguments))
+        };
+        // Three different numbers: none can be taken for another.
+        drop(socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_KOBJECT_UEVENT)?);
+        let listener = socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
+        let to = socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+        let from = socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+        by_socketcall(low, (2, "bind", &[at(&listener), door, door_len]))?;
+        by_socketcall(low, (2, "bind", &[at(&to), inbox, inbox_len]))?;
+        by_socketcall(low, (4, "listen", &[at(&listener), 1]))?;
+        let visitor = UnixStream::connect(format!("{path}/door"))?;
+        drop(open_by_socketcall(low, (5, "accept", &[at(&listener), 0, 0]))?);
+        drop(visitor);
+        let visitor = UnixStream::connect(format!("{path}/door"))?;
+        drop(open_by_socketcall(low, (18, "accept4", &[at(&listener), 0, 0, 0]))?);
+        drop(visitor);
+        let text = low.text("text");
+        let messages = two_messages(low, text, (inbox, inbox_len));
+        by_socketcall(low, (11, "sendto", &[at(&from), text, 4, 0, inbox, inbox_len]))?;
+        by_socketcall(low, (20, "sendmmsg", &[at(&from), messages, 2, 0]))?;
+        by_socketcall(low, (3, "connect", &[at(&from), inbox, inbox_len]))?;
+        // It has four arguments: what stands behind them is no address.
+        by_socketcall(low, (9, "send", &[at(&from), text, 4, 0, aside, aside_len])).map(drop)
+    }
+
+    /// A call that socketcall(2) stands for.
+    fn by_socketcall(low: &mut Low, (number, name, arguments): Call<'_>) -> io::Result<u32> {
+        low.socketcall(number, |_| arguments.to_vec())
+            .map_err(|error| io::Error::other(format!("{name} by socketcall: {error}")))
+    }
+
+    /// The same for one that makes a descriptor.
+    fn open_by_socketcall(low: &mut Low, call: Call<'_>) -> io::Result<OwnedFd> {
+        opened(by_socketcall(low, call).map(|descriptor| descriptor as usize))
+    }
+
+    /// A `struct sockaddr_un`, and its length, by which alone the path ends: more stands behind it.
+    fn address(low: &mut Low, path: &str) -> (u32, u32) {
+        let family = (libc::AF_UNIX as u16).to_ne_bytes();
+        let bytes = [&family[..], path.as_bytes(), b"_and_more\0"].concat();
+        (low.put(&bytes), (family.len() + path.len()) as u32)
+    }
+
+    /// Two `struct compat_mmsghdr` with a text of four bytes to an address; they begin with a `struct compat_msghdr`.
+    fn two_messages(low: &mut Low, text: u32, (to, to_len): (u32, u32)) -> u32 {
+        let one = [to, to_len, low.row(text, 4), 2, 0, 0, 0, 0];
+        low.numbers(&[one, one].concat())
     }
 
     fn change_ids(low: &mut Low) -> io::Result<()> {
