@@ -71,6 +71,10 @@ fn entries(metrics: &Metrics, map: &str) -> i64 {
     metrics.count("mcpwatch_map_entries", &[("map", map)])
 }
 
+fn entries_of(agent: &Agent, map: &str) -> i64 {
+    entries(&agent.scrape(), map)
+}
+
 /// `file.open` records of a path.
 fn opens<'a>(records: &'a Records, path: &str) -> Vec<&'a Value> {
     records.of("file.open").filter(|record| text(record, "file.path") == path).collect()
@@ -309,8 +313,12 @@ fn a_hundred_servers_at_once() {
     for (name, call, path) in calls {
         expected.insert(path, (name.clone(), request_id(&call.wait()).clone()));
     }
+    let channels = || usize::try_from(entries_of(&agent, "channels")).expect("a count");
+    assert!(channels() >= 2 * SERVERS, "each has a stdin and a stdout");
     client.close(&[]);
     wait_until("all servers have ended", || agent.scrape().count("mcpwatch_servers", &[]) == 0);
+    // The client's own may be left.
+    wait_until("their channels are nobody's", || channels() < SERVERS);
     let (records, last) = balance(agent);
     assert_eq!(counters(&last, "ring_full"), 0);
     assert_eq!(records.of("loss").count(), 0);

@@ -554,6 +554,15 @@ impl Object {
     /// Stops watching an instance. Processes that are not named here leave the watch set when they next do
     /// something: their instance is gone.
     pub fn drop_instance(&mut self, id: u64, pids: &[u32]) {
+        if let Ok(instance) = self.instances.get(&id, 0) {
+            let Instance { stdin_inode, stdout_inode, .. } = bytemuck::cast(instance);
+            for inode in [stdin_inode, stdout_inode] {
+                // Another may have it by now.
+                if self.channels.get(&inode, 0).is_ok_and(|[owner]| owner == id) {
+                    let _ = self.channels.remove(&inode);
+                }
+            }
+        }
         // Absent entries are what is wanted.
         let _ = self.instances.remove(&id);
         for pid in pids {
@@ -644,6 +653,7 @@ impl Object {
         vec![
             ("watch", self.watch.keys().count(), 32_768),
             ("instances", self.instances.keys().count(), 4_096),
+            ("channels", self.channels.keys().count(), 8_192),
         ]
     }
 }

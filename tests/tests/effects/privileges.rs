@@ -26,6 +26,7 @@ fn give_capability(program: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_change_of_privileges_is_told() {
     let play = Play::begin();
     let folder = play.scene.path("mounted");
