@@ -434,11 +434,11 @@ mod tests {
         sudo.set_user_id = true;
         assert_eq!(user(1000).found(Action::Exec(&sudo)), ONE);
         assert_eq!(user(0).found(Action::Exec(&sudo)), []);
-        let mut capable = exec("/opt/tool", &["tool"]);
+        let mut capable = exec("/home/ada/tool", &["tool"]);
         capable.file_capabilities = true;
         assert_eq!(user(1000).found(Action::Exec(&capable)), ONE);
         assert_eq!(user(0).found(Action::Exec(&capable)), []);
-        let mut grouped = exec("/opt/tool", &["tool"]);
+        let mut grouped = exec("/home/ada/tool", &["tool"]);
         grouped.set_group_id = true;
         assert_eq!(user(1000).found(Action::Exec(&grouped)), ONE);
         let mut scene = user(1000);
