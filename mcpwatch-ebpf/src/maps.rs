@@ -35,8 +35,8 @@ pub use mcpwatch_common::control::WATCHED_PAGE as PAGE;
 #[map]
 pub static INSTANCES: HashMap<u64, Instance> = HashMap::with_max_entries(4_096, 0);
 
-/// The stdin and stdout of instances, by inode: who else writes there is told. The agent takes them out with the
-/// instance. Full: the oldest goes, and what is written there by processes of other instances is not told.
+/// The stdin and stdout of instances, by inode: who else writes there is told. The agent takes them out when
+/// they are that no more. Full: the oldest goes, and what is written there by processes of other instances is not told.
 #[map]
 pub static CHANNELS: LruHashMap<u64, Channel> = LruHashMap::with_max_entries(8_192, 0);
 

@@ -100,7 +100,7 @@ pub struct Exec {
     pub ancestors: Vec<ProcessKey>,
     /// It runs with the rights of another user than who started it.
     pub set_user_id: bool,
-    /// It runs with the rights of another group than who started it.
+    /// It runs with the rights of another group than its own: by its file, or handed on by who started it.
     pub set_group_id: bool,
     /// It has capabilities that the file gave it.
     pub file_capabilities: bool,

@@ -121,6 +121,12 @@ impl Programs {
         }
     }
 
+    /// Some of those that were attached may be yet.
+    #[must_use]
+    pub fn are_detaching(&self) -> bool {
+        self.detaching.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Detaches and unloads them for good; those that are attached in their own time, as [`Self::detach`] says.
     pub fn unload(&mut self, ebpf: &mut Ebpf) {
         self.detach(ebpf);

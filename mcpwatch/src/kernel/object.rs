@@ -505,6 +505,7 @@ impl Object {
 
     /// Makes an instance, so that processes can be added to it.
     pub fn add_instance(&mut self, id: u64, instance: Instance) -> Result<(), KernelError> {
+        self.take_out_channels(id);
         for inode in [instance.stdin_inode, instance.stdout_inode] {
             if inode != 0 {
                 self.channels
@@ -554,20 +555,24 @@ impl Object {
     /// Stops watching an instance. Processes that are not named here leave the watch set when they next do
     /// something: their instance is gone.
     pub fn drop_instance(&mut self, id: u64, pids: &[u32]) {
-        if let Ok(instance) = self.instances.get(&id, 0) {
-            let Instance { stdin_inode, stdout_inode, .. } = bytemuck::cast(instance);
-            for inode in [stdin_inode, stdout_inode] {
-                // Another may have it by now.
-                if self.channels.get(&inode, 0).is_ok_and(|[owner]| owner == id) {
-                    let _ = self.channels.remove(&inode);
-                }
-            }
-        }
+        self.take_out_channels(id);
         // Absent entries are what is wanted.
         let _ = self.instances.remove(&id);
         for pid in pids {
             if self.watch.get(pid, 0).is_ok_and(|[instance, _]| instance == id) {
                 self.unwatch(*pid);
+            }
+        }
+    }
+
+    /// The stdin and stdout that an instance had so far are its channel no more.
+    fn take_out_channels(&mut self, id: u64) {
+        let Ok(instance) = self.instances.get(&id, 0) else { return };
+        let Instance { stdin_inode, stdout_inode, .. } = bytemuck::cast(instance);
+        for inode in [stdin_inode, stdout_inode] {
+            // Another may have it by now.
+            if self.channels.get(&inode, 0).is_ok_and(|[owner]| owner == id) {
+                let _ = self.channels.remove(&inode);
             }
         }
     }

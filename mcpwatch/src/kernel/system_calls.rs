@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, MapData};
@@ -219,7 +220,7 @@ impl SystemCalls {
     }
 
     fn try_sys_exit(&mut self, ebpf: &mut Ebpf) -> Result<RawTracePointLinkId, String> {
-        if self.tier == Tier::Fexit {
+        if self.tier == Tier::Fexit || self.programs.are_detaching() {
             self.handover
                 .set(Handover::State as u32, HANDOVER_BOTH, 0)
                 .map_err(|error| with_causes(&error))?;
@@ -344,8 +345,13 @@ impl SystemCalls {
             else {
                 continue;
             };
-            let read = |name| fs::read_to_string(thread.path().join(name)).ok();
-            if may_be_in_a_watched_call(read("syscall").as_deref())
+            let read = |name| fs::read_to_string(thread.path().join(name));
+            let call = match read("syscall") {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+                // Else a thread that cannot be read is gone.
+                line => Some(line.unwrap_or_default()),
+            };
+            if may_be_in_a_watched_call(call.as_deref())
                 && !works_for_io_uring(&read("stat").unwrap_or_default())
             {
                 // A full map counts as a thread that never returns: `sys_exit` stays.
@@ -404,8 +410,8 @@ const IO_WORKER: u32 = 0x10;
 const FLAGS_AFTER_NAME: usize = 6;
 
 /// From a line of `/proc/PID/task/TID/syscall`: `running`, or the number of the call and its arguments, or -1 when
-/// the thread waits elsewhere. `None` where it cannot be read, as even root may not with Yama's `ptrace_scope` 3: then
-/// nobody knows.
+/// the thread waits elsewhere. `None` where it may not be read, not even by root with Yama's `ptrace_scope` 3: then nobody
+/// knows.
 fn may_be_in_a_watched_call(line: Option<&str>) -> bool {
     let Some(line) = line else { return true };
     let Some(first) = line.split_ascii_whitespace().next() else { return false };

@@ -31,7 +31,7 @@ pub struct ExecDetail {
     /// The program runs with the rights of another user than who started it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub set_user_id: bool,
-    /// The program runs with the rights of another group than who started it.
+    /// The program runs with the rights of another group than its own: by its file, or handed on by who started it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub set_group_id: bool,
     /// The file gives the program capabilities.

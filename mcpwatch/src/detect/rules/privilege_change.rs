@@ -32,14 +32,14 @@ pub static INFO: RuleInfo = RuleInfo {
         container runtime are ways out of it.",
     trigger: "A process of the server's tree that is not root's asks for another user id, for group 0, for \
         supplementary groups or for capabilities, to have, to keep or to hand on; executes a set-user-ID or set-group-ID program, or \
-        one whose file gives it capabilities; makes or enters \
+        one whose file gives it capabilities that it does not run already; makes or enters \
         namespaces, copies mounts, changes mounts, the root directory, kernel modules or the running kernel; uses bpf(2); \
         traces another process or reaches into its memory; opens a file by a handle; or connects to the \
         socket of a container runtime. What root gives up, ids that stay the same, and a process reaching into itself count for \
         nothing. At most of low severity: a browser (chrome, chromium, headless_shell, firefox, … of the system \
         or in a cache of Playwright or Puppeteer) that sandboxes its own children, chrome-sandbox, fusermount, \
-        set-group-ID programs and programs with capabilities of their files (`ssh-agent`, `ping`), capset and prctl, all \
-        of programs of the system that are no interpreters. At most medium: a process reaching into \
+        tools that distributions give a group or capabilities for one thing (ping, ssh-agent, crontab, …), \
+        and capset and prctl by a program of the system that is no interpreter. At most medium: a process reaching into \
         one below itself (low when requested), and a requested connection to a container runtime.",
     explained_by: &[
         "a container or sandbox program that the server's launch runs (the command itself, or what `sh -c`, \
@@ -243,11 +243,16 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
 
 /// A program that runs as somebody else than who starts it, or may do more.
 fn given_by_file(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
+    // Who runs the same file already (`node` that was given a capability, say) has what it gives.
+    let again = effect.process.exe == exec.path;
     let what = match exec {
         _ if effect.process.uid == 0 => return None,
         Exec { set_user_id: true, .. } => "the set-user-ID program",
-        Exec { file_capabilities: true, .. } => "a program whose file gives it capabilities,",
-        Exec { set_group_id: true, .. } => "the set-group-ID program",
+        Exec { file_capabilities: true, .. } if !again => {
+            "a program whose file gives it capabilities,"
+        }
+        // Its own, or handed on by who started it: the kernel does not say.
+        Exec { set_group_id: true, .. } if !again => "with another group's rights",
         _ => return None,
     };
     Some(Deed {
@@ -441,6 +446,11 @@ mod tests {
         let mut grouped = exec("/home/ada/tool", &["tool"]);
         grouped.set_group_id = true;
         assert_eq!(user(1000).found(Action::Exec(&grouped)), ONE);
+        // What runs it already.
+        let mut same = user(1000);
+        same.process.exe = capable.path.clone();
+        assert_eq!(same.found(Action::Exec(&capable)), []);
+        assert_eq!(same.found(Action::Exec(&grouped)), []);
         let mut scene = user(1000);
         scene.given.allow.exec = vec!["/usr/bin/sudo".into()];
         assert_eq!(scene.found(Action::Exec(&sudo)), []);

@@ -4,7 +4,7 @@
 //! limited, and what has the wrong type is as good as absent.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
 
@@ -74,7 +74,8 @@ pub fn docker(text: &[u8], container: &mut Container) -> bool {
     true
 }
 
-/// The folder that docker's settings, `daemon.json`, have it keep everything in; older ones call it `graph`.
+/// The folder that docker's settings, `daemon.json`, have it keep everything in; older ones call it `graph`. None of a path
+/// that goes up again: links on the way would decide where to.
 #[must_use]
 pub fn data_root(text: &[u8]) -> Option<PathBuf> {
     #[derive(Deserialize)]
@@ -85,7 +86,9 @@ pub fn data_root(text: &[u8]) -> Option<PathBuf> {
     }
     let document: Document = serde_json::from_slice(text).ok()?;
     let path = document.data_root.or(document.graph)?;
-    (path.is_absolute() && path.as_os_str().len() <= PATH_BYTES).then_some(path)
+    let is_plain =
+        path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
+    (is_plain && path.as_os_str().len() <= PATH_BYTES).then_some(path)
 }
 
 /// `config.json` of an OCI bundle.
@@ -270,6 +273,7 @@ mod tests {
             (r#"{"data-root":""}"#, None),
             (r#"{"data-root":"srv/docker"}"#, None),
             (r#"{"data-root":"../srv/docker"}"#, None),
+            (r#"{"data-root":"/data/../srv/docker"}"#, None),
         ] {
             assert_eq!(data_root(text.as_bytes()), expected.map(PathBuf::from), "{text}");
         }

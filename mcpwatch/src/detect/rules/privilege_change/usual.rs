@@ -64,6 +64,29 @@ const BROWSER_HELPERS: &[&str] = &["chrome-sandbox", "chrome_sandbox"];
 const BROWSER_FOLDERS: &[&str] = &["/.cache/ms-playwright/", "/.cache/puppeteer/"];
 /// Lets everybody mount file systems of their own, and nothing else. Programs that are one file start with it.
 const MOUNT_HELPERS: &[&str] = &["fusermount", "fusermount3"];
+/// What distributions give a group or capabilities for one thing each, without which it would be set-user-ID.
+const NARROW_TOOLS: &[&str] = &[
+    "ping",
+    "ping4",
+    "ping6",
+    "arping",
+    "clockdiff",
+    "mtr-packet",
+    "gst-ptp-helper",
+    "ssh-agent",
+    "gnome-keyring-daemon",
+    "plocate",
+    "locate",
+    "mlocate",
+    "crontab",
+    "chage",
+    "expiry",
+    "unix_chkpwd",
+    "write",
+    "bsd-write",
+    "wall",
+    "dotlockfile",
+];
 /// `PTRACE_TRACEME`.
 const TRACE_ME: u32 = 0;
 /// `CLONE_NEWUSER` of `include/uapi/linux/sched.h`.
@@ -84,8 +107,7 @@ pub(super) fn most(effect: &Effect<'_>, knowledge: &Knowledge) -> Option<Severit
         Action::Exec(exec) => {
             let helper = is_helper(effect, &exec.path, MOUNT_HELPERS)
                 || is_helper(effect, &exec.path, BROWSER_HELPERS)
-                // What distributions have instead of set-user-ID programs, for one thing each.
-                || (!exec.set_user_id && is_plain_tool(&exec.path, knowledge));
+                || (!exec.set_user_id && is_helper(effect, &exec.path, NARROW_TOOLS));
             helper.then_some(Severity::Low)
         }
         Action::Privilege(privilege) => {
@@ -97,7 +119,9 @@ pub(super) fn most(effect: &Effect<'_>, knowledge: &Knowledge) -> Option<Severit
                 Operation::Chroot => is_browser(exe) || is_helper(effect, exe, BROWSER_HELPERS),
                 // Nobody gets more that way than is permitted already. An interpreter's is the server's own doing.
                 Operation::Capset | Operation::Prctl => {
-                    is_browser(exe) || is_plain_tool(exe, knowledge)
+                    is_browser(exe)
+                        || (in_system_folder(exe)
+                            && knowledge.programs.spawned_as(exe, &[]).is_none())
                 }
                 Operation::Mount | Operation::Umount => is_helper(effect, exe, MOUNT_HELPERS),
                 Operation::Setuid
@@ -117,11 +141,6 @@ pub(super) fn most(effect: &Effect<'_>, knowledge: &Knowledge) -> Option<Severit
         }
         _ => None,
     }
-}
-
-/// A program of the system that does what it is made for, and not whatever it is given to run.
-fn is_plain_tool(exe: &str, knowledge: &Knowledge) -> bool {
-    in_system_folder(exe) && knowledge.programs.spawned_as(exe, &[]).is_none()
 }
 
 fn is_browser(exe: &str) -> bool {
@@ -345,12 +364,14 @@ mod tests {
     }
 
     #[test]
-    fn tools_of_the_system_with_a_group_or_capabilities_are_low_and_interpreters_are_not() {
+    fn tools_of_the_system_for_one_thing_are_low_and_what_runs_anything_is_not() {
         for (exe, expected) in [
             ("/usr/bin/ping", Severity::Low),
             ("/usr/bin/ssh-agent", Severity::Low),
             ("/usr/bin/python3", Severity::Critical),
-            ("/bin/bash", Severity::Critical),
+            ("/bin/busybox", Severity::Critical),
+            ("/usr/bin/gdb", Severity::Critical),
+            ("/usr/bin/tar", Severity::Critical),
             ("/tmp/ping", Severity::Critical),
         ] {
             for (set_user_id, set_group_id) in [(false, true), (false, false), (true, true)] {
