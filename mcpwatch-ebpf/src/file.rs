@@ -13,7 +13,7 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     emit::{Draft, Notice, Room},
-    kread::{self, Address, follow, read, read_user},
+    kread::{self, Address, follow, read, read_both, read_user},
     maps::offset,
     path,
 };
@@ -131,10 +131,12 @@ const fn mark(way: u16) -> u16 {
 #[inline(always)]
 fn describe(body: &mut Open, inode: Address) {
     body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
-    body.inode = read(inode, offset!(inode_number)).unwrap_or(0);
+    let [number, links] = read_both(inode, offset!(inode_number), offset!(inode_links));
+    body.inode = number;
     body.device =
         read(follow(inode, offset!(inode_superblock)), offset!(superblock_device)).unwrap_or(0);
-    if read::<u32>(inode, offset!(inode_links)) == Some(0) {
+    // `i_nlink` is 32 bits wide. What cannot be read has no number either.
+    if number != 0 && links as u32 == 0 {
         body.path_flags |= UNLINKED;
     }
 }
@@ -171,12 +173,12 @@ fn open<const WAY: u16>(draft: &Draft, directory: i32, argument: u64, given_flag
         file = kread::task_file(current, result as i32);
     }
     if file != 0 {
-        if WAY != BY_IO_URING {
-            // `do_dentry_open` takes away the flags that have done their work.
-            body.flags = read::<u32>(file, offset!(file_flags))
-                .map_or(given_flags, |flags| flags | given_flags & SPENT_FLAGS);
+        let [inode, open_flags] = read_both(file, offset!(file_inode), offset!(file_flags));
+        if WAY != BY_IO_URING && inode != 0 {
+            // `f_flags` is 32 bits wide; `do_dentry_open` takes away the flags that have done their work.
+            body.flags = open_flags as u32 | given_flags & SPENT_FLAGS;
         }
-        describe(&mut body, follow(file, offset!(file_inode)));
+        describe(&mut body, inode);
         let walked = path::walk(file + u64::from(offset!(file_path)), Room::Call, tail_at);
         path_len = walked.len;
         body.mount_namespace = path::namespace(draft);

@@ -43,6 +43,17 @@ pub fn follow(base: Address, offset: u32) -> Address {
     read(base, offset).unwrap_or(0)
 }
 
+/// The numbers at two offsets from `base`; 0 for one that is absent or cannot be read. Those that lie side by side are read
+/// at once: reading kernel memory is most of what an event costs.
+#[inline(always)]
+pub fn read_both(base: Address, first: u32, second: u32) -> [u64; 2] {
+    if second == first.wrapping_add(size_of::<u64>() as u32) {
+        read(base, first).unwrap_or([0; 2])
+    } else {
+        [follow(base, first), follow(base, second)]
+    }
+}
+
 /// An address in user memory as the helper that reads a fixed number of bytes there takes it: on arm64 a process that has
 /// asked for it may put a tag into the top byte, which the kernel takes away from its system calls' arguments.
 #[inline(always)]
@@ -149,12 +160,9 @@ pub fn task_file(task: Address, fd: i32) -> Address {
 extern "C" fn mcpwatch_task_file(task: Address, fd: u64) -> Address {
     let fd = fd as i32;
     let fdtable = follow(follow(task, offset!(task_files)), offset!(files_fdtable));
-    let Some(open) = read::<u32>(fdtable, offset!(fdtable_max_fds)) else { return 0 };
-    if fd < 0 || fd as u32 >= open {
-        return 0;
-    }
-    let table = follow(fdtable, offset!(fdtable_fd));
-    if table == 0 {
+    let [open, table] = read_both(fdtable, offset!(fdtable_max_fds), offset!(fdtable_fd));
+    // `max_fds` is 32 bits wide, and padding follows.
+    if fd < 0 || fd as u32 >= open as u32 || table == 0 {
         return 0;
     }
     read(table + fd as u64 * 8, 0).unwrap_or(0)

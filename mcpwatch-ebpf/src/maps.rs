@@ -160,6 +160,8 @@ pub struct Named {
 pub struct Walk {
     /// The `struct vfsmount` it is in.
     pub vfsmount: u64,
+    /// Its root, a `struct dentry`.
+    pub top: u64,
     /// The `struct dentry` it comes to next.
     pub dentry: u64,
     /// Which byte of the event the path begins at.

@@ -9,7 +9,7 @@ use mcpwatch_common::event::{COMPONENT_BYTES, PATH_BYTES, PATH_COMPONENTS};
 use crate::{
     bounds,
     emit::{Draft, Room},
-    kread::{Address, current_task, follow, read},
+    kread::{Address, current_task, follow, read, read_both},
     maps::{Root, Walk, offset},
 };
 
@@ -96,17 +96,18 @@ extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
 #[inline(always)]
 fn begin(path: Address, draft: &Draft, start: u64) {
     let own_root = follow(current_task(), offset!(task_fs)) + u64::from(offset!(fs_root));
-    let vfsmount = follow(path, offset!(path_mnt));
+    let [vfsmount, dentry] = read_both(path, offset!(path_mnt), offset!(path_dentry));
+    let [root_vfsmount, root_dentry] = read_both(own_root, offset!(path_mnt), offset!(path_dentry));
     // That of the file, not of the process: a descriptor from elsewhere leads elsewhere.
     let mount = vfsmount - u64::from(offset!(mount_mnt));
     let namespace = follow(mount, offset!(mount_namespace));
     let root = Root {
-        vfsmount: follow(own_root, offset!(path_mnt)),
-        dentry: follow(own_root, offset!(path_dentry)),
+        vfsmount: root_vfsmount,
+        dentry: root_dentry,
         met_at: NOT_MET,
         namespace: u64::from(read::<u32>(namespace, offset!(namespace_number)).unwrap_or(0)),
     };
-    let walk = Walk { vfsmount, dentry: follow(path, offset!(path_dentry)), start };
+    let walk = Walk { vfsmount, top: follow(vfsmount, offset!(vfsmount_root)), dentry, start };
     // SAFETY: fields of the scratch buffer; volatile, so that the verifier knows nothing of the values.
     unsafe {
         draft.root().write_volatile(root);
@@ -130,7 +131,7 @@ extern "C" fn mcpwatch_path_step(room: u64) -> u64 {
 fn step(draft: &Draft) -> u64 {
     // SAFETY: as in `begin`.
     let (walk, root) = unsafe { (draft.walk().read_volatile(), draft.root().read_volatile()) };
-    let Walk { mut vfsmount, mut dentry, start } = walk;
+    let Walk { mut vfsmount, mut top, mut dentry, start } = walk;
     let len = draft.len();
     if dentry == 0 || vfsmount == 0 || len > PATH_BYTES {
         return STUCK;
@@ -139,11 +140,15 @@ fn step(draft: &Draft) -> u64 {
         // SAFETY: as in `begin`.
         unsafe { (&raw mut (*draft.root()).met_at).write_volatile(len as u64) };
     }
-    let parent = follow(dentry, offset!(dentry_parent));
-    let is_top = dentry == follow(vfsmount, offset!(vfsmount_root));
+    let (parent, name) = parent_and_name(dentry);
+    let is_top = dentry == top;
     // The top of this mount: go on where it is mounted. `struct mount` embeds `struct vfsmount`.
     let mount = vfsmount - u64::from(offset!(mount_mnt));
-    let above = follow(mount, offset!(mount_parent));
+    let [above, mountpoint] = if is_top {
+        read_both(mount, offset!(mount_parent), offset!(mount_mountpoint))
+    } else {
+        [0; 2]
+    };
     // A file that is mounted by itself and nowhere, as container runtimes do with their own program: its path is
     // that on its file system.
     let is_loose = is_top && above == mount && len == 0 && dentry != parent && is_file(dentry);
@@ -160,11 +165,10 @@ fn step(draft: &Draft) -> u64 {
         if above == 0 {
             return STUCK;
         }
-        dentry = follow(mount, offset!(mount_mountpoint));
+        dentry = mountpoint;
         vfsmount = above + u64::from(offset!(mount_mnt));
+        top = follow(vfsmount, offset!(vfsmount_root));
     } else {
-        let name: Address =
-            read(dentry + u64::from(offset!(dentry_name)), offset!(qstr_name)).unwrap_or(0);
         // SAFETY: a masked position and one component lie within the scratch buffer; the helper writes at
         // most `COMPONENT` bytes.
         let (written, first) = unsafe {
@@ -187,8 +191,23 @@ fn step(draft: &Draft) -> u64 {
         dentry = parent;
     }
     // SAFETY: as in `begin`.
-    unsafe { draft.walk().write_volatile(Walk { vfsmount, dentry, start }) };
+    unsafe { draft.walk().write_volatile(Walk { vfsmount, top, dentry, start }) };
     GO_ON
+}
+
+/// The parent of a dentry, and where its name stands: three numbers side by side, but for kernels whose structs are
+/// shuffled.
+#[inline(always)]
+fn parent_and_name(dentry: Address) -> (Address, Address) {
+    const TWO: u32 = 2 * size_of::<u64>() as u32;
+    let name_at = offset!(dentry_name).wrapping_add(offset!(qstr_name));
+    let parent_at = offset!(dentry_parent);
+    if name_at == parent_at.wrapping_add(TWO) {
+        let [parent, _, name] = read(dentry, parent_at).unwrap_or([0; 3]);
+        (parent, name)
+    } else {
+        (follow(dentry, parent_at), follow(dentry, name_at))
+    }
 }
 
 /// Whether a dentry stands for anything but a directory.

@@ -21,7 +21,7 @@ use mcpwatch_common::{
 use crate::{
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
-    kread::{read, read_user},
+    kread::{Address, read, read_user},
     network, payload,
     report::{self, Form},
     watch::{self, Task},
@@ -31,6 +31,19 @@ use crate::{
 const NONE: u64 = u64::MAX;
 /// Stands for the number of a 32-bit call that nobody watches.
 const UNWATCHED: u64 = u64::MAX - 1;
+/// In the number of a call that a 32-bit one is like: it is one. Both above have this bit set, too.
+const COMPAT: u64 = 1 << 32;
+
+/// A system call that returned.
+#[derive(Clone, Copy)]
+struct Returned {
+    /// Its registers, a `struct pt_regs`.
+    regs: Address,
+    /// What it returned.
+    result: i64,
+    /// It is a 32-bit one.
+    is_compat: bool,
+}
 
 /// One row a system call of `mcpwatch_common::syscalls`: how it moves bytes of a channel, if it can, and what it does
 /// beside: a handler in parentheses, or in brackets what it is reported as. Makes of each the constant number, the arm of the dispatch,
@@ -330,12 +343,19 @@ mod arch {
         status & COMPAT != 0
     }
 
+    /// The number from `struct pt_regs`.
+    #[inline(always)]
+    pub fn number(regs: u64) -> Option<u64> {
+        // The kernel goes by the lower half alone (since 5.13), and the process may put anything into the upper one.
+        read::<u64>(regs, 120).map(|number| i64::from(number as i32) as u64)
+    }
+
     /// Number and arguments from `struct pt_regs` (`arch/x86/include/asm/ptrace.h`): one read of
     /// `r10 r9 r8 ax cx dx si di orig_ax`, which lie side by side.
     #[inline(always)]
     pub fn registers(regs: u64) -> Option<(u64, [u64; 6])> {
         let [r10, r9, r8, _ax, _cx, dx, si, di, number] = read::<[u64; 9]>(regs, 56)?;
-        // The kernel goes by the lower half alone (since 5.13), and the process may put anything into the upper one.
+        // As in `number`.
         Some((i64::from(number as i32) as u64, [di, si, dx, r10, r8, r9]))
     }
 
@@ -400,14 +420,19 @@ mod arch {
         None
     }
 
+    /// The number from `struct pt_regs`.
+    #[inline(always)]
+    pub fn number(regs: u64) -> Option<u64> {
+        read::<u32>(regs, 280).map(u64::from)
+    }
+
     /// Number and arguments from `struct pt_regs` (`arch/arm64/include/asm/ptrace.h`): the result has
     /// taken the place of the first argument, which `orig_x0` keeps.
     #[inline(always)]
     pub fn registers(regs: u64) -> Option<(u64, [u64; 6])> {
         let [_result, x1, x2, x3, x4, x5] = read::<[u64; 6]>(regs, 0)?;
         let x0 = read::<u64>(regs, 272)?;
-        let number = read::<u32>(regs, 280)?;
-        Some((u64::from(number), [x0, x1, x2, x3, x4, x5]))
+        Some((number(regs)?, [x0, x1, x2, x3, x4, x5]))
     }
 }
 
@@ -429,7 +454,9 @@ pub fn on_exit(ctx: RawTracePointContext) {
     if number == NONE {
         count_compat(task, alone);
     } else if number != UNWATCHED {
-        handle(number, Form::from_number(mcpwatch_form(number)), task, regs, result, alone);
+        let call = Returned { regs, result, is_compat: number & COMPAT != 0 };
+        let number = number & !COMPAT;
+        handle(number, Form::from_number(mcpwatch_form(number)), task, call, alone);
     }
 }
 
@@ -440,19 +467,22 @@ extern "C" fn mcpwatch_form(number: u64) -> u64 {
     reported_as(number).number()
 }
 
-/// The number of the call, of a 32-bit one that of the call it is like.
+/// The number of the call, of a 32-bit one that of the call it is like, with [`COMPAT`] set.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_number(regs: u64) -> u64 {
-    let is_compat = arch::is_compat(regs);
-    let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
-    let Some((number, args)) = registers else { return UNWATCHED };
-    match (is_compat, number) {
+    if arch::is_compat(regs) {
+        return match arch::compat_registers(regs) {
+            None => UNWATCHED,
+            Some((NONE, _)) => NONE,
+            Some((SOCKETCALL, [call, ..])) => of_socketcall(call) | COMPAT,
+            Some((number, _)) => like(number) | COMPAT,
+        };
+    }
+    match arch::number(regs) {
         // Where a signal handler returns to: rt_sigreturn(2) leaves no number behind.
-        (false, NONE) => UNWATCHED,
-        (true, SOCKETCALL) => of_socketcall(args[0]),
-        (true, number) if number != NONE => like(number),
-        _ => arch::x32(number).unwrap_or(number),
+        None | Some(NONE) => UNWATCHED,
+        Some(number) => arch::x32(number).unwrap_or(number),
     }
 }
 
@@ -522,7 +552,8 @@ fn on_return<const NUMBER: u64>(ctx: FExitContext) {
             count_compat(&task, false);
         }
     } else if handover::claim(&task) {
-        handle(NUMBER, reported_as(NUMBER), &task, regs, result, false);
+        let call = Returned { regs, result, is_compat: false };
+        handle(NUMBER, reported_as(NUMBER), &task, call, false);
     }
 }
 
@@ -535,15 +566,16 @@ fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
     if !handover::claim(&task) {
         return;
     }
+    let call = Returned { regs, result, is_compat: true };
     if NUMBER == SOCKETCALL {
         let number = mcpwatch_number(regs);
         if number != UNWATCHED {
-            let form = Form::from_number(mcpwatch_form(number));
-            handle(number, form, &task, regs, result, false);
+            let number = number & !COMPAT;
+            handle(number, Form::from_number(mcpwatch_form(number)), &task, call, false);
         }
     } else {
         let number = like(NUMBER);
-        handle(number, reported_as(number), &task, regs, result, false);
+        handle(number, reported_as(number), &task, call, false);
     }
 }
 
@@ -559,13 +591,15 @@ fn count_compat(task: &Task, alone: bool) {
 
 /// The one dispatch of both tiers.
 #[inline(always)]
-fn handle(number: u64, form: Form, task: &Task, regs: u64, result: i64, alone: bool) {
+fn handle(number: u64, form: Form, task: &Task, call: Returned, alone: bool) {
+    let Returned { regs, result, is_compat } = call;
+    let (result, is_compat) = (result as u64, u64::from(is_compat));
     // What is only peeked at is read again later.
     let may_peek = number == number::sys_recvfrom || number == number::sys_recvmsg;
     if !acquire(alone) {
         return unreadable(Probe::Busy);
     }
-    if mcpwatch_take(regs, result as u64, task.start_time, task.instance) != 0 {
+    if mcpwatch_take(regs, result, task.start_time, task.instance, is_compat) != 0 {
         if may_peek && mcpwatch_peeks(number) != 0 {
             filtered(Probe::Read);
         } else {
@@ -584,8 +618,14 @@ fn handle(number: u64, form: Form, task: &Task, regs: u64, result: i64, alone: b
 /// Puts the call of the running thread into the scratch buffer, between [`acquire`] and [`release`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn mcpwatch_take(regs: u64, result: u64, start_time: u64, instance: u64) -> u64 {
-    let is_compat = arch::is_compat(regs);
+extern "C" fn mcpwatch_take(
+    regs: Address,
+    result: u64,
+    start_time: u64,
+    instance: u64,
+    is_compat: u64,
+) -> u64 {
+    let is_compat = is_compat != 0;
     let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
     let Some((number, args)) = registers else { return 0 };
     let (pid, tid) = watch::ids();

@@ -71,10 +71,6 @@ fn entries(metrics: &Metrics, map: &str) -> i64 {
     metrics.count("mcpwatch_map_entries", &[("map", map)])
 }
 
-fn entries_of(agent: &Agent, map: &str) -> i64 {
-    entries(&agent.scrape(), map)
-}
-
 /// `file.open` records of a path.
 fn opens<'a>(records: &'a Records, path: &str) -> Vec<&'a Value> {
     records.of("file.open").filter(|record| text(record, "file.path") == path).collect()
@@ -313,7 +309,7 @@ fn a_hundred_servers_at_once() {
     for (name, call, path) in calls {
         expected.insert(path, (name.clone(), request_id(&call.wait()).clone()));
     }
-    let channels = || usize::try_from(entries_of(&agent, "channels")).expect("a count");
+    let channels = || usize::try_from(entries(&agent.scrape(), "channels")).expect("a count");
     // Counted once a second.
     wait_until("each has a stdin and a stdout", || channels() >= 2 * SERVERS);
     client.close(&[]);

@@ -245,18 +245,21 @@ fn changed(effect: &Effect<'_>, privilege: &Privilege) -> Option<Deed> {
 fn given_by_file(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
     // Who runs the same file already (`node` that was given a capability, say) has what it gives.
     let again = effect.process.exe == exec.path;
-    let what = match exec {
+    let program = quote(&exec.path);
+    let did = match exec {
         _ if effect.process.uid == 0 => return None,
-        Exec { set_user_id: true, .. } => "the set-user-ID program",
+        Exec { set_user_id: true, .. } => format!("executed the set-user-ID program {program}"),
         Exec { file_capabilities: true, .. } if !again => {
-            "a program whose file gives it capabilities,"
+            format!("executed {program}, whose file gives it capabilities")
         }
         // Its own, or handed on by who started it: the kernel does not say.
-        Exec { set_group_id: true, .. } if !again => "with another group's rights",
+        Exec { set_group_id: true, .. } if !again => {
+            format!("executed {program} with another group's rights")
+        }
         _ => return None,
     };
     Some(Deed {
-        did: format!("executed {what} {}", quote(&exec.path)),
+        did,
         result: Ok(0),
         of_kernel: false,
         object: exec.path.clone(),
@@ -433,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_user_id_program_is_one_for_whoever_is_not_root() {
+    fn programs_that_give_more_than_their_caller_has_are_deeds_for_whoever_is_not_root() {
         let mut sudo = exec("/usr/bin/sudo", &["sudo", "id"]);
         assert_eq!(user(1000).found(Action::Exec(&sudo)), []);
         sudo.set_user_id = true;

@@ -316,7 +316,7 @@ fn put_exec(exec: &ExecDetail, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(" (set-user-ID)")?;
     }
     if exec.set_group_id {
-        f.write_str(" (set-group-ID)")?;
+        f.write_str(" (with another group's rights)")?;
     }
     if exec.file_capabilities {
         f.write_str(" (with capabilities of its file)")?;
