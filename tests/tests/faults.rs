@@ -290,9 +290,9 @@ fn a_hundred_servers_at_once() {
     let scene = Scene::new();
     let agent = scene.agent().metrics().start();
     let names: Vec<String> = (0..SERVERS).map(|number| format!("server-{number:02}")).collect();
-    let entries: Vec<(&str, Value)> =
+    let servers: Vec<(&str, Value)> =
         names.iter().map(|name| (name.as_str(), scene.heavy_server(name))).collect();
-    let config = scene.config(&entries);
+    let config = scene.config(&servers);
     let client = scene.client(Sdk::Python);
     client.open(&config, &[], Era::Handshake);
     wait_until("all servers are watched", || {
