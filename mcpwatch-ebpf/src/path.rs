@@ -73,8 +73,10 @@ pub fn namespace(draft: &Draft) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
+    if mcpwatch_path_begin(path, start, room) == 0 {
+        return 0;
+    }
     let Some(draft) = Draft::new(Room::from_number(room)) else { return 0 };
-    begin(path, &draft, start);
     let mut complete = 0;
     for _ in 0..STEPS {
         let reached = mcpwatch_path_step(room);
@@ -89,12 +91,15 @@ extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
     draft.len() as u64 | rooted | complete
 }
 
-/// Puts the walk's beginning into the scratch buffer.
+/// Puts the walk's beginning into the scratch buffer; 0 where there is none. A global BPF function: what it needs of the
+/// 512 bytes of stack, which are for all that call one another, is free again for the steps.
 ///
 /// The state of the walk lives in the map, not in registers: the verifier forgets what it knew of it there. It
 /// would otherwise follow each number of components apart from every other, and give up.
-#[inline(always)]
-fn begin(path: Address, draft: &Draft, start: u64) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_path_begin(path: Address, start: u64, room: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::from_number(room)) else { return 0 };
     let own_root = follow(current_task(), offset!(task_fs)) + u64::from(offset!(fs_root));
     let [vfsmount, dentry] = read_both(path, offset!(path_mnt), offset!(path_dentry));
     let [root_vfsmount, root_dentry] = read_both(own_root, offset!(path_mnt), offset!(path_dentry));
@@ -114,6 +119,7 @@ fn begin(path: Address, draft: &Draft, start: u64) {
         draft.walk().write_volatile(walk);
     }
     draft.set_len(0);
+    1
 }
 
 /// Deals with one component, or with one mount that the path crosses, of the walk in the scratch buffer.
@@ -129,7 +135,7 @@ extern "C" fn mcpwatch_path_step(room: u64) -> u64 {
 
 #[inline(always)]
 fn step(draft: &Draft) -> u64 {
-    // SAFETY: as in `begin`.
+    // SAFETY: as in `mcpwatch_path_begin`.
     let (walk, root) = unsafe { (draft.walk().read_volatile(), draft.root().read_volatile()) };
     let Walk { mut vfsmount, mut top, mut dentry, start } = walk;
     let len = draft.len();
@@ -137,7 +143,7 @@ fn step(draft: &Draft) -> u64 {
         return STUCK;
     }
     if dentry == root.dentry && vfsmount == root.vfsmount {
-        // SAFETY: as in `begin`.
+        // SAFETY: as in `mcpwatch_path_begin`.
         unsafe { (&raw mut (*draft.root()).met_at).write_volatile(len as u64) };
     }
     let (parent, name) = parent_and_name(dentry);
@@ -154,7 +160,7 @@ fn step(draft: &Draft) -> u64 {
     let is_loose = is_top && above == mount && len == 0 && dentry != parent && is_file(dentry);
     // Out of its mount: opened by a handle, or moved away. Its path is that on its file system, in no namespace.
     if dentry == parent && !is_top && len > 0 {
-        // SAFETY: as in `begin`.
+        // SAFETY: as in `mcpwatch_path_begin`.
         unsafe { (&raw mut (*draft.root()).namespace).write_volatile(0) };
         return TOP;
     }
@@ -190,7 +196,7 @@ fn step(draft: &Draft) -> u64 {
         draft.set_len(len + written as usize);
         dentry = parent;
     }
-    // SAFETY: as in `begin`.
+    // SAFETY: as in `mcpwatch_path_begin`.
     unsafe { draft.walk().write_volatile(Walk { vfsmount, top, dentry, start }) };
     GO_ON
 }
