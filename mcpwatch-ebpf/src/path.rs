@@ -100,13 +100,13 @@ extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
 #[inline(never)]
 extern "C" fn mcpwatch_path_begin(path: Address, start: u64, room: u64) -> u64 {
     let Some(draft) = Draft::new(Room::from_number(room)) else { return 0 };
-    let own_root = follow(current_task(), offset!(task_fs)) + u64::from(offset!(fs_root));
+    let root_at = follow(current_task(), offset!(task_fs)) + u64::from(offset!(fs_root));
     let [vfsmount, dentry] = read_both(path, offset!(path_mnt), offset!(path_dentry));
-    let [root_vfsmount, root_dentry] = read_both(own_root, offset!(path_mnt), offset!(path_dentry));
+    let [root_vfsmount, root_dentry] = read_both(root_at, offset!(path_mnt), offset!(path_dentry));
     // That of the file, not of the process: a descriptor from elsewhere leads elsewhere.
     let mount = vfsmount - u64::from(offset!(mount_mnt));
     let namespace = follow(mount, offset!(mount_namespace));
-    let root = Root {
+    let own = Root {
         vfsmount: root_vfsmount,
         dentry: root_dentry,
         met_at: NOT_MET,
@@ -115,7 +115,7 @@ extern "C" fn mcpwatch_path_begin(path: Address, start: u64, room: u64) -> u64 {
     let walk = Walk { vfsmount, top: follow(vfsmount, offset!(vfsmount_root)), dentry, start };
     // SAFETY: fields of the scratch buffer; volatile, so that the verifier knows nothing of the values.
     unsafe {
-        draft.root().write_volatile(root);
+        draft.root().write_volatile(own);
         draft.walk().write_volatile(walk);
     }
     draft.set_len(0);
