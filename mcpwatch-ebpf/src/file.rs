@@ -135,8 +135,8 @@ fn describe(body: &mut Open, inode: Address) {
     body.inode = number;
     body.device =
         read(follow(inode, offset!(inode_superblock)), offset!(superblock_device)).unwrap_or(0);
-    // `i_nlink` is 32 bits wide. What cannot be read has no number either.
-    if number != 0 && links as u32 == 0 {
+    // `i_nlink` is 32 bits wide. What cannot be read has no mode either.
+    if body.mode != 0 && links as u32 == 0 {
         body.path_flags |= UNLINKED;
     }
 }

@@ -43,8 +43,8 @@ pub fn follow(base: Address, offset: u32) -> Address {
     read(base, offset).unwrap_or(0)
 }
 
-/// The numbers at two offsets from `base`; 0 for one that is absent or cannot be read. Those that lie side by side are read
-/// at once: reading kernel memory is most of what an event costs.
+/// The numbers at two offsets from `base`; 0 for what is absent or cannot be read, for both where they lie side by side.
+/// Those are read at once: reading kernel memory is most of what an event costs.
 #[inline(always)]
 pub fn read_both(base: Address, first: u32, second: u32) -> [u64; 2] {
     if second == first.wrapping_add(size_of::<u64>() as u32) {

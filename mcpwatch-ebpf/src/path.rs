@@ -91,8 +91,8 @@ extern "C" fn mcpwatch_path_walk(path: Address, start: u64, room: u64) -> u64 {
     draft.len() as u64 | rooted | complete
 }
 
-/// Puts the walk's beginning into the scratch buffer; 0 where there is none. A global BPF function: what it needs of the
-/// 512 bytes of stack, which are for all that call one another, is free again for the steps.
+/// Puts the walk's beginning into the scratch buffer; 0 without a scratch buffer. A global BPF function: what it needs
+/// of the 512 bytes of stack, which are for all that call one another, is free again for the steps.
 ///
 /// The state of the walk lives in the map, not in registers: the verifier forgets what it knew of it there. It
 /// would otherwise follow each number of components apart from every other, and give up.
@@ -201,8 +201,8 @@ fn step(draft: &Draft) -> u64 {
     GO_ON
 }
 
-/// The parent of a dentry, and where its name stands: three numbers side by side, but for kernels whose structs are
-/// shuffled.
+/// The parent of a dentry, and where its name stands, with the name's hash and length between them: side by side, except
+/// in kernels whose structs are shuffled.
 #[inline(always)]
 fn parent_and_name(dentry: Address) -> (Address, Address) {
     const TWO: u32 = 2 * size_of::<u64>() as u32;

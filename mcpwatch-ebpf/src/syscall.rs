@@ -31,11 +31,11 @@ use crate::{
 const NONE: u64 = u64::MAX;
 /// Stands for the number of a 32-bit call that nobody watches.
 const UNWATCHED: u64 = u64::MAX - 1;
-/// In the number of a call that a 32-bit one is like: it is one. Both above have this bit set, too.
+/// Set in the number of the 64-bit call that a 32-bit call is like. [`NONE`] and [`UNWATCHED`] have this bit already, and
+/// stay what they are.
 const COMPAT: u64 = 1 << 32;
 
 /// A system call that returned.
-#[derive(Clone, Copy)]
 struct Returned {
     /// Its registers, a `struct pt_regs`.
     regs: Address,
@@ -480,8 +480,9 @@ extern "C" fn mcpwatch_number(regs: u64) -> u64 {
         };
     }
     match arch::number(regs) {
-        // Where a signal handler returns to: rt_sigreturn(2) leaves no number behind.
-        None | Some(NONE) => UNWATCHED,
+        None => UNWATCHED,
+        // Negative ones are no calls; and where a signal handler returns to, rt_sigreturn(2) leaves -1 behind.
+        Some(number) if number > u64::from(u32::MAX) => UNWATCHED,
         Some(number) => arch::x32(number).unwrap_or(number),
     }
 }

@@ -250,7 +250,7 @@ fn given_by_file(effect: &Effect<'_>, exec: &Exec) -> Option<Deed> {
         _ if effect.process.uid == 0 => return None,
         Exec { set_user_id: true, .. } => format!("executed the set-user-ID program {program}"),
         Exec { file_capabilities: true, .. } if !again => {
-            format!("executed {program}, whose file gives it capabilities")
+            format!("executed {program}, whose file gives it capabilities,")
         }
         // Its own, or handed on by who started it: the kernel does not say.
         Exec { set_group_id: true, .. } if !again => {
