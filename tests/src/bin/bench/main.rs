@@ -1,6 +1,6 @@
 //! What watching costs, measured against the budgets; `docs/performance.md` tells what is measured how.
 //!
-//! `bench [--quick] [--only PART]… [--docs]`: prints each part as it ends, then one table of all budgets, and
+//! `bench [--quick] [--docs | --only PART…]`: prints each part as it ends, then one table of all budgets, and
 //! writes everything to `target/bench/results.json`; with `--docs` the tables and plots of the document, too.
 //! The exit code tells whether it could run, not how fast.
 #![expect(
@@ -115,10 +115,16 @@ fn arguments() -> Result<Wanted, String> {
             other => return Err(format!("`{other}` is no argument of the bench; {}", usage())),
         }
     }
+    if wanted.docs && !wanted.parts.is_empty() {
+        return Err(format!(
+            "`--docs` writes every part, and cannot go with `--only`; {}",
+            usage()
+        ));
+    }
     Ok(wanted)
 }
 
 fn usage() -> String {
     let parts: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
-    format!("usage: cargo xtask bench [--quick] [--docs] [--only {}]", parts.join("|"))
+    format!("usage: cargo xtask bench [--quick] [--docs | --only {}]", parts.join("|"))
 }
