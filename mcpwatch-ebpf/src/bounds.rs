@@ -28,6 +28,18 @@ pub fn opaque(value: usize) -> usize {
     value
 }
 
+/// `end - begin` of pointers, which the verifier takes for a number: the compiler might make it one of
+/// a pointer and a number.
+#[inline(always)]
+pub fn difference(end: u64, begin: u64) -> u64 {
+    let mut end = end;
+    // SAFETY: one arithmetic instruction on two registers; no memory, no stack, no flags.
+    unsafe {
+        core::arch::asm!("{0} -= {1}", inout(reg) end, in(reg) begin, options(pure, nomem, nostack));
+    }
+    end
+}
+
 /// `*cell += value`, atomic and without a result: kernel 5.10 has no atomic addition that returns one,
 /// and Rust's BPF target has no atomics.
 ///

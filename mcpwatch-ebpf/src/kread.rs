@@ -4,11 +4,12 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
+    bpf_task_pt_regs,
 };
 use mcpwatch_common::{control::ABSENT, event::ARGUMENT_BYTES};
 
-use crate::maps::offset;
+use crate::{bounds, maps::offset};
 
 /// `S_IFMT` and the types we ask for, see `inode(7)`.
 const FORMAT: u16 = 0o170_000;
@@ -105,6 +106,18 @@ extern "C" fn mcpwatch_is_cut(text: u64, in_kernel: u64) -> u64 {
 pub fn current_task() -> Address {
     // SAFETY: takes nothing and returns a pointer.
     unsafe { bpf_get_current_task() }
+}
+
+/// `struct pt_regs` of the system call the running thread is in. Since 5.15.
+#[inline(always)]
+pub fn current_registers() -> Address {
+    // SAFETY: the first takes nothing and gives the thread there always is, the second takes that.
+    let (task, registers) = unsafe {
+        let task = bpf_get_current_task_btf();
+        (task as u64, bpf_task_pt_regs(task) as u64)
+    };
+    // The verifier has both for pointers, which no global BPF function takes for a number; their difference is one.
+    current_task().wrapping_add(bounds::difference(registers, task))
 }
 
 /// The task is a thread of a process that works off what its `io_uring` was given. (A thread of the kernel's own

@@ -37,8 +37,10 @@ mod syscall;
 mod watch;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock_addr, fexit, raw_tracepoint},
-    programs::{FExitContext, RawTracePointContext, SkBuffContext, SockAddrContext},
+    macros::{cgroup_skb, cgroup_sock_addr, fexit, raw_tracepoint, tracepoint},
+    programs::{
+        FExitContext, RawTracePointContext, SkBuffContext, SockAddrContext, TracePointContext,
+    },
 };
 use mcpwatch_common::event::{DIRECTION_IN, DIRECTION_OUT, Kind};
 
@@ -76,9 +78,20 @@ fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if watch::may_be_watched() {
-        syscall::on_exit(ctx);
+        syscall::on_exit(ctx.arg(0), ctx.arg(1));
     }
     0
+}
+
+/// The same by way of perf, which leaves the processor to the program until it is done: where programs on this raw tracepoint
+/// may have to give way in their middle, and hide the calls of others until they go on.
+#[tracepoint]
+fn sys_exit_perf(ctx: TracePointContext) -> u32 {
+    if watch::may_be_watched() {
+        syscall::on_exit(kread::current_registers(), syscall::result_by_perf(&ctx));
+    }
+    // With 0, no user of perf would see the call.
+    1
 }
 
 /// What is given to an `io_uring`, when the kernel takes it: its operations make no system calls.

@@ -9,7 +9,7 @@
 use aya_ebpf::{
     EbpfContext,
     macros::fexit,
-    programs::{FExitContext, RawTracePointContext},
+    programs::{FExitContext, TracePointContext},
 };
 #[cfg(not(bpf_target_arch = "aarch64"))]
 use mcpwatch_common::syscalls::Shape;
@@ -439,12 +439,19 @@ mod arch {
 /// `MSG_OOB`, `MSG_PEEK` and `MSG_ERRQUEUE` of recv(2): the bytes of the stream stay where they are.
 const NOT_TAKEN: u64 = 0x1 | 0x2 | 0x2000;
 
+/// What the call returned that perf tells of: behind the header of eight bytes and the number of the call
+/// (`events/raw_syscalls/sys_exit/format` of tracefs).
+#[inline(always)]
+pub fn result_by_perf(ctx: &TracePointContext) -> i64 {
+    // SAFETY: the record is longer than that; the verifier sees to it.
+    unsafe { ctx.as_ptr().cast::<i64>().add(2).read() }
+}
+
 /// Tier `tracepoint`: some system call of a process returned that may be watched. Not inlined: the others should
 /// not pay for the registers this one saves.
 #[inline(never)]
-pub fn on_exit(ctx: RawTracePointContext) {
+pub fn on_exit(regs: Address, result: i64) {
     let Some(task) = &watch::looked_up() else { return };
-    let (regs, result) = (ctx.arg(0), ctx.arg(1));
     if handover::was_claimed(task) {
         return;
     }

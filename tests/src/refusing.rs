@@ -1,5 +1,5 @@
-//! A kernel that refuses what a test says, at any time: the agent's bpf(2) calls that attach programs to raw
-//! tracepoints wait at a seccomp filter until a thread of the test has said yes or no (`seccomp_unotify(2)`).
+//! A kernel that refuses what a test says, at any time: the agent's calls that attach programs to tracepoints wait at a seccomp
+//! filter until a thread of the test has said yes or no (`seccomp_unotify(2)`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,12 +13,17 @@ use std::ptr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use libc::c_long;
+
 /// `BPF_RAW_TRACEPOINT_OPEN` of `include/uapi/linux/bpf.h`.
 const RAW_TRACEPOINT_OPEN: u32 = 17;
 /// The kernel looks at no more of a tracepoint's name: `bpf_raw_tracepoint_open`.
 const NAME: usize = 128;
 
-/// The raw tracepoints that nothing can be attached to: an attempt gives `ENOMEM`. None at first. Each with how many
+/// The only tracepoint that the agent asks perf for, where it does.
+const OF_PERF: &str = "sys_exit";
+
+/// The tracepoints that nothing can be attached to: an attempt gives `ENOMEM`. None at first. Each with how many
 /// attempts still succeed. What is attached to a function counts as one without a name.
 #[derive(Clone, Default)]
 pub struct Refusals(Arc<Mutex<BTreeMap<String, usize>>>);
@@ -87,7 +92,11 @@ impl Refusals {
         // SAFETY: plain numbers, all valid as zeros, which the kernel wants them to be.
         let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         ask(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut call)?;
-        let tracepoint = tracepoint(call.pid, call.data.args[1]);
+        let tracepoint = if c_long::from(call.data.nr) == libc::SYS_perf_event_open {
+            Ok(OF_PERF.to_owned())
+        } else {
+            tracepoint(call.pid, call.data.args[1])
+        };
         // As long as the call waits, the process id was not given to another.
         ask(listener, libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &mut call.id)?;
         let tracepoint = tracepoint.expect("the memory of who asks can be read");
@@ -124,9 +133,9 @@ fn listen() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(made) })
 }
 
-/// bpf(2) with the command [`RAW_TRACEPOINT_OPEN`] is asked about, all else goes on. The command is an `int`: the lower
-/// half of its argument, which comes first, since both architectures are little-endian.
-fn filter() -> [libc::sock_filter; 6] {
+/// `perf_event_open(2)`, and bpf(2) with the command [`RAW_TRACEPOINT_OPEN`], are asked about, all else goes on. The command is
+/// an `int`: the lower half of its argument, which comes first, since both architectures are little-endian.
+fn filter() -> [libc::sock_filter; 8] {
     let load = |at: usize| {
         let at = u32::try_from(at).expect("a small number");
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at, 0)
@@ -136,6 +145,8 @@ fn filter() -> [libc::sock_filter; 6] {
     let end = |action| instruction(libc::BPF_RET | libc::BPF_K, action, 0);
     [
         load(offset_of!(libc::seccomp_data, nr)),
+        equal(u32::try_from(libc::SYS_perf_event_open).expect("a small number"), 1),
+        end(libc::SECCOMP_RET_USER_NOTIF),
         equal(u32::try_from(libc::SYS_bpf).expect("a small number"), 3),
         load(offset_of!(libc::seccomp_data, args)),
         equal(RAW_TRACEPOINT_OPEN, 1),

@@ -80,10 +80,18 @@ pub fn preemptible() -> bool {
             .is_ok_and(|text| text.contains("PREEMPT"))
 }
 
-/// The same of programs on tracepoints: before 7.0 they run with that forbidden.
+/// The same of programs on raw tracepoints: before 7.0 they run with that forbidden (a46023d5616e "tracing: Guard
+/// `__DECLARE_TRACE()` use of `__DO_TRACE_CALL()` with SRCU-fast").
 #[must_use]
 pub fn tracepoints_give_way() -> bool {
     preemptible() && version(&release()).is_none_or(|version| version >= (7, 0))
+}
+
+/// The same of those on the entry and the exit of system calls: before 7.2 (439ebd5b5708 "bpf: Add sleepable support for raw
+/// tracepoint programs").
+#[must_use]
+pub fn tracepoints_of_calls_give_way() -> bool {
+    preemptible() && version(&release()).is_none_or(|version| version >= (7, 2))
 }
 
 /// Programs at the return of functions that sleep can be detached without harm.

@@ -179,6 +179,7 @@ pub fn passed_over(ebpf: &Ebpf, program: &str) -> Option<u64> {
     let fd = match ebpf.program(program)? {
         Program::FExit(program) => program.fd(),
         Program::RawTracePoint(program) => program.fd(),
+        Program::TracePoint(program) => program.fd(),
         _ => return None,
     };
     let fd = fd.ok()?.as_fd().as_raw_fd();

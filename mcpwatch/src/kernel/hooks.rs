@@ -169,6 +169,9 @@ pub const CONNECTS: [&str; 2] = ["connect4", "connect6"];
 /// The program that serves all system calls in tier `tracepoint`.
 pub const SYS_EXIT: &str = "sys_exit";
 
+/// The one in its place on kernels whose raw tracepoints would not do: see `sys_exit.rs`.
+pub const SYS_EXIT_PERF: &str = "sys_exit_perf";
+
 const fn raw_tracepoint(name: &'static str) -> Way {
     Way { tier: Tier::Tracepoint, program: name, point: Point::RawTracepoint(name), since: ALWAYS }
 }
@@ -321,7 +324,7 @@ pub fn system_calls() -> impl Iterator<Item = &'static Hook> {
 pub fn programs() -> impl Iterator<Item = &'static str> {
     let repeated = |program: &str| program == SYS_EXIT;
     let own = HOOKS.iter().flat_map(|hook| &hook.ways).map(|way| way.program);
-    own.filter(move |program| !repeated(program)).chain(std::iter::once(SYS_EXIT))
+    own.filter(move |program| !repeated(program)).chain([SYS_EXIT, SYS_EXIT_PERF])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod object;
 pub mod offsets;
 pub mod ring;
 mod submitted;
+mod sys_exit;
 mod system_calls;
 mod watched;
 

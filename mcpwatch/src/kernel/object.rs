@@ -16,7 +16,7 @@ use mcpwatch_common::control::{
 use super::fexit::{Attached, Programs};
 use super::hooks::{
     self, CONNECTS, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT,
-    Tier, Way, When,
+    SYS_EXIT_PERF, Tier, Way, When,
 };
 use super::ring::Ring;
 use super::submitted::{self, Tracepoint};
@@ -170,6 +170,7 @@ impl Object {
         let destinations_seen = CONNECTS.into_iter().all(attached) && whole_host;
         object.system_calls.tell(Handover::DestinationsSeen, destinations_seen)?;
         object.prepare_io_uring(btf.as_ref(), &offsets)?;
+        object.system_calls.choose_sys_exit(&mut object.ebpf);
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
         drop(btf);
         give_back_memory();
@@ -433,6 +434,7 @@ impl Object {
             // tier `fexit` are muted instead: see `SystemCalls::close`.
             let _ = match self.ebpf.program_mut(name) {
                 Some(Program::RawTracePoint(program)) => program.unload(),
+                Some(Program::TracePoint(program)) => program.unload(),
                 Some(Program::CgroupSockAddr(program)) => program.unload(),
                 Some(Program::CgroupSkb(program)) => program.unload(),
                 _ => Ok(()),
@@ -475,7 +477,7 @@ impl Object {
         let (state, reason) = match self.states.get(hook.name) {
             Some(State::Ready) if hook.name == SYS_EXIT => match calls.sys_exit_refused() {
                 Some(reason) => return missing(hook, tier, reason),
-                None => (watching(calls.sys_exit_attached()), None),
+                None => (watching(calls.sys_exit_attached()), calls.sys_exit_reason()),
             },
             Some(State::Attached) => ("attached", None),
             Some(State::Ready) => ("ready", None),
@@ -618,7 +620,7 @@ impl Object {
     fn tracepoints_passed_over(&self) -> u64 {
         let at_tracepoint = |way: &&Way| way.point.is_tracepoint();
         let ways = HOOKS.iter().filter(|hook| !hook.is_system_call()).flat_map(|hook| &hook.ways);
-        let programs = ways.filter(at_tracepoint).map(|way| way.program);
+        let programs = ways.filter(at_tracepoint).map(|way| way.program).chain([SYS_EXIT_PERF]);
         self.passed_over_before
             + programs.filter_map(|program| fexit::passed_over(&self.ebpf, program)).sum::<u64>()
     }

@@ -12,14 +12,13 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, MapData};
-use aya::programs::Program;
-use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::{Btf, Ebpf};
 use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE, Handover};
 use mcpwatch_common::syscalls::{COMPAT_CALLS, SYSTEM_CALLS};
 
 use super::fexit::{Attached, Failed, Programs};
 use super::hooks::{self, Hook, SYS_EXIT, Tier};
+use super::sys_exit::SysExit;
 use super::{KernelError, capabilities, map_error, take, with_causes};
 use crate::config::TierChoice;
 
@@ -49,7 +48,7 @@ pub struct SystemCalls {
     tier: Tier,
     /// Something is to be watched.
     wanted: bool,
-    sys_exit: Option<RawTracePointLinkId>,
+    sys_exit: SysExit,
     /// Why that is not attached although it is needed.
     refused: Option<Refused>,
     /// Those of tier `fexit`.
@@ -71,7 +70,7 @@ impl SystemCalls {
         Ok(Self {
             tier: Tier::Tracepoint,
             wanted: false,
-            sys_exit: None,
+            sys_exit: SysExit::default(),
             refused: None,
             programs: Programs::default(),
             looked: None,
@@ -81,6 +80,11 @@ impl SystemCalls {
             claimed: take(ebpf, "CLAIMED")?,
             in_flight: take(ebpf, "IN_FLIGHT")?,
         })
+    }
+
+    /// Takes the way of attaching `sys_exit` that fits this kernel.
+    pub fn choose_sys_exit(&mut self, ebpf: &mut Ebpf) {
+        self.sys_exit.choose(ebpf);
     }
 
     /// Loads the programs of tier `fexit` and takes it if all of them work: a call it could not serve would need
@@ -189,13 +193,19 @@ impl SystemCalls {
     /// The programs that serve are attached, whichever they are.
     #[must_use]
     pub const fn serving(&self) -> bool {
-        self.sys_exit.is_some() || (self.wanted && self.programs.are_attached())
+        self.sys_exit.is_attached() || (self.wanted && self.programs.are_attached())
     }
 
     /// `sys_exit` is attached.
     #[must_use]
     pub const fn sys_exit_attached(&self) -> bool {
-        self.sys_exit.is_some()
+        self.sys_exit.is_attached()
+    }
+
+    /// Why `sys_exit` is attached in another way than would be best.
+    #[must_use]
+    pub fn sys_exit_reason(&self) -> Option<String> {
+        self.sys_exit.reason()
     }
 
     /// There is something to watch: attaches `sys_exit` at once. The rest is done by [`Self::step`].
@@ -207,30 +217,22 @@ impl SystemCalls {
 
     fn attach_sys_exit(&mut self, ebpf: &mut Ebpf) {
         self.refused = None;
-        if self.sys_exit.is_some() {
+        if self.sys_exit.is_attached() {
             return;
         }
-        match self.try_sys_exit(ebpf) {
-            Ok(link) => self.sys_exit = Some(link),
-            Err(reason) => {
-                self.claim_no_more();
-                self.refused = Some(Refused { at: Instant::now(), reason });
-            }
+        if let Err(reason) = self.try_sys_exit(ebpf) {
+            self.claim_no_more();
+            self.refused = Some(Refused { at: Instant::now(), reason });
         }
     }
 
-    fn try_sys_exit(&mut self, ebpf: &mut Ebpf) -> Result<RawTracePointLinkId, String> {
+    fn try_sys_exit(&mut self, ebpf: &mut Ebpf) -> Result<(), String> {
         if self.tier == Tier::Fexit || self.programs.are_detaching() {
             self.handover
                 .set(Handover::State as u32, HANDOVER_BOTH, 0)
                 .map_err(|error| with_causes(&error))?;
         }
-        match ebpf.program_mut(SYS_EXIT) {
-            Some(Program::RawTracePoint(program)) => {
-                program.attach(SYS_EXIT).map_err(|error| with_causes(&error))
-            }
-            _ => Err("the kernel object has no such program".into()),
-        }
+        self.sys_exit.attach(ebpf)
     }
 
     /// Tries anew from time to time what was refused.
@@ -265,14 +267,9 @@ impl SystemCalls {
     }
 
     fn detach_sys_exit(&mut self, ebpf: &mut Ebpf) {
-        let (Some(link), Some(Program::RawTracePoint(program))) =
-            (self.sys_exit.take(), ebpf.program_mut(SYS_EXIT))
-        else {
-            return;
-        };
-        // The only error is an unknown link: then it is detached.
-        let _ = program.detach(link);
-        self.claim_no_more();
+        if self.sys_exit.detach(ebpf) {
+            self.claim_no_more();
+        }
     }
 
     /// There is nothing to watch any more: everything is detached.
@@ -311,7 +308,7 @@ impl SystemCalls {
                 return Step::Settled;
             }
         }
-        if self.sys_exit.is_none() && self.refused.is_none() {
+        if !self.sys_exit.is_attached() && self.refused.is_none() {
             return Step::Resting;
         }
         let first = self.looked.is_none();

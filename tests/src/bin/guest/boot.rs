@@ -23,6 +23,10 @@ pub fn furnish() {
         mount("devtmpfs", "/dev", "devtmpfs");
     }
     mount("cgroup2", "/sys/fs/cgroup", "cgroup2");
+    // Absent where the kernel was built without it.
+    if Path::new("/sys/kernel/tracing").exists() {
+        mount("tracefs", "/sys/kernel/tracing", "tracefs");
+    }
     // Absent where the kernel has no security module that shows itself.
     if Path::new("/sys/kernel/security").exists() {
         mount("securityfs", "/sys/kernel/security", "securityfs");

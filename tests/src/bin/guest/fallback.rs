@@ -1,5 +1,5 @@
 //! A kernel that has all of the better tier but one program: its type information lacks a function that is there. And one
-//! that does not show which functions it has.
+//! that does not show which functions it has, nor its tracepoints.
 
 use std::ffi::CString;
 use std::fs;
@@ -20,6 +20,9 @@ const WITHOUT: &str = "/tmp/without";
 /// The kernel's list of its functions, and what covers it.
 const FUNCTIONS: &str = "/proc/kallsyms";
 const EMPTY: &str = "/tmp/empty";
+/// Where it shows its tracepoints, and what covers these.
+const TRACEPOINTS: &str = "/sys/kernel/tracing";
+const NOTHING: &str = "/tmp/nothing";
 /// The function's name among them, and the hook it is for.
 const FUNCTION: &str =
     if cfg!(target_arch = "aarch64") { "\0__arm64_sys_setns\0" } else { "\0__x64_sys_setns\0" };
@@ -68,11 +71,19 @@ pub fn a_function_refused_while_watching_takes_the_tier() {
 }
 
 /// Where the list of the kernel's functions cannot be read, as some service managers have it, what is not known is not
-/// taken for granted: neither that a function is not there, nor, before 5.12, that the repair is.
-pub fn a_hidden_list_of_functions_hides_no_reason() {
+/// taken for granted: neither that a function is not there, nor, before 5.12, that the repair is. Where there is no tracefs,
+/// as in some containers, the hook on all calls works in another way, and says so if it is not as good here.
+pub fn what_is_hidden_hides_no_reason() {
     fs::write(EMPTY, "").expect("a file can be written");
+    fs::create_dir_all(NOTHING).expect("a folder can be made");
     take_a_function_away();
-    let report = examined(&[(EMPTY, FUNCTIONS), (WITHOUT, TYPES)]);
+    let report = examined(&[(EMPTY, FUNCTIONS), (NOTHING, TRACEPOINTS), (WITHOUT, TYPES)]);
+    let mut hooks = report["hooks"].as_array().into_iter().flatten();
+    let on_all_calls = hooks.find(|hook| hook["name"] == "sys_exit").expect("a hook");
+    assert_eq!(on_all_calls["state"], "ready", "{on_all_calls}");
+    let reason = on_all_calls["reason"].as_str();
+    let told = reason.is_some_and(|reason| reason.contains("tracefs"));
+    assert_eq!(told, has_raw_tracepoints_that_give_way(), "{reason:?}");
     assert_eq!(report["system_calls"]["tier"], "tracepoint", "{}", report["system_calls"]);
     let told: Vec<(&str, &str)> = refused(&report).collect();
     assert!(told.iter().all(|(_, reason)| reason.contains(FUNCTIONS)), "{told:?}");
@@ -80,6 +91,12 @@ pub fn a_hidden_list_of_functions_hides_no_reason() {
     let names: Vec<&str> = told.iter().map(|(name, _)| *name).collect();
     let repaired = kernel_version().expect("a kernel says its version") >= (5, 12);
     assert!(names.contains(&HOOK) && (!repaired || names == [HOOK]), "{names:?}");
+}
+
+/// Of the kernels of the matrix, the newest.
+fn has_raw_tracepoints_that_give_way() -> bool {
+    let built = fs::read_to_string("/proc/sys/kernel/version").expect("procfs is mounted");
+    kernel_version().expect("a kernel says its version") >= (7, 2) && built.contains("PREEMPT")
 }
 
 /// Puts the types without the function where [`agent`] can find them.
