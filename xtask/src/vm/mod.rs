@@ -182,8 +182,10 @@ fn boot(
     let step = Step::start("Booting the kernels");
     let workers = AT_ONCE.min(images.len());
     let mut waiting: Vec<_> = images.into_iter().enumerate().collect();
-    // The slowest first, so that it is not alone at the end.
-    waiting.sort_by_key(|(_, (kernel, _))| std::cmp::Reverse(kernel.arch.slowness));
+    // Those with the most tests first, so that none of them is alone at the end; of these the slowest.
+    waiting.sort_by_key(|(_, (kernel, _))| {
+        std::cmp::Reverse((kernel.is_an_end, kernel.arch.slowness))
+    });
     let waiting = Mutex::new(VecDeque::from(waiting));
     let rows = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -44,6 +44,8 @@ impl Tree {
             .args(PROGRAMS.map(|program| format!("--bin={program}")))
             .arg("--target-dir")
             .arg(&target)
+            // What would be stripped is not made in the first place.
+            .env("CARGO_PROFILE_DEV_DEBUG", "none")
             .env("CARGO_PROFILE_DEV_STRIP", "symbols")
             // With `--target`, these are not the flags of build scripts.
             .env("RUSTFLAGS", "-C target-feature=+crt-static");
