@@ -63,8 +63,9 @@ pub enum Probe {
     Compat = 12,
     /// Changes of files: renamed, linked, removed, given another mode or owner, cut, made.
     Change = 13,
-    /// System calls for which no room was left to deal with them, or that came while another thread was in the middle
-    /// of the same program on the same processor: the kernel passes them over and says how many, not whose.
+    /// System calls for which no room was left to deal with them, whose registers could not be read, or that came while
+    /// another thread was in the middle of the same program on the same processor: the kernel passes the last over and
+    /// says how many, not whose.
     Busy = 14,
     /// Messages of name service.
     Dns = 15,

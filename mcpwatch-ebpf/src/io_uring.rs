@@ -51,7 +51,7 @@ pub fn on_open(ctx: FExitContext) {
     let Some(task) = watch::current() else { return };
     // Read like foreign memory: `struct open_flags` may be declared only where the function stands.
     let Some([directory, name, how, opened]) = read::<[u64; 4]>(ctx.as_ptr() as u64, 0) else {
-        return;
+        return unreadable(Probe::Open);
     };
     let current = current_task();
     let flags = read::<u32>(how, offset!(open_flags_flags)).unwrap_or(0);

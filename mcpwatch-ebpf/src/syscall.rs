@@ -480,18 +480,25 @@ extern "C" fn mcpwatch_form(number: u64) -> u64 {
 extern "C" fn mcpwatch_number(regs: u64) -> u64 {
     if arch::is_compat(regs) {
         return match arch::compat_registers(regs) {
-            None => UNWATCHED,
+            None => unread(),
             Some((NONE, _)) => NONE,
             Some((SOCKETCALL, [call, ..])) => of_socketcall(call) | COMPAT,
             Some((number, _)) => like(number) | COMPAT,
         };
     }
     match arch::number(regs) {
-        None => UNWATCHED,
+        None => unread(),
         // Negative ones are no calls; and where a signal handler returns to, rt_sigreturn(2) leaves -1 behind.
         Some(number) if number > u64::from(u32::MAX) => UNWATCHED,
         Some(number) => arch::x32(number).unwrap_or(number),
     }
+}
+
+/// Of a call whose registers cannot be read.
+#[inline(always)]
+fn unread() -> u64 {
+    unreadable(Probe::Busy);
+    UNWATCHED
 }
 
 /// The number of socketcall(2), a 32-bit call.
@@ -553,7 +560,7 @@ fn of_wrapper(ctx: &FExitContext) -> Option<(u64, i64)> {
 #[inline(never)]
 fn on_return<const NUMBER: u64>(ctx: FExitContext) {
     let Some(task) = watch::looked_up() else { return };
-    let Some((regs, result)) = of_wrapper(&ctx) else { return };
+    let Some((regs, result)) = of_wrapper(&ctx) else { return unreadable(Probe::Busy) };
     // On arm64, 32-bit calls go through the same wrappers.
     if cfg!(bpf_target_arch = "aarch64") && arch::is_compat(regs) {
         if handover::claim(&task) {
@@ -570,7 +577,7 @@ fn on_return<const NUMBER: u64>(ctx: FExitContext) {
 #[inline(never)]
 fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
     let Some(task) = watch::looked_up() else { return };
-    let Some((regs, result)) = of_wrapper(&ctx) else { return };
+    let Some((regs, result)) = of_wrapper(&ctx) else { return unreadable(Probe::Busy) };
     if !handover::claim(&task) {
         return;
     }
@@ -635,7 +642,10 @@ extern "C" fn mcpwatch_take(
 ) -> u64 {
     let is_compat = is_compat != 0;
     let registers = if is_compat { arch::compat_registers(regs) } else { arch::registers(regs) };
-    let Some((number, args)) = registers else { return 0 };
+    let Some((number, args)) = registers else {
+        unreadable(Probe::Busy);
+        return 0;
+    };
     let (pid, tid) = watch::ids();
     let task = Task { pid, tid, start_time, instance };
     let mut args = args;
