@@ -4,7 +4,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,39 @@ pub fn run_quietly(command: &mut Command, log: &Path) -> Result<(), Failure> {
         }
     }
     succeeded(command, status)
+}
+
+/// A program that works while others wait: it has a processor only where nothing else wants it. Ended at the
+/// latest when this is dropped.
+pub struct Background(Child);
+
+impl Background {
+    /// Starts what `command` says, with its output in `log`.
+    pub fn start(command: &Command, log: &Path) -> Result<Self, Failure> {
+        let file = File::create(log).map_err(|error| Failure::file("create", log, &error))?;
+        let copy = file.try_clone().map_err(|error| Failure::file("open", log, &error))?;
+        let mut idle = Command::new("chrt");
+        idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => idle.env(name, value),
+                None => idle.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            idle.current_dir(folder);
+        }
+        let child = idle.stdin(Stdio::null()).stdout(file).stderr(copy).spawn();
+        child.map(Self).map_err(|error| not_started(&idle, &error))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // Both fail only where it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn succeeded(command: &Command, status: ExitStatus) -> Result<(), Failure> {

@@ -53,6 +53,8 @@ pub fn test(arguments: &[String]) -> Result<(), Failure> {
     )?;
     step.done();
 
+    // It goes on until the matrix waits for it, and ends with this function.
+    let _ahead = matrix.then(|| vm::build_ahead(&toolchain)).flatten();
     if let Some(end_to_end) = end_to_end {
         end_to_end.run(&toolchain, &passed_on)?;
     }

@@ -8,7 +8,6 @@ use std::process::Command;
 use crate::failure::{Failure, Fix, Missing};
 use crate::process;
 use crate::system;
-use crate::toolchain::Toolchain;
 use crate::workspace;
 
 /// An architecture.
@@ -29,7 +28,7 @@ pub struct Arch {
     /// How much longer than usual the guest's tests wait for things.
     pub slowness: u32,
     /// The linker for its programs on a machine of another architecture.
-    pub linker: &'static str,
+    linker: &'static str,
     /// Debian's packages of what links them there: the linker, and the C library.
     linking: [&'static str; 2],
     /// A file of the C library's package.
@@ -73,14 +72,10 @@ impl Arch {
         self.name == consts::ARCH
     }
 
-    /// Cargo that builds programs for it; see [`Arch::ensure_linking`].
-    pub fn cargo(&self, toolchain: &Toolchain) -> Command {
-        let mut cargo = toolchain.cargo();
-        if !self.is_ours() {
-            let target = self.target.to_uppercase().replace('-', "_");
-            cargo.env(format!("CARGO_TARGET_{target}_LINKER"), self.linker);
-        }
-        cargo
+    /// The variable that names cargo the linker of its programs; see [`Arch::ensure_linking`].
+    pub fn linker(&self) -> Option<(String, &'static str)> {
+        let target = self.target.to_uppercase().replace('-', "_");
+        (!self.is_ours()).then(|| (format!("CARGO_TARGET_{target}_LINKER"), self.linker))
     }
 
     /// Installs the emulator where that is possible.

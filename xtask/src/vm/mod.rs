@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::failure::Failure;
-use crate::process::Step;
+use crate::process::{Background, Step};
 use crate::toolchain::Toolchain;
 use arch::{AARCH64, Arch, X86_64};
 use kernels::{KERNELS, Kernel};
@@ -112,6 +112,16 @@ pub fn matrix(toolchain: &Toolchain) -> Result<(), Failure> {
 /// What is asked for before anything is built or tested.
 pub fn ensure() -> Result<(), Failure> {
     ours()?.ensure_emulator()
+}
+
+/// Begins to build the guests' programs while other tests wait for something, which they do half of the
+/// time. Nothing depends on it but how long [`matrix`] takes.
+pub fn build_ahead(toolchain: &Toolchain) -> Option<Background> {
+    let arches: Vec<&Arch> = [&X86_64, &AARCH64]
+        .into_iter()
+        .filter(|arch| arch.is_ours() || arch.ensure_linking().is_ok())
+        .collect();
+    tree::build_ahead(toolchain, &arches).ok()
 }
 
 /// The architecture of this machine.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use super::arch::Arch;
 use super::archive::Archive;
 use crate::failure::Failure;
-use crate::process::{self, Step};
+use crate::process::{self, Background, Step};
 use crate::run::find_sudo;
 use crate::system;
 use crate::toolchain::Toolchain;
@@ -18,6 +18,38 @@ use crate::workspace;
 
 /// The programs of the workspace that a guest has.
 const PROGRAMS: [&str; 5] = ["mcpwatch", "guest", "anchor", "drive", "labelled"];
+
+/// Where they are built: other flags would have cargo build everything anew each time in the usual folder.
+fn target() -> PathBuf {
+    workspace::target().join("vm")
+}
+
+/// Cargo that builds them, statically.
+fn cargo(toolchain: &Toolchain, arches: &[&Arch]) -> Command {
+    let mut cargo = toolchain.cargo();
+    cargo
+        .args(["build", "--package=mcpwatch", "--package=mcpwatch-tests"])
+        .args(PROGRAMS.map(|program| format!("--bin={program}")))
+        .arg("--target-dir")
+        .arg(target())
+        // What would be stripped is not made in the first place.
+        .env("CARGO_PROFILE_DEV_DEBUG", "none")
+        .env("CARGO_PROFILE_DEV_STRIP", "symbols")
+        // With `--target`, these are not the flags of build scripts.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    for arch in arches {
+        cargo.args(["--target", arch.target]).envs(arch.linker());
+    }
+    cargo
+}
+
+/// Begins to build the programs, for when [`Tree::build`] asks for them; that one waits for this, and tells
+/// what fails.
+pub fn build_ahead(toolchain: &Toolchain, arches: &[&Arch]) -> Result<Background, Failure> {
+    let target = target();
+    fs::create_dir_all(&target).map_err(|error| Failure::file("create", &target, &error))?;
+    Background::start(&cargo(toolchain, arches), &target.join("ahead.log"))
+}
 
 /// What the agent wrote of the play on this host.
 #[derive(Default)]
@@ -35,23 +67,10 @@ impl Tree {
             "Building the agent and the guest's programs statically for {}",
             arch.debian
         ));
-        // A folder of its own: other flags would have cargo build everything anew each time.
-        let target = workspace::target().join("vm");
-        let mut cargo = arch.cargo(toolchain);
-        cargo
-            .args(["build", "--package=mcpwatch", "--package=mcpwatch-tests"])
-            .args(["--target", arch.target])
-            .args(PROGRAMS.map(|program| format!("--bin={program}")))
-            .arg("--target-dir")
-            .arg(&target)
-            // What would be stripped is not made in the first place.
-            .env("CARGO_PROFILE_DEV_DEBUG", "none")
-            .env("CARGO_PROFILE_DEV_STRIP", "symbols")
-            // With `--target`, these are not the flags of build scripts.
-            .env("RUSTFLAGS", "-C target-feature=+crt-static");
-        process::run(&mut cargo)?;
+        process::run(&mut cargo(toolchain, &[arch]))?;
         step.done();
 
+        let target = target();
         let tree = Self { folder: target.join(format!("tree-{}", arch.debian)) };
         tree.fill(&target.join(arch.target).join("debug"), busybox)
             .map_err(|error| Failure::file("fill", &tree.folder, &error))?;
