@@ -13,11 +13,13 @@ pub enum Handover {
     OpensSeen = 2,
     /// 1: the programs on destinations in IP networks are attached.
     DestinationsSeen = 3,
+    /// `ADDRESS_*`. The kernel programs set it.
+    Address = 4,
 }
 
 impl Handover {
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }
 
 /// One tier is attached to system calls at most.
@@ -26,6 +28,15 @@ pub const HANDOVER_NONE: u32 = 0;
 pub const HANDOVER_BOTH: u32 = 1;
 /// The run ends: `fexit` deals with nothing any more, since detaching it takes its time.
 pub const HANDOVER_END: u32 = 2;
+
+/// Where the address of a socket stands in what the kernel keeps for a request to an `io_uring` is not known.
+pub const ADDRESS_UNKNOWN: u32 = 0;
+/// It is all that is kept.
+pub const ADDRESS_ALONE: u32 = 1;
+/// It is a part of what a message is sent with.
+pub const ADDRESS_IN_MESSAGE: u32 = 2;
+/// How the address begins that the agent asks for to find that out: of a unix socket, relative to nothing.
+pub const TRIED_ADDRESS: [u8; 16] = *b"\x01\0mcpwatch tries";
 
 /// Rooms for events of system calls on each processor of a preemptible kernel.
 pub const CALL_SLOTS: u32 = 4;

@@ -72,6 +72,21 @@ pub fn destinations_are_seen() -> bool {
     said(Handover::DestinationsSeen) != 0
 }
 
+/// Where the address of a socket stands in what the kernel keeps for a request: `control::ADDRESS_*`.
+#[inline(always)]
+pub fn place_of_address() -> u32 {
+    said(Handover::Address)
+}
+
+/// It was found there.
+#[inline(always)]
+pub fn address_was_found(place: u32) {
+    if let Some(value) = HANDOVER.get_ptr_mut(Handover::Address as u32) {
+        // SAFETY: a value of four bytes that is written as one.
+        unsafe { value.write_volatile(place) };
+    }
+}
+
 /// In a `fexit` program: the call is this tier's to deal with.
 #[inline(always)]
 pub fn claim(task: &Task) -> bool {

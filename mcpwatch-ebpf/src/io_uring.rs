@@ -181,9 +181,16 @@ fn address_of(opcode: u64) -> Option<Submitted> {
 /// its files and directories.
 #[inline(never)]
 pub fn on_submit(ctx: RawTracePointContext) {
-    let Some(task) = watch::looked_up() else { return };
+    let task = watch::looked_up();
+    if task.is_none() && watch::ids().0 != setting!(agent_pid) {
+        return;
+    }
     // Read like foreign memory: the kernel attaches no program that loads an argument its tracepoint may not have.
     let request = follow(ctx.as_ptr() as u64, setting!(submitted_request));
+    let Some(task) = task else {
+        network::mcpwatch_find_address(follow(request, offset!(io_kiocb_async_data)));
+        return;
+    };
     let opcode = u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0));
     let is_open = opcode == opcode::OPENAT || opcode == opcode::OPENAT2;
     if is_open {

@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use mcpwatch_common::{
-    control::Probe,
+    control::{ADDRESS_ALONE, ADDRESS_IN_MESSAGE, Probe, TRIED_ADDRESS},
     event::{FLAG_UNREADABLE, Kind, Net, UNIX_PATH_BYTES},
 };
 
@@ -539,6 +539,22 @@ fn has_hook(protocol: u16) -> bool {
     matches!(protocol, TCP | UDP | MPTCP)
 }
 
+/// The agent had a socket connected through an `io_uring` for this alone: where its address stands in what the kernel keeps
+/// for the request, those of others do, too. A global BPF function, so that the verifier does not walk on for each outcome.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mcpwatch_find_address(data: Address) -> u64 {
+    // SAFETY: sixteen bytes either way.
+    const TRIED: [u64; 2] = unsafe { core::mem::transmute::<[u8; 16], [u64; 2]>(TRIED_ADDRESS) };
+    let is = |offset| read(data, offset) == Some(TRIED);
+    match (is(0), is(offset!(io_message_address))) {
+        (true, false) => handover::address_was_found(ADDRESS_ALONE),
+        (false, true) => handover::address_was_found(ADDRESS_IN_MESSAGE),
+        _ => {}
+    }
+    0
+}
+
 /// Where the address of a family stands in what the kernel keeps for a request; 0 when it is of another one, or when that
 /// is not certain. In later versions of most series that is nothing but the address, and the types do not say so; before,
 /// it is what a message is sent with, of which an earlier message may have left anything where no address stands. Where a
@@ -552,6 +568,8 @@ fn address_of_family(data: Address, family: u16) -> Address {
     let is_pointer = first.is_multiple_of(8) && first as i64 <= 0;
     let begins_with_pointer = offset!(io_message_vector) == 0;
     let (plain, within) = match (is(0), is(other)) {
+        (plain, _) if handover::place_of_address() == ADDRESS_ALONE => (plain, false),
+        (_, within) if handover::place_of_address() == ADDRESS_IN_MESSAGE => (false, within),
         (plain, _) if begins_with_pointer && !is_pointer => (plain, false),
         (_, within) if begins_with_pointer => (false, within),
         either => either,

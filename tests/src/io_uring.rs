@@ -10,14 +10,12 @@ use crate::client::{Client, Era, Sdk};
 use crate::deps::agent_program;
 use crate::left_out::may_be_left_out;
 use crate::play::merge;
-use crate::records::{Records, int, text};
+use crate::records::{Records, text};
 use crate::ring::{WAYS, Way};
 use crate::scene::Scene;
 use crate::skipped;
 use crate::stage::{CANARY, request_id, said};
 
-/// How often it is tried what may come to nothing that is told.
-const ATTEMPTS: i64 = 5;
 const SERVER: &str = "labelled-rust";
 /// Attaching takes long under emulation.
 const ATTACHED: Duration = Duration::from_mins(2);
@@ -217,27 +215,16 @@ impl Stage {
         assert_eq!(told, [["netlink", "kobject_uevent", "unknown"]]);
     }
 
-    /// Connections are told once: of IP networks by the hooks on cgroups, where there are any. Of a unix socket the
-    /// kernel's types do not say where the address stands: when what happens to lie elsewhere looks like one, too, it is
-    /// not certain, and counted.
+    /// Connections are told once: of IP networks by the hooks on cgroups, where there are any.
     fn connects(&self) {
-        for attempt in 1..=ATTEMPTS {
-            let path = self.scene.path(&format!("ring-{attempt}.sock"));
-            let own = self.call("ring_connect", json!({"path": path}));
-            let told: Vec<[&str; 3]> = own.of("net.connect").map(network).collect();
-            let tcp = told.last().filter(|last| last[0] == "tcp" && last[2] == "unknown");
-            assert!(tcp.is_some_and(|tcp| tcp[1].starts_with("127.0.0.1")), "{told:?}");
-            assert_eq!(own.of("net.accept").count(), 0, "{}", own.digest());
-            if let [unix, _] = told.as_slice() {
-                assert_eq!(*unix, ["stream", path.as_str(), "unknown"], "{}", own.digest());
-                return;
-            }
-            assert_eq!(told.len(), 1, "{told:?}");
-            self.agent.find("the loss of a connection", |record| {
-                text(record, "loss.what") == "connect" && int(record, "loss.total") >= Some(attempt)
-            });
-        }
-        panic!("no connection of {ATTEMPTS} was certain");
+        let path = self.scene.path("ring.sock");
+        let own = self.call("ring_connect", json!({"path": path}));
+        let told: Vec<[&str; 3]> = own.of("net.connect").map(network).collect();
+        let [unix, tcp] = told.as_slice() else { panic!("{told:?}: {}", own.digest()) };
+        assert_eq!(*unix, ["stream", path.as_str(), "unknown"], "{}", own.digest());
+        assert!(tcp[0] == "tcp" && tcp[2] == "unknown", "{told:?}");
+        assert!(tcp[1].starts_with("127.0.0.1"), "{told:?}");
+        assert_eq!(own.of("net.accept").count(), 0, "{}", own.digest());
     }
 
     /// So is what is bound and listened on.

@@ -10,7 +10,8 @@ use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use mcpwatch_common::control::{
-    ABSENT, CALL_SLOTS, Channel, Counters, Handover, Instance, Offsets, Probe, Settings, Watch,
+    ABSENT, ADDRESS_UNKNOWN, CALL_SLOTS, Channel, Counters, Handover, Instance, Offsets, Probe,
+    Settings, Watch,
 };
 
 use super::fexit::{Attached, Programs};
@@ -76,6 +77,8 @@ pub struct Object {
     watching: bool,
     /// The tracepoint on submitted requests, or why there is none.
     submissions: Result<Tracepoint, String>,
+    /// Why it is not certain where the kernel keeps a socket's address in a request.
+    address_open: Option<String>,
     /// Links of the hooks beside system calls that come and go.
     links: Vec<(&'static str, Link)>,
 }
@@ -151,6 +154,7 @@ impl Object {
             passed_over_before: 0,
             watching: false,
             submissions,
+            address_open: None,
             links: Vec::new(),
             ebpf,
         };
@@ -166,6 +170,9 @@ impl Object {
             object.system_calls.tell(Handover::IoUring, true)?;
         }
         object.opens_asked_for(true)?;
+        if submitted::address_is_open(&offsets) {
+            object.find_address()?;
+        }
         let attached = |name| object.states.get(name) == Some(&State::Attached);
         let destinations_seen = CONNECTS.into_iter().all(attached) && whole_host;
         object.system_calls.tell(Handover::DestinationsSeen, destinations_seen)?;
@@ -321,6 +328,30 @@ impl Object {
         }
     }
 
+    /// Finds out where the kernel keeps the address of a socket in a request, by one of the agent's own.
+    fn find_address(&mut self) -> Result<(), KernelError> {
+        let mut hooks = HOOKS.iter().filter(|hook| hook.name == IO_URING_SUBMIT);
+        let Some(way) = hooks.find_map(|hook| hook.ways.first()) else { return Ok(()) };
+        if self.states.get(IO_URING_SUBMIT) != Some(&State::Ready) {
+            return Ok(());
+        }
+        // The agent is not watched, but the program has to look at it this once.
+        self.watched.note(std::process::id(), true);
+        let asked = self.attach(way).and_then(|()| {
+            submitted::ask_for_known_address()
+                .map_err(|error| format!("an io_uring of the agent's own: {error}"))
+        });
+        self.detach_beside();
+        self.watched.note(std::process::id(), false);
+        let found = self.system_calls.told(Handover::Address)? != ADDRESS_UNKNOWN;
+        self.address_open = match asked {
+            _ if found => None,
+            Ok(()) => Some("a request of the agent's own did not show it".into()),
+            Err(reason) => Some(reason),
+        };
+        Ok(())
+    }
+
     /// Begins or ends the watching of system calls, and of what is watched beside them. What takes longer is done by
     /// [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
@@ -344,19 +375,7 @@ impl Object {
         if !watching {
             self.may_have_asked = false;
             self.opens_asked_for(true)?;
-            for (name, link) in std::mem::take(&mut self.links) {
-                // The only error is an unknown link: then it is detached.
-                let _ = match (self.ebpf.program_mut(name), link) {
-                    (Some(Program::CgroupSkb(program)), Link::Packets(link)) => {
-                        program.detach(link)
-                    }
-                    (Some(Program::RawTracePoint(program)), Link::Tracepoint(link)) => {
-                        program.detach(link)
-                    }
-                    _ => Ok(()),
-                };
-                self.states.insert(name, State::Ready);
-            }
+            self.detach_beside();
             return Ok(());
         }
         let beside =
@@ -378,6 +397,20 @@ impl Object {
             }
         }
         Ok(())
+    }
+
+    fn detach_beside(&mut self) {
+        for (name, link) in std::mem::take(&mut self.links) {
+            // The only error is an unknown link: then it is detached.
+            let _ = match (self.ebpf.program_mut(name), link) {
+                (Some(Program::CgroupSkb(program)), Link::Packets(link)) => program.detach(link),
+                (Some(Program::RawTracePoint(program)), Link::Tracepoint(link)) => {
+                    program.detach(link)
+                }
+                _ => Ok(()),
+            };
+            self.states.insert(name, State::Ready);
+        }
     }
 
     /// Tells the program on opens through `io_uring` whether to look for any; that on submitted requests says so, too.
@@ -479,12 +512,21 @@ impl Object {
                 Some(reason) => return missing(hook, tier, reason),
                 None => (watching(calls.sys_exit_attached()), calls.sys_exit_reason()),
             },
-            Some(State::Attached) => ("attached", None),
-            Some(State::Ready) => ("ready", None),
+            Some(State::Attached) => ("attached", self.open_beside(hook)),
+            Some(State::Ready) => ("ready", self.open_beside(hook)),
             Some(State::Missing(reason)) => return missing(hook, tier, reason),
             None => ("missing", None),
         };
         record::Hook { name: hook.name, tier: tier.name(), state, reason }
+    }
+
+    /// What is not certain of a hook that works.
+    fn open_beside(&self, hook: &Hook) -> Option<String> {
+        let why = self.address_open.as_ref().filter(|_| hook.name == IO_URING_SUBMIT)?;
+        Some(format!(
+            "where the kernel keeps the address of a socket is not known, and addresses that it may have kept in two \
+             places are counted as lost ({why})"
+        ))
     }
 
     /// Each way of a hook, and why it does not work here, if it does not.

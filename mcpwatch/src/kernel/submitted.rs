@@ -1,8 +1,12 @@
 //! The tracepoint on requests submitted to an `io_uring`: its name, and where among its arguments the request stands,
-//! have changed; the kernel's own types say which it is.
+//! have changed; the kernel's own types say which it is. Where the kernel keeps the address of a socket, they do not say
+//! between 6.10 and 6.15, and it changed within the series: there the agent asks for an address that it knows.
+
+use std::io;
 
 use btfparse::{TypeInformation, TypeVariant};
-use mcpwatch_common::control::{ABSENT, Offsets};
+use io_uring::{IoUring, opcode, types::Fd};
+use mcpwatch_common::control::{ABSENT, Offsets, TRIED_ADDRESS};
 
 /// Bytes of one argument of a raw tracepoint.
 const ARGUMENT: u32 = 8;
@@ -44,6 +48,26 @@ pub fn tracepoint(
     }
     let position = place(types, &arguments).ok_or(NO_REQUEST)?;
     Ok(Tracepoint { name, request: position * ARGUMENT })
+}
+
+/// Whether the kernel's types leave open where it keeps the address of a socket in a request.
+pub const fn address_is_open(offsets: &Offsets) -> bool {
+    // Before 6.10 it has a type of its own; since 6.15 what the address is told from begins with a pointer.
+    offsets.io_connect_late == ABSENT
+        && offsets.io_message_address != ABSENT
+        && offsets.io_message_vector != 0
+}
+
+/// Asks an `io_uring` of the agent's own to connect to [`TRIED_ADDRESS`]. The kernel takes the address before it looks
+/// for the socket, of which there is none.
+pub fn ask_for_known_address() -> io::Result<()> {
+    let mut ring = IoUring::new(1)?;
+    let len = u32::try_from(TRIED_ADDRESS.len()).map_err(io::Error::other)?;
+    let connect = opcode::Connect::new(Fd(-1), TRIED_ADDRESS.as_ptr().cast(), len).build();
+    // SAFETY: what the request points to is a constant.
+    unsafe { ring.submission().push(&connect) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    Ok(())
 }
 
 /// What each of a tracepoint's arguments points to, `None` if it does not: `btf_trace_NAME` is a pointer to a function of

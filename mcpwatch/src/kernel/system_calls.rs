@@ -388,6 +388,11 @@ impl SystemCalls {
         self.programs.passed_over(ebpf)
     }
 
+    /// What stands at a place that the kernel programs set.
+    pub fn told(&self, what: Handover) -> Result<u32, KernelError> {
+        self.handover.get(&(what as u32), 0).map_err(|error| map_error("HANDOVER", &error))
+    }
+
     /// Tells the kernel programs what they have to know of each other.
     pub fn tell(&mut self, what: Handover, so: bool) -> Result<(), KernelError> {
         let set = self.handover.set(what as u32, u32::from(so), 0);

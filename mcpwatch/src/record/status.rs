@@ -43,7 +43,7 @@ pub struct Hook {
     /// `missing`.
     pub state: &'static str,
     /// Why it is missing and what is lost without it, how it is known that the kernel has no such system call, or why a
-    /// better tier, or a better way of the same, does not serve it.
+    /// better tier, or a better way of the same, does not serve it, or what is not certain of it here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -36,6 +36,8 @@ pub const TIERS: &[Tier] = &[
     Tier { name: "fexit", settings: "[kernel]\ntier = \"fexit\"\n", settles: true },
 ];
 
+/// Whether processes may have an `io_uring`.
+const RINGS_REFUSED: &str = "/proc/sys/kernel/io_uring_disabled";
 /// What the host's agent wrote, put there by `cargo xtask vm`.
 const EXPECTED: &str = "/expected.jsonl";
 /// How often a test is tried where the kernel passed over calls meanwhile.
@@ -86,6 +88,10 @@ fn tests() -> Vec<Test> {
             fallback::a_function_refused_while_watching_takes_the_tier,
         ),
     ];
+    tests.push(Test::everywhere(
+        "where_a_request_keeps_its_address_is_found_out",
+        where_a_request_keeps_its_address_is_found_out,
+    ));
     for tier in TIERS {
         let name = format!("the_records_are_those_of_the_host::{}", tier.name);
         tests.push(Test::everywhere(name, || the_records_are_those_of_the_host(tier)));
@@ -160,13 +166,36 @@ fn passes(name: &str, test: &dyn Fn(), begun: Instant) -> bool {
 
 /// What doctor says of this kernel, asked once: it loads every program of every tier.
 fn doctor() -> &'static Value {
-    static REPORT: LazyLock<Value> = LazyLock::new(|| {
-        let mut doctor = Command::new("/bin/mcpwatch");
-        let output = doctor.args(["doctor", "--json"]).output().expect("the agent runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("doctor writes JSON")
-    });
+    static REPORT: LazyLock<Value> = LazyLock::new(examined);
     &REPORT
+}
+
+fn examined() -> Value {
+    let mut doctor = Command::new("/bin/mcpwatch");
+    let output = doctor.args(["doctor", "--json"]).output().expect("the agent runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("doctor writes JSON")
+}
+
+/// Some kernels' types do not say where the address of a socket stands in a request to an `io_uring`: there the agent asks
+/// one of its own, and says so where it may not.
+fn where_a_request_keeps_its_address_is_found_out() {
+    let in_doubt = |report: &Value| {
+        let mut hooks = report["hooks"].as_array().into_iter().flatten();
+        let hook = hooks.find(|hook| hook["name"] == "io_uring_submit").expect("a hook");
+        let reason = hook["reason"].as_str().unwrap_or_default();
+        reason.contains("the address of a socket is not known").then(|| reason.to_owned())
+    };
+    assert_eq!(in_doubt(doctor()), None);
+    let version = kernel_version().expect("a kernel says its version");
+    if !((6, 10)..(6, 15)).contains(&version) {
+        return;
+    }
+    fs::write(RINGS_REFUSED, "2").expect("root may refuse rings to all");
+    let report = examined();
+    fs::write(RINGS_REFUSED, "0").expect("root may allow them");
+    let reason = in_doubt(&report).expect("a reason");
+    assert!(reason.contains("an io_uring of the agent's own: "), "{reason}");
 }
 
 /// Also tells what each program cost the verifier: `verifier PROGRAM INSTRUCTIONS`.
