@@ -115,3 +115,39 @@ fn openat2_is_told_with_what_its_struct_says() {
     ];
     play.play_all(&cases);
 }
+
+/// The kernel keeps short names in another place than long ones, with what is left of earlier ones behind them.
+#[test]
+fn names_of_every_length_are_whole() {
+    let play = Play::begin();
+    let name = |len: usize| {
+        let mixed = ['a', '\u{1}', 'é', '\u{7f}', '∞', '\u{80}', 'z'];
+        let mut name = String::new();
+        for next in mixed.iter().cycle() {
+            if name.len() + next.len_utf8() > len {
+                break;
+            }
+            name.push(*next);
+        }
+        format!("{name}{}", "-".repeat(len - name.len()))
+    };
+    let folders: Vec<String> = (1..=48).map(name).collect();
+    let path = play.scene.write(&format!("{}/file", folders.join("/")), "text");
+    for (before, after) in [("longer", "ab"), (&"long".repeat(20), "abc"), ("a", &"long".repeat(9))]
+    {
+        let folder = |name: &str| play.scene.path(&format!("renamed/{name}"));
+        play.scene.write(&format!("renamed/{before}/file"), "text");
+        std::fs::rename(folder(before), folder(after)).expect("a folder can be renamed");
+    }
+    let renamed = ["ab", "abc", &"long".repeat(9)]
+        .map(|name| play.scene.path(&format!("renamed/{name}/file")));
+    let cases: Vec<_> = std::iter::once(path)
+        .chain(renamed)
+        .map(|path| {
+            let opened = [opened(&path, &path, "read", &[], "ok")];
+            let flags = json!({"path": path, "flags": libc::O_RDONLY, "mode": 0, "resolve": 0});
+            case("open_how", flags, &opened)
+        })
+        .collect();
+    play.play_all(&cases);
+}
