@@ -35,8 +35,6 @@ pub const ADDRESS_UNKNOWN: u32 = 0;
 pub const ADDRESS_ALONE: u32 = 1;
 /// It is a part of what a message is sent with.
 pub const ADDRESS_IN_MESSAGE: u32 = 2;
-/// How the address begins that the agent asks for to find that out: of a unix socket, relative to nothing.
-pub const TRIED_ADDRESS: [u8; 16] = *b"\x01\0mcpwatch tries";
 
 /// Rooms for events of system calls on each processor of a preemptible kernel.
 pub const CALL_SLOTS: u32 = 4;
@@ -181,6 +179,8 @@ pub struct Settings {
     pub preemptible: u32,
     /// Where among the arguments of the tracepoint on submitted `io_uring` requests the request stands, in bytes.
     pub submitted_request: u32,
+    /// An address of a socket that nobody but the agent asks an `io_uring` for, to find out where the kernel keeps it.
+    pub tried_address: [u32; 4],
 }
 
 /// Value of the `WATCH` map, keyed by process id.

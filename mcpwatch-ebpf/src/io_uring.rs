@@ -187,11 +187,13 @@ pub fn on_submit(ctx: RawTracePointContext) {
     }
     // Read like foreign memory: the kernel attaches no program that loads an argument its tracepoint may not have.
     let request = follow(ctx.as_ptr() as u64, setting!(submitted_request));
+    let opcode = u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0));
     let Some(task) = task else {
-        network::mcpwatch_find_address(follow(request, offset!(io_kiocb_async_data)));
+        if opcode == opcode::CONNECT {
+            network::mcpwatch_find_address(follow(request, offset!(io_kiocb_async_data)));
+        }
         return;
     };
-    let opcode = u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0));
     let is_open = opcode == opcode::OPENAT || opcode == opcode::OPENAT2;
     if is_open {
         handover::opens_are_asked_for_now();

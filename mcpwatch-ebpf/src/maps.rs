@@ -246,6 +246,7 @@ pub static SETTINGS: Settings = Settings {
     wake_at: 0,
     preemptible: 0,
     submitted_request: 0,
+    tried_address: [0; 4],
 };
 
 /// Frozen at load by the agent.

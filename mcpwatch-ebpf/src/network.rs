@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use mcpwatch_common::{
-    control::{ADDRESS_ALONE, ADDRESS_IN_MESSAGE, Probe, TRIED_ADDRESS},
+    control::{ADDRESS_ALONE, ADDRESS_IN_MESSAGE, Probe},
     event::{FLAG_UNREADABLE, Kind, Net, UNIX_PATH_BYTES},
 };
 
@@ -544,9 +544,7 @@ fn has_hook(protocol: u16) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn mcpwatch_find_address(data: Address) -> u64 {
-    // SAFETY: sixteen bytes either way.
-    const TRIED: [u64; 2] = unsafe { core::mem::transmute::<[u8; 16], [u64; 2]>(TRIED_ADDRESS) };
-    let is = |offset| read(data, offset) == Some(TRIED);
+    let is = |offset| read(data, offset) == Some(setting!(tried_address));
     match (is(0), is(offset!(io_message_address))) {
         (true, false) => handover::address_was_found(ADDRESS_ALONE),
         (false, true) => handover::address_was_found(ADDRESS_IN_MESSAGE),

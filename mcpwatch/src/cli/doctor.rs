@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::TierChoice;
 use crate::kernel::capabilities;
-use crate::kernel::hooks::{HOOKS, SYS_EXIT, Tier};
+use crate::kernel::hooks::{HOOKS, IO_URING_SUBMIT, SYS_EXIT, Tier};
 use crate::kernel::object::{Object, Options, Step};
 use crate::kernel::offsets;
 use crate::record::Hook;
@@ -205,7 +205,7 @@ fn write_hooks(hooks: &[Examined], out: &mut impl Write) -> std::io::Result<()> 
             }
             _ if hook.state == "absent" => writeln!(out, " absent")?,
             // Of the others it stands in the column of the better tier.
-            Some(reason) if hook.name == SYS_EXIT => {
+            Some(reason) if [SYS_EXIT, IO_URING_SUBMIT].contains(&hook.name) => {
                 writeln!(out, " {} [{}]", hook.tier, number_of(reason, &mut reasons))?;
             }
             _ => writeln!(out, " {}", hook.tier)?,

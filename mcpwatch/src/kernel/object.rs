@@ -117,6 +117,7 @@ impl Object {
             wake_at: options.ring_bytes / 4,
             preemptible: u32::from(preemptible),
             submitted_request: submissions.as_ref().map_or(0, |tracepoint| tracepoint.request),
+            tried_address: submitted::address_of_chance(),
         };
         let cpus =
             u32::try_from(aya::util::nr_cpus().map_err(|(what, error)| KernelError::Load {
@@ -170,12 +171,12 @@ impl Object {
             object.system_calls.tell(Handover::IoUring, true)?;
         }
         object.opens_asked_for(true)?;
-        if submitted::address_is_open(&offsets) {
-            object.find_address()?;
-        }
         let attached = |name| object.states.get(name) == Some(&State::Attached);
         let destinations_seen = CONNECTS.into_iter().all(attached) && whole_host;
         object.system_calls.tell(Handover::DestinationsSeen, destinations_seen)?;
+        if submitted::address_is_open(&offsets) {
+            object.find_address(&settings.tried_address)?;
+        }
         object.prepare_io_uring(btf.as_ref(), &offsets)?;
         object.system_calls.choose_sys_exit(&mut object.ebpf);
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
@@ -329,7 +330,7 @@ impl Object {
     }
 
     /// Finds out where the kernel keeps the address of a socket in a request, by one of the agent's own.
-    fn find_address(&mut self) -> Result<(), KernelError> {
+    fn find_address(&mut self, tried: &[u32; 4]) -> Result<(), KernelError> {
         let mut hooks = HOOKS.iter().filter(|hook| hook.name == IO_URING_SUBMIT);
         let Some(way) = hooks.find_map(|hook| hook.ways.first()) else { return Ok(()) };
         if self.states.get(IO_URING_SUBMIT) != Some(&State::Ready) {
@@ -338,7 +339,7 @@ impl Object {
         // The agent is not watched, but the program has to look at it this once.
         self.watched.note(std::process::id(), true);
         let asked = self.attach(way).and_then(|()| {
-            submitted::ask_for_known_address()
+            submitted::ask_for(tried)
                 .map_err(|error| format!("an io_uring of the agent's own: {error}"))
         });
         self.detach_beside();

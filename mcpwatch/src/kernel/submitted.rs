@@ -2,11 +2,12 @@
 //! have changed; the kernel's own types say which it is. Where the kernel keeps the address of a socket, they do not say
 //! between 6.10 and 6.15, and it changed within the series: there the agent asks for an address that it knows.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
 use btfparse::{TypeInformation, TypeVariant};
 use io_uring::{IoUring, opcode, types::Fd};
-use mcpwatch_common::control::{ABSENT, Offsets, TRIED_ADDRESS};
+use mcpwatch_common::control::{ABSENT, Offsets};
 
 /// Bytes of one argument of a raw tracepoint.
 const ARGUMENT: u32 = 8;
@@ -58,13 +59,22 @@ pub const fn address_is_open(offsets: &Offsets) -> bool {
         && offsets.io_message_vector != 0
 }
 
-/// Asks an `io_uring` of the agent's own to connect to [`TRIED_ADDRESS`]. The kernel takes the address before it looks
-/// for the socket, of which there is none.
-pub fn ask_for_known_address() -> io::Result<()> {
+/// An address of a unix socket that nobody can guess, so that nobody can have put it beside.
+pub fn address_of_chance() -> [u32; 4] {
+    let chance = RandomState::new();
+    let mut address = [chance.hash_one(0_u8), chance.hash_one(1_u8)].map(u64::to_ne_bytes).concat();
+    let family = u16::try_from(libc::AF_UNIX).unwrap_or_default().to_ne_bytes();
+    address.splice(..family.len(), family);
+    bytemuck::pod_read_unaligned(&address)
+}
+
+/// Asks an `io_uring` of the agent's own to connect to an address. The kernel takes the address before it looks for the
+/// socket, of which there is none.
+pub fn ask_for(address: &[u32; 4]) -> io::Result<()> {
     let mut ring = IoUring::new(1)?;
-    let len = u32::try_from(TRIED_ADDRESS.len()).map_err(io::Error::other)?;
-    let connect = opcode::Connect::new(Fd(-1), TRIED_ADDRESS.as_ptr().cast(), len).build();
-    // SAFETY: what the request points to is a constant.
+    let len = u32::try_from(size_of_val(address)).map_err(io::Error::other)?;
+    let connect = opcode::Connect::new(Fd(-1), address.as_ptr().cast(), len).build();
+    // SAFETY: what the request points to outlives it: it is waited for.
     unsafe { ring.submission().push(&connect) }.map_err(io::Error::other)?;
     ring.submit_and_wait(1)?;
     Ok(())
@@ -99,6 +109,15 @@ mod tests {
     use super::super::hooks::SUBMITTED;
     use super::super::offsets;
     use super::*;
+
+    #[test]
+    fn addresses_of_chance_are_of_unix_sockets_and_all_different() {
+        let addresses = [address_of_chance(), address_of_chance()];
+        assert_ne!(addresses[0], addresses[1]);
+        for address in addresses {
+            assert_eq!(address[0].to_ne_bytes()[..2], 1_u16.to_ne_bytes());
+        }
+    }
 
     #[test]
     fn the_running_kernel_has_one_of_them() {
