@@ -1,7 +1,11 @@
 //! What is done through `io_uring`, at two places.
 //!
-//! Files opened: at the return of the function that opens a file by its path for whoever asks, `do_filp_open`
-//! (`do_file_open` since 7.0). It gives the file, or the error.
+//! Files opened, with what came of it, in one of two ways:
+//!
+//! - around the functions that do such a request, `io_openat` and `io_openat2`. When they return, the path is gone as it was
+//!   given: a program at their entry takes it down. Before 6.0 they do not leave the result where it can be read;
+//! - at the return of the function that opens a file by its path for whoever asks, `do_filp_open` (`do_file_open` since
+//!   7.0). It gives the file, or the error; but every open of the host comes by it.
 //!
 //! What is told by its arguments alone, and files opened where there is no program at that function: at the tracepoint
 //! on requests that are submitted (`io_uring_submit_req`, `io_uring_submit_sqe` before 6.3), whoever is to do them and
@@ -12,18 +16,19 @@
 
 use aya_ebpf::{
     EbpfContext,
-    programs::{FExitContext, RawTracePointContext},
+    helpers::generated::bpf_probe_read_kernel_str,
+    programs::{FEntryContext, FExitContext, RawTracePointContext},
 };
 use mcpwatch_common::{
     control::{ABSENT, Probe},
-    event::{DIRECTION_IN, DIRECTION_OUT, Operation},
+    event::{ARGUMENT_BYTES, DIRECTION_IN, DIRECTION_OUT, Operation},
 };
 
 use crate::{
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
     kread::{Address, current_task, follow, is_io_worker, read, task_file, uses_io_uring},
-    maps::{offset, setting},
+    maps::{OPENING, Opening, offset, setting},
     network::{self, Submitted},
     payload,
     report::{self, Form},
@@ -37,6 +42,109 @@ const ONLY_CACHED: u32 = 0x20_0000 | 0x200;
 const NONBLOCK: u32 = 0o4000;
 /// `-EAGAIN`.
 const AGAIN: i64 = -11;
+
+/// A request is about to be done: if it is an open, with this operation, its path is taken down. A function may do
+/// another's requests, too: those are dealt with at the other.
+#[inline(never)]
+pub fn on_open_begins(ctx: FEntryContext, opcode: u64) {
+    if watch::current().is_none() || handover::ended() {
+        return;
+    }
+    // Read like foreign memory: the verifier would keep it for a pointer it knows, and not hand it on as a number.
+    let request = follow(ctx.as_ptr() as u64, 0);
+    if opcode_of(request) != opcode || !acquire(false) {
+        return;
+    }
+    mcpwatch_opening(request);
+    release(false);
+}
+
+/// Takes down the path of a request to open a file, between [`acquire`] and [`release`]. Where that fails, the open is
+/// told without.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_opening(request: Address) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let opening = draft.start().cast::<Opening>();
+    let path = mcpwatch_request_path(request, u64::from(offset!(io_open_path)));
+    let (_, tid) = watch::ids();
+    // SAFETY: the buffer is larger than what stands for an open, aligned, and this thread's.
+    unsafe {
+        let to = (&raw mut (*opening).argument).cast();
+        if bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, path as *const _) > 0 {
+            (&raw mut (*opening).kept).write(0);
+            let _ = OPENING.insert(tid, &*opening, 0);
+        }
+    }
+    0
+}
+
+/// A file is about to be registered with a ring: one that this thread was opening, or a socket.
+#[inline(always)]
+pub fn on_kept(ctx: FEntryContext) {
+    let (_, tid) = watch::ids();
+    let Some(opening) = OPENING.get_ptr_mut(tid) else { return };
+    // After the request and its flags.
+    let file = follow(ctx.as_ptr() as u64, 16);
+    // SAFETY: a field of a map value.
+    unsafe { (&raw mut (*opening).kept).write_volatile(file) };
+}
+
+/// A request was done: if it is an open, with this operation, it is told.
+#[inline(never)]
+pub fn on_open_ends(ctx: FExitContext, opcode: u64) {
+    let Some(task) = watch::current() else { return };
+    let Some([request, _, returned]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
+        return unreadable(Probe::Open);
+    };
+    if opcode_of(request) != opcode || handover::ended() {
+        return;
+    }
+    if i64::from(returned as i32) == AGAIN {
+        // What is not in the cache a worker will open, and that is told.
+        filtered(Probe::Open);
+    } else if acquire(false) {
+        mcpwatch_opened(request, task.start_time, task.instance);
+        release(false);
+    } else {
+        unreadable(Probe::Busy);
+    }
+    let _ = OPENING.remove(task.tid);
+}
+
+/// Tells of a request to open a file that was done, between [`acquire`] and [`release`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_opened(request: Address, start_time: u64, instance: u64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (pid, tid) = watch::ids();
+    let (mut argument, mut kept) = (0, 0);
+    if let Some(opening) = OPENING.get_ptr(tid) {
+        argument = opening as u64;
+        // SAFETY: a field of a map value.
+        kept = unsafe { (&raw const (*opening).kept).read_volatile() };
+    }
+    let number = |offset| mcpwatch_request_number(request, u64::from(offset));
+    let result = number(offset!(io_kiocb_result)) as i32;
+    let opened = if result < 0 {
+        i64::from(result)
+    } else if number(offset!(io_open_slot)) != 0 {
+        kept as i64
+    } else {
+        task_file(current_task(), result) as i64
+    };
+    // As where another way is taken.
+    let flags = number(offset!(io_open_flags)) & !u64::from(NONBLOCK);
+    let args = [number(offset!(io_open_directory)), argument, flags, 0, 0, 0];
+    draft.set_call(&args, opened, &Task { pid, tid, start_time, instance });
+    file::mcpwatch_open_by_io_uring()
+}
+
+/// The operation of a request.
+#[inline(always)]
+fn opcode_of(request: Address) -> u64 {
+    u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0))
+}
 
 /// A file was opened, or could not be.
 ///
@@ -79,7 +187,7 @@ pub fn on_open(ctx: FExitContext) {
 }
 
 /// Of `enum io_uring_op` in `include/uapi/linux/io_uring.h`.
-mod opcode {
+pub mod opcode {
     pub const READV: u64 = 1;
     pub const WRITEV: u64 = 2;
     pub const READ_FIXED: u64 = 4;
@@ -187,7 +295,7 @@ pub fn on_submit(ctx: RawTracePointContext) {
     }
     // Read like foreign memory: the kernel attaches no program that loads an argument its tracepoint may not have.
     let request = follow(ctx.as_ptr() as u64, setting!(submitted_request));
-    let opcode = u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0));
+    let opcode = opcode_of(request);
     let Some(task) = task else {
         if opcode == opcode::CONNECT {
             network::mcpwatch_find_address(follow(request, offset!(io_kiocb_async_data)));

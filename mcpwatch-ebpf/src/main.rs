@@ -37,11 +37,13 @@ mod syscall;
 mod watch;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock_addr, fexit, raw_tracepoint, tracepoint},
+    macros::{cgroup_skb, cgroup_sock_addr, fentry, fexit, raw_tracepoint, tracepoint},
     programs::{
-        FExitContext, RawTracePointContext, SkBuffContext, SockAddrContext, TracePointContext,
+        FEntryContext, FExitContext, RawTracePointContext, SkBuffContext, SockAddrContext,
+        TracePointContext,
     },
 };
+use io_uring::opcode;
 use mcpwatch_common::event::{DIRECTION_IN, DIRECTION_OUT, Kind};
 
 /// New processes: membership in the watch set and in the scope is inherited here, so that there is
@@ -103,7 +105,44 @@ fn io_uring_submit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Files opened by path, by whatever way: of them those of `io_uring`, which no system call shows. Until one is asked to
+/// Files opened through `io_uring`, by each of its operations for that.
+#[fentry]
+fn io_openat_begins(ctx: FEntryContext) -> i32 {
+    io_uring::on_open_begins(ctx, opcode::OPENAT);
+    0
+}
+
+/// The same, by the other operation.
+#[fentry]
+fn io_openat2_begins(ctx: FEntryContext) -> i32 {
+    io_uring::on_open_begins(ctx, opcode::OPENAT2);
+    0
+}
+
+/// Files that stay with an `io_uring` instead of being given a descriptor.
+#[fentry]
+fn io_file_kept(ctx: FEntryContext) -> i32 {
+    if watch::may_be_watched() {
+        io_uring::on_kept(ctx);
+    }
+    0
+}
+
+/// The end of `io_openat_begins`.
+#[fexit]
+fn io_openat_ends(ctx: FExitContext) -> i32 {
+    io_uring::on_open_ends(ctx, opcode::OPENAT);
+    0
+}
+
+/// The end of `io_openat2_begins`.
+#[fexit]
+fn io_openat2_ends(ctx: FExitContext) -> i32 {
+    io_uring::on_open_ends(ctx, opcode::OPENAT2);
+    0
+}
+
+/// Where the programs above do not work: files opened by path, by whatever way; of them those of `io_uring`, which no system call shows. Until one is asked to
 /// open something, this ends before it looks who opens.
 #[fexit]
 fn io_uring_open(ctx: FExitContext) -> i32 {

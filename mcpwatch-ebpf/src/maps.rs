@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use mcpwatch_common::{
     control::{Channel, Counters, Handover, Instance, Offsets, Probe, Settings, Watch},
-    event::{EVENT_BYTES, Place},
+    event::{ARGUMENT_BYTES, EVENT_BYTES, Place},
 };
 
 use crate::watch::Task;
@@ -58,6 +58,10 @@ pub static HANDOVER: Array<u32> = Array::with_max_entries(Handover::COUNT, 0);
 /// host looks here.
 #[unsafe(no_mangle)]
 pub static mut OPENS_ASKED_FOR: u32 = 0;
+
+/// Files being opened through an `io_uring`, by the thread that does it. Full: the path is not told as it was given.
+#[map]
+pub static OPENING: HashMap<u32, Opening> = HashMap::with_max_entries(256, 0);
 
 /// Threads between the `fexit` program of a system call and its `sys_exit`, while both are attached. Full: the
 /// call is left to `sys_exit`.
@@ -195,6 +199,15 @@ pub struct Transfer {
     pub narrow: u64,
     /// Who did it.
     pub task: Task,
+}
+
+/// A file that an `io_uring` is to open.
+#[repr(C)]
+pub struct Opening {
+    /// Its path as it was given, up to a zero.
+    pub argument: [u8; ARGUMENT_BYTES],
+    /// The `struct file`, when it is registered with the ring instead of being given a descriptor; before, 0.
+    pub kept: u64,
 }
 
 /// A destination waiting for its result.

@@ -145,6 +145,19 @@ pub fn open_below(folder: &str, name: &str) -> io::Result<OwnedFd> {
     Ring::new(Way::AtOnce)?.ask_for_file(request)
 }
 
+/// Opens a file without a descriptor: it is kept by the ring, in a table of one. Reads its first byte there.
+pub fn open_kept(path: &str) -> io::Result<()> {
+    let path = CString::new(path)?;
+    let mut ring = Ring::new(Way::AtOnce)?;
+    ring.ring.submitter().register_files(&[-1])?;
+    let slot = types::DestinationSlot::try_from_slot_target(0).map_err(io::Error::other)?;
+    let open = opcode::OpenAt::new(HERE, path.as_ptr()).flags(libc::O_RDONLY).file_index(Some(slot));
+    ring.ask(open.build())?;
+    let mut byte = [0];
+    let read = opcode::Read::new(types::Fixed(0), byte.as_mut_ptr(), 1);
+    if ring.ask(read.build())? == 1 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
 /// Renames and removes, by each of the operations, in a folder that does not exist yet; and tries to.
 pub fn change(path: &str, way: Way) -> io::Result<()> {
     let mut ring = Ring::new(way)?;

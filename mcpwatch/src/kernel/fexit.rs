@@ -1,15 +1,16 @@
-//! Programs at the return of kernel functions: loaded together, attached one at a time, since the kernel takes long
-//! for each, and detached in a thread, since it takes longer still.
+//! Programs at the return of kernel functions, and some at their entry: loaded together, attached one at a time, since the
+//! kernel takes long for each, and detached in a thread, since it takes longer still.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread::JoinHandle;
 
-use aya::programs::fexit::FExitLinkId;
-use aya::programs::{FExit, Program, ProgramError};
+use aya::programs::fentry::{FEntryLink, FEntryLinkId};
+use aya::programs::fexit::{FExitLink, FExitLinkId};
+use aya::programs::{FEntry, FExit, Program, ProgramError};
 use aya::{Btf, Ebpf};
 
-use super::hooks::{Hook, Tier};
+use super::hooks::{Hook, Part, Tier};
 use super::with_causes;
 
 /// A hook and what became of it: why it does not work.
@@ -34,7 +35,7 @@ pub enum Attached {
 pub struct Programs {
     loaded: Vec<Loaded>,
     /// Of those that are attached, in the order of `loaded`.
-    links: Vec<FExitLinkId>,
+    links: Vec<LinkId>,
     /// Detaches those of the last watch.
     detaching: Option<JoinHandle<()>>,
     /// While programs are attached: the kernel's type information, if it is needed.
@@ -43,26 +44,105 @@ pub struct Programs {
 
 #[derive(Clone)]
 struct Loaded {
-    hook: &'static Hook,
+    hook: &'static str,
+    program: &'static str,
     function: String,
+}
+
+/// A program of the object.
+enum AtFunction<'e> {
+    Entry(&'e mut FEntry),
+    Return(&'e mut FExit),
+}
+
+/// What holds it where it is, as it stands in the object.
+enum LinkId {
+    Entry(FEntryLinkId),
+    Return(FExitLinkId),
+}
+
+/// The same, taken out: it is detached when this is dropped.
+enum Link {
+    Entry { _held: FEntryLink },
+    Return { _held: FExitLink },
+}
+
+impl AtFunction<'_> {
+    fn load(&mut self, function: &str, btf: &Btf) -> Result<(), ProgramError> {
+        match self {
+            Self::Entry(program) => program.load(function, btf),
+            Self::Return(program) => program.load(function, btf),
+        }
+    }
+
+    fn attach(&mut self) -> Result<LinkId, ProgramError> {
+        match self {
+            Self::Entry(program) => program.attach().map(LinkId::Entry),
+            Self::Return(program) => program.attach().map(LinkId::Return),
+        }
+    }
+
+    /// `None` when there is no such link: then it is detached.
+    fn take_link(&mut self, id: LinkId) -> Option<Link> {
+        match (self, id) {
+            (Self::Entry(program), LinkId::Entry(id)) => {
+                program.take_link(id).ok().map(|link| Link::Entry { _held: link })
+            }
+            (Self::Return(program), LinkId::Return(id)) => {
+                program.take_link(id).ok().map(|link| Link::Return { _held: link })
+            }
+            _ => None,
+        }
+    }
+
+    fn unload(&mut self) -> Result<(), ProgramError> {
+        match self {
+            Self::Entry(program) => program.unload(),
+            Self::Return(program) => program.unload(),
+        }
+    }
 }
 
 impl Programs {
     /// Loads the program of a hook, for the first of its functions that this kernel has.
     pub fn load(&mut self, ebpf: &mut Ebpf, hook: &'static Hook, btf: &Btf) -> Result<(), String> {
         let Some(way) = hook.way(Tier::Fexit) else { return Err(NO_PROGRAM.into()) };
-        let program = program(ebpf, hook).ok_or(NO_PROGRAM)?;
         let mut refused = NO_PROGRAM.to_owned();
         for function in way.point.functions() {
-            match program.load(&function, btf) {
-                Ok(()) => {
-                    self.loaded.push(Loaded { hook, function });
-                    return Ok(());
-                }
-                Err(error) => refused = with_causes(&error),
+            match self.load_at(ebpf, hook, way.program, function, btf) {
+                Ok(()) => return Ok(()),
+                Err(reason) => refused = reason,
             }
         }
         Err(refused)
+    }
+
+    /// Loads the programs that together do what that of a hook does. The error is the first that is refused.
+    pub fn load_parts(
+        &mut self,
+        ebpf: &mut Ebpf,
+        hook: &'static Hook,
+        parts: &[Part],
+        btf: &Btf,
+    ) -> Result<(), String> {
+        parts.iter().try_for_each(|part| {
+            self.load_at(ebpf, hook, part.program, part.function.to_owned(), btf)
+                .map_err(|reason| format!("{}: {reason}", part.function))
+        })
+    }
+
+    fn load_at(
+        &mut self,
+        ebpf: &mut Ebpf,
+        hook: &'static Hook,
+        name: &'static str,
+        function: String,
+        btf: &Btf,
+    ) -> Result<(), String> {
+        let mut program = program(ebpf, name).ok_or(NO_PROGRAM)?;
+        program.load(&function, btf).map_err(|error| with_causes(&error))?;
+        self.loaded.push(Loaded { hook: hook.name, program: name, function });
+        Ok(())
     }
 
     /// There are some, and each is attached.
@@ -77,11 +157,10 @@ impl Programs {
         let last = self.loaded.last()?;
         let link = match attach(ebpf, last, &mut None) {
             Ok(link) => link,
-            Err(reason) => return Some(Err((last.hook.name, reason))),
+            Err(reason) => return Some(Err((last.hook, reason))),
         };
-        if let Some(program) = program(ebpf, last.hook) {
-            // The only error is an unknown link: then it is detached.
-            let _ = program.detach(link);
+        if let Some(mut program) = program(ebpf, last.program) {
+            drop(program.take_link(link));
         }
         Some(Ok(()))
     }
@@ -99,7 +178,7 @@ impl Programs {
         };
         match attach(ebpf, next, &mut self.btf) {
             Ok(link) => self.links.push(link),
-            Err(reason) => return Attached::Failed((next.hook.name, reason)),
+            Err(reason) => return Attached::Failed((next.hook, reason)),
         }
         Attached::One
     }
@@ -109,8 +188,7 @@ impl Programs {
     pub fn detach(&mut self, ebpf: &mut Ebpf) {
         let mut links = Vec::new();
         for (loaded, id) in self.loaded.iter().zip(self.links.drain(..)) {
-            if let Some(program) = program(ebpf, loaded.hook) {
-                // The only error is an unknown link: then it is detached.
+            if let Some(mut program) = program(ebpf, loaded.program) {
                 links.extend(program.take_link(id));
             }
         }
@@ -131,7 +209,7 @@ impl Programs {
     pub fn unload(&mut self, ebpf: &mut Ebpf) {
         self.detach(ebpf);
         for loaded in self.loaded.drain(..) {
-            if let Some(program) = program(ebpf, loaded.hook) {
+            if let Some(mut program) = program(ebpf, loaded.program) {
                 // The only error is that it is not loaded.
                 let _ = program.unload();
             }
@@ -141,20 +219,21 @@ impl Programs {
     /// How often the kernel passed over one of them because it ran on the same processor already.
     #[must_use]
     pub fn passed_over(&self, ebpf: &Ebpf) -> u64 {
-        self.loaded.iter().filter_map(|loaded| passed_over(ebpf, loaded.hook.name)).sum()
+        self.loaded.iter().filter_map(|loaded| passed_over(ebpf, loaded.program)).sum()
     }
 }
 
-fn program<'e>(ebpf: &'e mut Ebpf, hook: &Hook) -> Option<&'e mut FExit> {
-    match ebpf.program_mut(hook.name) {
-        Some(Program::FExit(program)) => Some(program),
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Option<AtFunction<'e>> {
+    match ebpf.program_mut(name) {
+        Some(Program::FEntry(program)) => Some(AtFunction::Entry(program)),
+        Some(Program::FExit(program)) => Some(AtFunction::Return(program)),
         _ => None,
     }
 }
 
 /// Attaches a program. `btf` keeps the kernel's type information between calls, once it was needed.
-fn attach(ebpf: &mut Ebpf, loaded: &Loaded, btf: &mut Option<Btf>) -> Result<FExitLinkId, String> {
-    let program = program(ebpf, loaded.hook).ok_or(NO_PROGRAM)?;
+fn attach(ebpf: &mut Ebpf, loaded: &Loaded, btf: &mut Option<Btf>) -> Result<LinkId, String> {
+    let mut program = program(ebpf, loaded.program).ok_or(NO_PROGRAM)?;
     let text = |error: ProgramError| with_causes(&error);
     match program.attach() {
         // Before 5.13 (f3a95075549e), a program that was attached before is to be loaded again.
@@ -177,6 +256,7 @@ fn attach(ebpf: &mut Ebpf, loaded: &Loaded, btf: &mut Option<Btf>) -> Result<FEx
 /// loaded, or the kernel does not tell.
 pub fn passed_over(ebpf: &Ebpf, program: &str) -> Option<u64> {
     let fd = match ebpf.program(program)? {
+        Program::FEntry(program) => program.fd(),
         Program::FExit(program) => program.fd(),
         Program::RawTracePoint(program) => program.fd(),
         Program::TracePoint(program) => program.fd(),

@@ -157,6 +157,29 @@ const FEXIT: [Version; 2] = [OLDEST, (6, 4)];
 /// The hook on files opened through `io_uring`. It is not a part of the tier that serves system calls.
 pub const IO_URING_OPEN: &str = "io_uring_open";
 
+/// One of several programs that do together what a hook's own does.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Its name in the object.
+    pub program: &'static str,
+    /// The kernel function at whose entry or return it is.
+    pub function: &'static str,
+}
+
+/// Those in the place of the program on opens through `io_uring`, in the order they are attached in. They are at the
+/// functions that do such requests, and nothing else that is opened pays for them.
+pub const IO_URING_OPEN_PARTS: &[Part] = &[
+    Part { program: "io_openat_begins", function: "io_openat" },
+    Part { program: "io_openat2_begins", function: "io_openat2" },
+    Part { program: "io_file_kept", function: "io_fixed_fd_install" },
+    Part { program: "io_openat_ends", function: "io_openat" },
+    Part { program: "io_openat2_ends", function: "io_openat2" },
+];
+
+/// The kernel from whose version on these functions leave the result in the request (f09c8643f0fa "io_uring: move
+/// openat/openat2 to its own file" and what was done before it).
+pub const IO_URING_OPEN_PARTS_SINCE: Version = (6, 0);
+
 /// The hook on what is given to an `io_uring`, as it is submitted.
 pub const IO_URING_SUBMIT: &str = "io_uring_submit";
 
@@ -324,7 +347,8 @@ pub fn system_calls() -> impl Iterator<Item = &'static Hook> {
 pub fn programs() -> impl Iterator<Item = &'static str> {
     let repeated = |program: &str| program == SYS_EXIT;
     let own = HOOKS.iter().flat_map(|hook| &hook.ways).map(|way| way.program);
-    own.filter(move |program| !repeated(program)).chain([SYS_EXIT, SYS_EXIT_PERF])
+    let parts = IO_URING_OPEN_PARTS.iter().map(|part| part.program);
+    own.filter(move |program| !repeated(program)).chain(parts).chain([SYS_EXIT, SYS_EXIT_PERF])
 }
 
 #[cfg(test)]

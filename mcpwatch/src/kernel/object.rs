@@ -13,11 +13,13 @@ use mcpwatch_common::control::{
     ABSENT, ADDRESS_UNKNOWN, CALL_SLOTS, Channel, Counters, Handover, Instance, Offsets, Probe,
     Settings, Watch,
 };
+use mcpwatch_common::event::ARGUMENT_BYTES;
 
 use super::fexit::{Attached, Programs};
 use super::hooks::{
-    self, CONNECTS, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT,
-    SYS_EXIT_PERF, Tier, Way, When,
+    self, CONNECTS, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_OPEN_PARTS,
+    IO_URING_OPEN_PARTS_SINCE, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT, SYS_EXIT_PERF, Tier,
+    Way, When,
 };
 use super::ring::Ring;
 use super::submitted::{self, Tracepoint};
@@ -69,6 +71,9 @@ pub struct Object {
     system_calls: SystemCalls,
     /// The one on opens through `io_uring`, if it works.
     io_uring: Programs,
+    openings: HashMap<MapData, u32, [u8; ARGUMENT_BYTES + 8]>,
+    /// Why every open of the host pays for it.
+    all_opens_pay: Option<String>,
     opens_asked_for: Array<MapData, u32>,
     /// A process is watched that may have asked before it was.
     may_have_asked: bool,
@@ -150,6 +155,8 @@ impl Object {
             cgroup,
             system_calls: SystemCalls::new(&mut ebpf)?,
             io_uring: Programs::default(),
+            openings: take(&mut ebpf, "OPENING")?,
+            all_opens_pay: None,
             opens_asked_for: take(&mut ebpf, OPENS_ASKED_FOR)?,
             may_have_asked: false,
             passed_over_before: 0,
@@ -266,7 +273,41 @@ impl Object {
         capabilities::trampolines()?;
         let btf = btf.ok_or("the kernel's type information cannot be read")?;
         let hook = HOOKS.iter().find(|hook| hook.name == IO_URING_OPEN);
-        self.io_uring.load(&mut self.ebpf, hook.ok_or("there is no such hook")?, btf)?;
+        let hook = hook.ok_or("there is no such hook")?;
+        let Err(reason) = self.load_io_uring_parts(hook, btf, offsets) else { return Ok(()) };
+        self.io_uring.unload(&mut self.ebpf);
+        self.all_opens_pay = Some(reason);
+        self.io_uring.load(&mut self.ebpf, hook, btf)?;
+        match self.io_uring.try_out(&mut self.ebpf) {
+            Some(Err((_, reason))) => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    /// Loads the programs on the functions that open what an `io_uring` is to open, which nobody else pays for.
+    fn load_io_uring_parts(
+        &mut self,
+        hook: &'static Hook,
+        btf: &Btf,
+        offsets: &Offsets,
+    ) -> Result<(), String> {
+        let (major, minor) = IO_URING_OPEN_PARTS_SINCE;
+        if capabilities::version(&capabilities::release()).is_some_and(|ours| ours < (major, minor))
+        {
+            return Err(format!("before Linux {major}.{minor} they do not leave the result in the request"));
+        }
+        let fields = [
+            (offsets.io_kiocb_opcode, "io_kiocb.opcode"),
+            (offsets.io_kiocb_result, "io_kiocb.cqe.res"),
+            (offsets.io_open_directory, "io_open.dfd"),
+            (offsets.io_open_path, "io_open.filename"),
+            (offsets.io_open_flags, "io_open.how.flags"),
+            (offsets.io_open_slot, "io_open.file_slot"),
+        ];
+        if let Some((_, field)) = fields.iter().find(|(offset, _)| *offset == ABSENT) {
+            return Err(format!("the type information of this kernel has no `{field}`"));
+        }
+        self.io_uring.load_parts(&mut self.ebpf, hook, IO_URING_OPEN_PARTS, btf)?;
         match self.io_uring.try_out(&mut self.ebpf) {
             Some(Err((_, reason))) => Err(reason),
             _ => Ok(()),
@@ -357,17 +398,30 @@ impl Object {
     /// [`Self::step`].
     pub fn set_watching(&mut self, watching: bool) -> Result<(), KernelError> {
         self.watching = watching;
-        if !watching && self.states.get(IO_URING_OPEN) == Some(&State::Attached) {
+        if !watching {
             self.system_calls.tell(Handover::OpensSeen, false)?;
+            // Some of its programs may be attached, and others not yet.
             self.io_uring.detach(&mut self.ebpf);
-            self.states.insert(IO_URING_OPEN, State::Ready);
+            if self.states.get(IO_URING_OPEN) == Some(&State::Attached) {
+                self.states.insert(IO_URING_OPEN, State::Ready);
+            }
         }
         if watching {
+            self.forget_openings();
             self.system_calls.begin(&mut self.ebpf);
         } else {
             self.system_calls.end(&mut self.ebpf);
         }
         self.watch_beside(watching)
+    }
+
+    /// Files that an `io_uring` was opening when the last watch ended: nobody saw the end of that.
+    fn forget_openings(&mut self) {
+        let threads: Vec<u32> = self.openings.keys().filter_map(Result::ok).collect();
+        for thread in threads {
+            // An absent entry is what is wanted.
+            let _ = self.openings.remove(&thread);
+        }
     }
 
     /// Attaches or detaches the hooks on packets and on submitted requests. None of them is required: one that fails
@@ -425,11 +479,15 @@ impl Object {
         // First: what it sees, `sys_exit` does not see meanwhile.
         if self.watching && self.states.get(IO_URING_OPEN) == Some(&State::Ready) {
             let state = match self.io_uring.attach_next(&mut self.ebpf) {
+                Attached::One if !self.io_uring.are_attached() => return Step::Working,
                 Attached::One | Attached::All => Some(State::Attached),
                 Attached::NotYet => None,
                 Attached::Failed((_, reason)) => Some(State::Missing(reason)),
             };
             if let Some(state) = state {
+                if state != State::Attached {
+                    self.io_uring.detach(&mut self.ebpf);
+                }
                 if state == State::Attached {
                     // If that fails, they are told as they are submitted, too: twice is better than never.
                     let _ = self.system_calls.tell(Handover::OpensSeen, true);
@@ -523,6 +581,10 @@ impl Object {
 
     /// What is not certain of a hook that works.
     fn open_beside(&self, hook: &Hook) -> Option<String> {
+        if hook.name == IO_URING_OPEN {
+            let why = self.all_opens_pay.as_ref()?;
+            return Some(format!("at the function that every open of the host comes by ({why})"));
+        }
         let why = self.address_open.as_ref().filter(|_| hook.name == IO_URING_SUBMIT)?;
         Some(format!(
             "where the kernel keeps the address of a socket is not known, and addresses that it may have kept in two \

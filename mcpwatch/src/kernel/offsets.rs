@@ -120,9 +120,12 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
     io_kiocb_fd: "io_kiocb" "cqe.fd" | "fd";
     io_kiocb_file: "io_kiocb" "file";
     io_kiocb_async_data: "io_kiocb" "async_data";
+    // Since 5.19.
+    io_kiocb_result: "io_kiocb" "cqe.res";
     io_open_directory: "io_open" "dfd";
     io_open_path: "io_open" "filename";
     io_open_flags: "io_open" "how.flags";
+    io_open_slot: "io_open" "file_slot";
     io_rename_directory: "io_rename" "old_dfd";
     io_rename_path: "io_rename" "oldpath";
     io_rename_to_directory: "io_rename" "new_dfd";

@@ -66,6 +66,7 @@ const TOOLS: &[(&str, Deed)] = &[
     ("ring_open_below", |a| {
         ring::open_below(&text(a, "folder"), &text(a, "name")).map(|_| "opened".into())
     }),
+    ("ring_open_kept", |a| ring::open_kept(&text(a, "path")).map(|()| "opened".into())),
     ("save_file", |a| append(&text(a, "path"), &text(a, "text"))),
     ("fetch_page", |a| dial(&format!("{}:{}", text(a, "host"), a["port"]))),
     // Misdeeds that nobody asked for.
