@@ -19,8 +19,8 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     maps::{
-        CALL_SCRATCH, COUNTERS, EVENTS, EXEC_SCRATCH, Named, Root, SLOTS, Scratch, TAKEN, Transfer,
-        Walk, setting,
+        CALL_SCRATCH, COUNTERS, EVENTS, EXEC_SCRATCH, Named, Opening, Root, SLOTS, Scratch, TAKEN,
+        Transfer, Walk, setting,
     },
     watch::Task,
 };
@@ -208,6 +208,12 @@ impl Draft {
     /// The event's first byte; [`EVENT_BYTES`] of them follow.
     #[inline(always)]
     pub fn start(&self) -> *mut u8 {
+        self.scratch.cast()
+    }
+
+    /// The same room for what is not an event: a file that is to be opened.
+    #[inline(always)]
+    pub fn opening(&self) -> *mut Opening {
         self.scratch.cast()
     }
 

@@ -28,7 +28,7 @@ use crate::{
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
     kread::{Address, current_task, follow, is_io_worker, read, task_file, uses_io_uring},
-    maps::{OPENING, Opening, offset, setting},
+    maps::{OPENING, offset, setting},
     network::{self, Submitted},
     payload,
     report::{self, Form},
@@ -65,7 +65,7 @@ pub fn on_open_begins(ctx: FEntryContext, opcode: u64) {
 #[inline(never)]
 extern "C" fn mcpwatch_opening(request: Address) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    let opening = draft.start().cast::<Opening>();
+    let opening = draft.opening();
     let path = mcpwatch_request_path(request, u64::from(offset!(io_open_path)));
     let (_, tid) = watch::ids();
     // SAFETY: the buffer is larger than what stands for an open, aligned, and this thread's.

@@ -150,8 +150,10 @@ pub fn open_kept(path: &str) -> io::Result<()> {
     let path = CString::new(path)?;
     let mut ring = Ring::new(Way::AtOnce)?;
     ring.ring.submitter().register_files(&[-1])?;
-    let slot = types::DestinationSlot::try_from_slot_target(0).map_err(io::Error::other)?;
-    let open = opcode::OpenAt::new(HERE, path.as_ptr()).flags(libc::O_RDONLY).file_index(Some(slot));
+    let slot = types::DestinationSlot::try_from_slot_target(0)
+        .map_err(|slot| io::Error::other(format!("there is no slot {slot}")))?;
+    let open =
+        opcode::OpenAt::new(HERE, path.as_ptr()).flags(libc::O_RDONLY).file_index(Some(slot));
     ring.ask(open.build())?;
     let mut byte = [0];
     let read = opcode::Read::new(types::Fixed(0), byte.as_mut_ptr(), 1);

@@ -2,6 +2,7 @@
 //! and what is lost without it. `doctor`, the `status` record, the metrics and `docs/kernel-support.md` are made
 //! from it.
 
+use std::iter;
 use std::sync::LazyLock;
 
 use mcpwatch_common::syscalls::{
@@ -176,8 +177,8 @@ pub const IO_URING_OPEN_PARTS: &[Part] = &[
     Part { program: "io_openat2_ends", function: "io_openat2" },
 ];
 
-/// The kernel from whose version on these functions leave the result in the request (f09c8643f0fa "io_uring: move
-/// openat/openat2 to its own file" and what was done before it).
+/// From this version on these functions leave the result in the request (`io_req_set_res`); before, they complete it
+/// themselves, and it may be gone when they return.
 pub const IO_URING_OPEN_PARTS_SINCE: Version = (6, 0);
 
 /// The hook on what is given to an `io_uring`, as it is submitted.
@@ -347,8 +348,13 @@ pub fn system_calls() -> impl Iterator<Item = &'static Hook> {
 pub fn programs() -> impl Iterator<Item = &'static str> {
     let repeated = |program: &str| program == SYS_EXIT;
     let own = HOOKS.iter().flat_map(|hook| &hook.ways).map(|way| way.program);
-    let parts = IO_URING_OPEN_PARTS.iter().map(|part| part.program);
-    own.filter(move |program| !repeated(program)).chain(parts).chain([SYS_EXIT, SYS_EXIT_PERF])
+    let with_parts = |program| {
+        let parts = if program == IO_URING_OPEN { IO_URING_OPEN_PARTS } else { &[] };
+        iter::once(program).chain(parts.iter().map(|part| part.program))
+    };
+    own.filter(move |program| !repeated(program))
+        .flat_map(with_parts)
+        .chain([SYS_EXIT, SYS_EXIT_PERF])
 }
 
 #[cfg(test)]

@@ -294,7 +294,9 @@ impl Object {
         let (major, minor) = IO_URING_OPEN_PARTS_SINCE;
         if capabilities::version(&capabilities::release()).is_some_and(|ours| ours < (major, minor))
         {
-            return Err(format!("before Linux {major}.{minor} they do not leave the result in the request"));
+            return Err(format!(
+                "before Linux {major}.{minor} they do not leave the result in the request"
+            ));
         }
         let fields = [
             (offsets.io_kiocb_opcode, "io_kiocb.opcode"),
