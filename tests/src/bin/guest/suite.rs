@@ -274,9 +274,14 @@ fn the_best_tier_is_chosen() {
         .collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
     assert_eq!(report["system_calls"]["tier"], "fexit", "{}", report["system_calls"]);
-    let mut hooks = report["hooks"].as_array().into_iter().flatten();
-    let on_all_calls = hooks.find(|hook| hook["name"] == "sys_exit").expect("a hook");
+    let hook = |name| {
+        let mut hooks = report["hooks"].as_array().into_iter().flatten();
+        hooks.find(|hook| hook["name"] == name).expect("a hook")
+    };
+    let (on_all_calls, on_opens) = (hook("sys_exit"), hook("io_uring_open"));
     assert!(on_all_calls["reason"].is_null(), "not as it would be best: {on_all_calls}");
+    let all_opens_pay = kernel_version().expect("a kernel says its version") < (6, 0);
+    assert_eq!(on_opens["reason"].is_string(), all_opens_pay, "{on_opens}");
 }
 
 fn the_records_are_those_of_the_host(tier: &Tier) {
