@@ -1,6 +1,8 @@
 //! What the agent tells the kernel programs: settings and struct offsets, frozen at load; the watch
 //! set, changed while running; and the counters the programs keep.
 
+use crate::event::ARGUMENT_BYTES;
+
 /// A value of the `HANDOVER` map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -226,6 +228,9 @@ pub const fn instance_id(pid: u32, start_time: u64) -> u64 {
 
 /// Process ids in one page of the table of watched processes: a byte each, one where it is watched.
 pub const WATCHED_PAGE: usize = 4096;
+
+/// What is noted of a file that an `io_uring` is to open: the path as it was given, the request, and whose it is.
+pub const OPENING_BYTES: usize = ARGUMENT_BYTES + 8 + 24;
 
 /// A field this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

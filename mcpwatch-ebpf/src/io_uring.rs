@@ -3,7 +3,8 @@
 //! Files opened, with what came of it, in one of two ways:
 //!
 //! - around the functions that do such a request, `io_openat` and `io_openat2`. When they return, the path is gone as it was
-//!   given: a program at their entry takes it down. Before 6.0 they do not leave the result where it can be read;
+//!   given: a program at their entry takes it down. A file that is registered with the ring is told when that is done
+//!   (`io_fixed_fd_install`). Before 6.0 they do not leave the result where it can be read;
 //! - at the return of the function that opens a file by its path for whoever asks, `do_filp_open` (`do_file_open` since
 //!   7.0). It gives the file, or the error; but every open of the host comes by it.
 //!
@@ -47,96 +48,132 @@ const AGAIN: i64 = -11;
 /// another's requests, too: those are dealt with at the other.
 #[inline(never)]
 pub fn on_open_begins(ctx: FEntryContext, opcode: u64) {
-    if watch::current().is_none() || handover::ended() {
+    let Some(task) = watch::current() else { return };
+    // Else it was told when it was submitted.
+    if !handover::opens_are_seen() || handover::ended() {
         return;
     }
     // Read like foreign memory: the verifier would keep it for a pointer it knows, and not hand it on as a number.
     let request = follow(ctx.as_ptr() as u64, 0);
-    if opcode_of(request) != opcode || !acquire(false) {
+    if opcode_of(request) != opcode {
         return;
     }
-    mcpwatch_opening(request);
-    release(false);
+    if acquire(false) {
+        mcpwatch_opening(request, task.start_time, task.instance);
+        release(false);
+    } else {
+        let _ = OPENING.remove(task.tid);
+        unreadable(Probe::Busy);
+    }
 }
 
-/// Takes down the path of a request to open a file, between [`acquire`] and [`release`]. Where that fails, the open is
-/// told without.
+/// Takes down a request to open a file, between [`acquire`] and [`release`]. Where that fails, it is told at once, like
+/// one that was submitted: without its end.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn mcpwatch_opening(request: Address) -> u64 {
+extern "C" fn mcpwatch_opening(request: Address, start_time: u64, instance: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (pid, tid) = watch::ids();
     let opening = draft.opening();
     let path = mcpwatch_request_path(request, u64::from(offset!(io_open_path)));
-    let (_, tid) = watch::ids();
     // SAFETY: the buffer is larger than what stands for an open, aligned, and this thread's.
-    unsafe {
+    let noted = unsafe {
         let to = (&raw mut (*opening).argument).cast();
-        if bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, path as *const _) > 0 {
-            (&raw mut (*opening).kept).write(0);
-            let _ = OPENING.insert(tid, &*opening, 0);
+        let read = bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, path as *const _);
+        (&raw mut (*opening).request).write(request);
+        (&raw mut (*opening).task).write(Task { pid, tid, start_time, instance });
+        read > 0 && OPENING.insert(tid, &*opening, 0).is_ok()
+    };
+    if !noted {
+        // One that began before and did not end.
+        let _ = OPENING.remove(tid);
+        if mcpwatch_request(request, opcode::OPENAT, start_time, instance) != 0 {
+            file::mcpwatch_open_submitted();
         }
     }
     0
 }
 
-/// A file is about to be registered with a ring: one that this thread was opening, or a socket.
-#[inline(always)]
+/// A file is about to be registered with a ring: if it is the one this thread was opening, it is told, since nothing
+/// holds it any more when the request is done.
+#[inline(never)]
 pub fn on_kept(ctx: FEntryContext) {
     let (_, tid) = watch::ids();
-    let Some(opening) = OPENING.get_ptr_mut(tid) else { return };
-    // After the request and its flags.
-    let file = follow(ctx.as_ptr() as u64, 16);
-    // SAFETY: a field of a map value.
-    unsafe { (&raw mut (*opening).kept).write_volatile(file) };
+    if OPENING.get_ptr(tid).is_none() {
+        return;
+    }
+    if let Some([request, _, file]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) {
+        on_opened(tid, request, file as i64);
+    } else {
+        unreadable(Probe::Open);
+    }
 }
 
-/// A request was done: if it is an open, with this operation, it is told.
+/// A request was done: if it is an open that is not told yet, it is now.
 #[inline(never)]
 pub fn on_open_ends(ctx: FExitContext, opcode: u64) {
-    let Some(task) = watch::current() else { return };
+    let (_, tid) = watch::ids();
+    if OPENING.get_ptr(tid).is_none() {
+        return;
+    }
     let Some([request, _, returned]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
         return unreadable(Probe::Open);
     };
-    if opcode_of(request) != opcode || handover::ended() {
+    if opcode_of(request) != opcode {
         return;
     }
     if i64::from(returned as i32) == AGAIN {
         // What is not in the cache a worker will open, and that is told.
         filtered(Probe::Open);
-    } else if acquire(false) {
-        mcpwatch_opened(request, task.start_time, task.instance);
-        release(false);
-    } else {
-        unreadable(Probe::Busy);
-    }
-    let _ = OPENING.remove(task.tid);
-}
-
-/// Tells of a request to open a file that was done, between [`acquire`] and [`release`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn mcpwatch_opened(request: Address, start_time: u64, instance: u64) -> u64 {
-    let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    let (pid, tid) = watch::ids();
-    let (mut argument, mut kept) = (0, 0);
-    if let Some(opening) = OPENING.get_ptr(tid) {
-        argument = opening as u64;
-        // SAFETY: a field of a map value.
-        kept = unsafe { (&raw const (*opening).kept).read_volatile() };
+        let _ = OPENING.remove(tid);
+        return;
     }
     let number = |offset| mcpwatch_request_number(request, u64::from(offset));
     let result = number(offset!(io_kiocb_result)) as i32;
     let opened = if result < 0 {
         i64::from(result)
     } else if number(offset!(io_open_slot)) != 0 {
-        kept as i64
+        // It was told, unless the program that does was passed over.
+        0
     } else {
         task_file(current_task(), result) as i64
     };
+    on_opened(tid, request, opened);
+}
+
+/// Tells of a request to open a file, of which there is the file or the error.
+#[inline(always)]
+fn on_opened(tid: u32, request: Address, opened: i64) {
+    if !handover::ended() {
+        if acquire(false) {
+            mcpwatch_opened(request, opened);
+            release(false);
+        } else {
+            unreadable(Probe::Busy);
+        }
+    }
+    let _ = OPENING.remove(tid);
+}
+
+/// [`on_opened`], between [`acquire`] and [`release`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mcpwatch_opened(request: Address, opened: i64) -> u64 {
+    let Some(draft) = Draft::new(Room::Call) else { return 0 };
+    let (_, tid) = watch::ids();
+    let Some(opening) = OPENING.get_ptr(tid) else { return 0 };
+    // SAFETY: a map value that stays valid for the program's run.
+    let (noted, task) = unsafe { ((*opening).request, (*opening).task) };
+    if noted != request {
+        // The end of that one was not seen.
+        unreadable(Probe::Open);
+        return 0;
+    }
+    let number = |offset| mcpwatch_request_number(request, u64::from(offset));
     // As where another way is taken.
     let flags = number(offset!(io_open_flags)) & !u64::from(NONBLOCK);
-    let args = [number(offset!(io_open_directory)), argument, flags, 0, 0, 0];
-    draft.set_call(&args, opened, &Task { pid, tid, start_time, instance });
+    let args = [number(offset!(io_open_directory)), opening as u64, flags, 0, 0, 0];
+    draft.set_call(&args, opened, &task);
     file::mcpwatch_open_by_io_uring()
 }
 

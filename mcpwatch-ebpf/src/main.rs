@@ -122,9 +122,7 @@ fn io_openat2_begins(ctx: FEntryContext) -> i32 {
 /// Files that stay with an `io_uring` instead of being given a descriptor.
 #[fentry]
 fn io_file_kept(ctx: FEntryContext) -> i32 {
-    if watch::may_be_watched() {
-        io_uring::on_kept(ctx);
-    }
+    io_uring::on_kept(ctx);
     0
 }
 

@@ -6,7 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use mcpwatch_common::{
-    control::{Channel, Counters, Handover, Instance, Offsets, Probe, Settings, Watch},
+    control::{
+        Channel, Counters, Handover, Instance, OPENING_BYTES, Offsets, Probe, Settings, Watch,
+    },
     event::{ARGUMENT_BYTES, EVENT_BYTES, Place},
 };
 
@@ -59,7 +61,8 @@ pub static HANDOVER: Array<u32> = Array::with_max_entries(Handover::COUNT, 0);
 #[unsafe(no_mangle)]
 pub static mut OPENS_ASKED_FOR: u32 = 0;
 
-/// Files being opened through an `io_uring`, by the thread that does it. Full: the path is not told as it was given.
+/// Files being opened through an `io_uring`, by the thread that does it. Full: the open is told as it begins, without what
+/// comes of it.
 #[map]
 pub static OPENING: HashMap<u32, Opening> = HashMap::with_max_entries(256, 0);
 
@@ -206,9 +209,13 @@ pub struct Transfer {
 pub struct Opening {
     /// Its path as it was given, up to a zero.
     pub argument: [u8; ARGUMENT_BYTES],
-    /// The `struct file`, when it is registered with the ring instead of being given a descriptor; before, 0.
-    pub kept: u64,
+    /// The `struct io_kiocb` that says so.
+    pub request: u64,
+    /// Whose it is.
+    pub task: Task,
 }
+
+const _: () = assert!(size_of::<Opening>() == OPENING_BYTES);
 
 /// A destination waiting for its result.
 #[derive(Clone, Copy)]

@@ -16,7 +16,7 @@ use crate::{
     bounds,
     emit::{self, Draft, Notice, Room, Wake, filtered, unreadable},
     kread::{self, Address, follow, read},
-    maps::offset,
+    maps::{OPENING, offset},
     network, path,
     watch::{self, Founded, Inherited, Task},
 };
@@ -229,6 +229,8 @@ pub fn on_exit(current: Address) {
     let (mut start_time, mut instance) = (0, 0);
     if let Some(task) = watch::current() {
         (start_time, instance) = (task.start_time, task.instance);
+        // There is one if the program at its end was passed over.
+        let _ = OPENING.remove(tid);
     }
     let signal = follow(current, offset!(task_signal));
     // `do_exit` lowers the number of live threads before this tracepoint: two may see that none is left, and the end is

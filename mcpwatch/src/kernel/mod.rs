@@ -3,6 +3,7 @@
 pub mod capabilities;
 mod fexit;
 pub mod hooks;
+mod io_uring_opens;
 pub mod object;
 pub mod offsets;
 pub mod ring;

@@ -10,17 +10,16 @@ use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use mcpwatch_common::control::{
-    ABSENT, ADDRESS_UNKNOWN, CALL_SLOTS, Channel, Counters, Handover, Instance, Offsets, Probe,
-    Settings, Watch,
+    ADDRESS_UNKNOWN, CALL_SLOTS, Channel, Counters, Handover, Instance, Offsets, Probe, Settings,
+    Watch,
 };
-use mcpwatch_common::event::ARGUMENT_BYTES;
 
-use super::fexit::{Attached, Programs};
+use super::fexit::Attached;
 use super::hooks::{
-    self, CONNECTS, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_OPEN_PARTS,
-    IO_URING_OPEN_PARTS_SINCE, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT, SYS_EXIT_PERF, Tier,
-    Way, When,
+    self, CONNECTS, Flow, HOOKS, Hook, IO_URING_OPEN, IO_URING_SUBMIT, Point, SUBMITTED, SYS_EXIT,
+    SYS_EXIT_PERF, Tier, Way, When,
 };
+use super::io_uring_opens::IoUringOpens;
 use super::ring::Ring;
 use super::submitted::{self, Tracepoint};
 pub use super::system_calls::Step;
@@ -38,10 +37,6 @@ const OPENS_ASKED_FOR: &str = ".bss";
 /// Why a hook on cgroups is missing.
 const NO_CGROUP: &str = "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
      /sys/fs/cgroup/unified`) or boot with systemd.unified_cgroup_hierarchy=1";
-
-/// Why the hook on opens through `io_uring` is missing where a field is that says whose work a thread does.
-const NO_IO_WORKERS: &str = " (before 5.12, and 5.10.162 of that series, threads of the kernel that belong to no \
-     process work for an io_uring)";
 
 /// What the kernel side is started with.
 #[derive(Clone, Debug)]
@@ -70,10 +65,7 @@ pub struct Object {
     cgroup: Option<File>,
     system_calls: SystemCalls,
     /// The one on opens through `io_uring`, if it works.
-    io_uring: Programs,
-    openings: HashMap<MapData, u32, [u8; ARGUMENT_BYTES + 8]>,
-    /// Why every open of the host pays for it.
-    all_opens_pay: Option<String>,
+    io_uring: IoUringOpens,
     opens_asked_for: Array<MapData, u32>,
     /// A process is watched that may have asked before it was.
     may_have_asked: bool,
@@ -154,9 +146,7 @@ impl Object {
             states: BTreeMap::new(),
             cgroup,
             system_calls: SystemCalls::new(&mut ebpf)?,
-            io_uring: Programs::default(),
-            openings: take(&mut ebpf, "OPENING")?,
-            all_opens_pay: None,
+            io_uring: IoUringOpens::new(&mut ebpf)?,
             opens_asked_for: take(&mut ebpf, OPENS_ASKED_FOR)?,
             may_have_asked: false,
             passed_over_before: 0,
@@ -249,71 +239,12 @@ impl Object {
         btf: Option<&Btf>,
         offsets: &Offsets,
     ) -> Result<(), KernelError> {
-        let loaded = self.load_io_uring(btf, offsets);
+        let loaded = self.io_uring.load(&mut self.ebpf, btf, offsets);
         if loaded.is_ok() {
             self.system_calls.tell(Handover::IoUring, true)?;
-        } else {
-            self.io_uring.unload(&mut self.ebpf);
         }
         self.states.insert(IO_URING_OPEN, loaded.map_or_else(State::Missing, |()| State::Ready));
         Ok(())
-    }
-
-    fn load_io_uring(&mut self, btf: Option<&Btf>, offsets: &Offsets) -> Result<(), String> {
-        let fields = [
-            (offsets.task_worker, "task_struct.worker_private", NO_IO_WORKERS),
-            (offsets.task_io_uring, "task_struct.io_uring", " (it may be built without io_uring)"),
-            (offsets.filename_name, "filename.name", ""),
-            (offsets.open_flags_flags, "open_flags.open_flag", ""),
-            (offsets.open_flags_lookup, "open_flags.lookup_flags", ""),
-        ];
-        if let Some((_, field, why)) = fields.iter().find(|(offset, ..)| *offset == ABSENT) {
-            return Err(format!("the type information of this kernel has no `{field}`{why}"));
-        }
-        capabilities::trampolines()?;
-        let btf = btf.ok_or("the kernel's type information cannot be read")?;
-        let hook = HOOKS.iter().find(|hook| hook.name == IO_URING_OPEN);
-        let hook = hook.ok_or("there is no such hook")?;
-        let Err(reason) = self.load_io_uring_parts(hook, btf, offsets) else { return Ok(()) };
-        self.io_uring.unload(&mut self.ebpf);
-        self.all_opens_pay = Some(reason);
-        self.io_uring.load(&mut self.ebpf, hook, btf)?;
-        match self.io_uring.try_out(&mut self.ebpf) {
-            Some(Err((_, reason))) => Err(reason),
-            _ => Ok(()),
-        }
-    }
-
-    /// Loads the programs on the functions that open what an `io_uring` is to open, which nobody else pays for.
-    fn load_io_uring_parts(
-        &mut self,
-        hook: &'static Hook,
-        btf: &Btf,
-        offsets: &Offsets,
-    ) -> Result<(), String> {
-        let (major, minor) = IO_URING_OPEN_PARTS_SINCE;
-        if capabilities::version(&capabilities::release()).is_some_and(|ours| ours < (major, minor))
-        {
-            return Err(format!(
-                "before Linux {major}.{minor} they do not leave the result in the request"
-            ));
-        }
-        let fields = [
-            (offsets.io_kiocb_opcode, "io_kiocb.opcode"),
-            (offsets.io_kiocb_result, "io_kiocb.cqe.res"),
-            (offsets.io_open_directory, "io_open.dfd"),
-            (offsets.io_open_path, "io_open.filename"),
-            (offsets.io_open_flags, "io_open.how.flags"),
-            (offsets.io_open_slot, "io_open.file_slot"),
-        ];
-        if let Some((_, field)) = fields.iter().find(|(offset, _)| *offset == ABSENT) {
-            return Err(format!("the type information of this kernel has no `{field}`"));
-        }
-        self.io_uring.load_parts(&mut self.ebpf, hook, IO_URING_OPEN_PARTS, btf)?;
-        match self.io_uring.try_out(&mut self.ebpf) {
-            Some(Err((_, reason))) => Err(reason),
-            _ => Ok(()),
-        }
     }
 
     fn load(&mut self, way: &Way) -> Result<(), String> {
@@ -409,21 +340,12 @@ impl Object {
             }
         }
         if watching {
-            self.forget_openings();
+            self.io_uring.forget();
             self.system_calls.begin(&mut self.ebpf);
         } else {
             self.system_calls.end(&mut self.ebpf);
         }
         self.watch_beside(watching)
-    }
-
-    /// Files that an `io_uring` was opening when the last watch ended: nobody saw the end of that.
-    fn forget_openings(&mut self) {
-        let threads: Vec<u32> = self.openings.keys().filter_map(Result::ok).collect();
-        for thread in threads {
-            // An absent entry is what is wanted.
-            let _ = self.openings.remove(&thread);
-        }
     }
 
     /// Attaches or detaches the hooks on packets and on submitted requests. None of them is required: one that fails
@@ -487,9 +409,6 @@ impl Object {
                 Attached::Failed((_, reason)) => Some(State::Missing(reason)),
             };
             if let Some(state) = state {
-                if state != State::Attached {
-                    self.io_uring.detach(&mut self.ebpf);
-                }
                 if state == State::Attached {
                     // If that fails, they are told as they are submitted, too: twice is better than never.
                     let _ = self.system_calls.tell(Handover::OpensSeen, true);
@@ -584,8 +503,7 @@ impl Object {
     /// What is not certain of a hook that works.
     fn open_beside(&self, hook: &Hook) -> Option<String> {
         if hook.name == IO_URING_OPEN {
-            let why = self.all_opens_pay.as_ref()?;
-            return Some(format!("at the function that every open of the host comes by ({why})"));
+            return self.io_uring.reason();
         }
         let why = self.address_open.as_ref().filter(|_| hook.name == IO_URING_SUBMIT)?;
         Some(format!(
