@@ -55,6 +55,7 @@ pub fn play_io_uring(settings: &str, program: &Value, missing: Option<&str>) {
     for (name, way) in WAYS.iter().filter(|(_, way)| *way != Way::Created) {
         stage.changes(name, *way);
     }
+    stage.hides_in_a_crowd();
     stage.truncates();
     stage.makes_sockets();
     stage.connects();
@@ -74,6 +75,11 @@ pub fn play_io_uring(settings: &str, program: &Value, missing: Option<&str>) {
     }
     assert_eq!(lost, ["accept", "write"], "{}", records.digest());
 }
+
+/// More opens than there is room for at once.
+const CROWD: usize = 300;
+/// So many there is room for.
+const ROOM: usize = 256;
 
 /// A server with its client, under an agent.
 struct Stage {
@@ -141,14 +147,27 @@ impl Stage {
         let part = [&told[0]["file"]["via"], &told[0]["file"]["result"]];
         assert_eq!((told.len(), part), (1, [&Value::Null, &json!("ok")]));
         // The rules know no difference.
-        let own = self.call("ring_secret", json!({}));
-        let alert =
-            own.of("alert").find(|record| text(record, "alert.rule") == "sensitive_file_read");
-        let alert = alert.unwrap_or_else(|| panic!("no alert: {}", own.digest()));
-        assert_eq!(
-            (text(alert, "relation"), text(alert, "alert.severity")),
-            ("covert", "critical")
-        );
+        is_caught(&self.call("ring_secret", json!({})));
+    }
+
+    /// However many opens are under way, each is told, once; of those that find no room, what comes of them is not known.
+    fn hides_in_a_crowd(&self) {
+        let fifo = self.scene.path("fifo");
+        let arguments = json!({"fifo": fifo, "crowd": CROWD});
+        let own = self.call("ring_secret_in_a_crowd", arguments);
+        let through_it = |path: &str| -> Vec<String> {
+            let told = opens(&own, path).into_iter();
+            told.filter(|record| text(record, "file.via") == "io_uring")
+                .map(|record| text(record, "file.result").to_owned())
+                .collect()
+        };
+        let waited = through_it(&fifo);
+        assert_eq!(waited.len(), CROWD, "{}", own.digest());
+        let unknown = waited.iter().filter(|result| *result == "unknown").count();
+        let possible = [0, CROWD - ROOM, CROWD];
+        assert!(possible.contains(&unknown), "{unknown} of {CROWD}: {}", own.digest());
+        assert_eq!(through_it(&self.scene.path(".ssh/id_rsa")).len(), 1, "{}", own.digest());
+        is_caught(&own);
     }
 
     /// Each operation that changes a file is told, once and in its order.
@@ -317,6 +336,14 @@ fn wait_until_attached(agent: &Agent, client: &Client, wanted: &[&str]) {
 fn network(record: &Value) -> [&str; 3] {
     let address = if record["net"]["path"].is_string() { "net.path" } else { "net.address" };
     ["net.protocol", address, "net.result"].map(|field| text(record, field))
+}
+
+/// A secret was read that nobody asked for, and that is an alert.
+fn is_caught(records: &Records) {
+    let mut alerts = records.of("alert");
+    let alert = alerts.find(|record| text(record, "alert.rule") == "sensitive_file_read");
+    let alert = alert.unwrap_or_else(|| panic!("no alert: {}", records.digest()));
+    assert_eq!((text(alert, "relation"), text(alert, "alert.severity")), ("covert", "critical"));
 }
 
 /// The opens of a path; at least one.

@@ -160,6 +160,47 @@ pub fn open_kept(path: &str) -> io::Result<()> {
     if ring.ask(read.build())? == 1 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
+/// Opens a file while `crowd` workers wait in opens of a FIFO, which it makes: so many are under way at once.
+pub fn open_in_a_crowd(path: &str, fifo: &str, crowd: u32) -> io::Result<()> {
+    let name = CString::new(fifo)?;
+    // SAFETY: a text that ends with a zero.
+    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut ring = IoUring::new(crowd.next_power_of_two())?;
+    ring.submitter().register_iowq_max_workers(&mut [crowd; 2])?;
+    for _ in 0..crowd {
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        let waiting = opcode::OpenAt::new(HERE, name.as_ptr()).flags(flags).build();
+        // SAFETY: the path lives until the completion, which is waited for.
+        unsafe { ring.submission().push(&waiting.flags(squeue::Flags::ASYNC)) }
+            .map_err(io::Error::other)?;
+    }
+    ring.submit()?;
+    let workers = usize::try_from(crowd).map_err(io::Error::other)?;
+    let until = Instant::now() + PATIENCE;
+    while fs::read_dir("/proc/self/task")?.count() <= workers {
+        if Instant::now() > until {
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    // The last has yet to come to where it waits.
+    thread::sleep(Duration::from_millis(500));
+    let opened = open(path, Way::AtOnce);
+    // Whoever opens a FIFO both ways waits for nobody, and nobody waits any longer.
+    let _both = File::options().read(true).write(true).open(fifo)?;
+    ring.submit_and_wait(workers)?;
+    for done in ring.completion() {
+        if done.result() < 0 {
+            return Err(io::Error::from_raw_os_error(-done.result()));
+        }
+        // SAFETY: a descriptor the kernel has just made for this request.
+        drop(unsafe { OwnedFd::from_raw_fd(done.result()) });
+    }
+    opened.map(drop)
+}
+
 /// Renames and removes, by each of the operations, in a folder that does not exist yet; and tries to.
 pub fn change(path: &str, way: Way) -> io::Result<()> {
     let mut ring = Ring::new(way)?;
