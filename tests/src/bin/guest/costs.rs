@@ -15,9 +15,9 @@ use crate::suite::{TIERS, Tier};
 /// How often every condition has its turn.
 const ROUNDS: usize = 3;
 /// Batches of each kind of call. The lower quartile counts: interrupts only ever add.
-const BATCHES: usize = 15;
-/// Calls in a batch: some milliseconds.
-const CALLS: usize = 1000;
+const BATCHES: usize = 75;
+/// Calls in a batch: of short calls less than a millisecond, so that in most batches the kernel's timer does not tick.
+const CALLS: usize = 200;
 
 /// A kind of call.
 struct Workload {
