@@ -229,8 +229,8 @@ pub const fn instance_id(pid: u32, start_time: u64) -> u64 {
 /// Process ids in one page of the table of watched processes: a byte each, one where it is watched.
 pub const WATCHED_PAGE: usize = 4096;
 
-/// What is noted of a file that an `io_uring` is to open: the path as it was given, the request, and whose it is.
-pub const OPENING_BYTES: usize = ARGUMENT_BYTES + 8 + 24;
+/// What is noted of a file that an `io_uring` is to open: the path as it was given, and the request.
+pub const OPENING_BYTES: usize = ARGUMENT_BYTES + 8;
 
 /// A field this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

@@ -29,7 +29,7 @@ const CREAT_FLAGS: u64 = 0o1101;
 const SPENT_FLAGS: u32 = 0o1300;
 
 /// The lowest of the addresses that stand for errors (`MAX_ERRNO`).
-const ERRORS: u64 = u64::MAX - 4094;
+pub const ERRORS: u64 = u64::MAX - 4094;
 
 /// By a system call that names a path.
 const BY_CALL: u16 = 0;

@@ -48,132 +48,118 @@ const AGAIN: i64 = -11;
 /// another's requests, too: those are dealt with at the other.
 #[inline(never)]
 pub fn on_open_begins(ctx: FEntryContext, opcode: u64) {
-    let Some(task) = watch::current() else { return };
-    // Else it was told when it was submitted.
-    if !handover::opens_are_seen() || handover::ended() {
+    if watch::current().is_none() || !handover::opens_are_seen() {
         return;
     }
     // Read like foreign memory: the verifier would keep it for a pointer it knows, and not hand it on as a number.
     let request = follow(ctx.as_ptr() as u64, 0);
-    if opcode_of(request) != opcode {
-        return;
-    }
-    if acquire(false) {
-        mcpwatch_opening(request, task.start_time, task.instance);
+    if opcode_of(request) == opcode && acquire(false) {
+        mcpwatch_opening(request);
         release(false);
-    } else {
-        let _ = OPENING.remove(task.tid);
-        unreadable(Probe::Busy);
     }
 }
 
-/// Takes down a request to open a file, between [`acquire`] and [`release`]. Where that fails, it is told at once, like
-/// one that was submitted: without its end.
+/// Takes down the path of a request to open a file, between [`acquire`] and [`release`]. Where that fails, it is told
+/// without.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn mcpwatch_opening(request: Address, start_time: u64, instance: u64) -> u64 {
+extern "C" fn mcpwatch_opening(request: Address) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    let (pid, tid) = watch::ids();
+    let (_, tid) = watch::ids();
     let opening = draft.opening();
     let path = mcpwatch_request_path(request, u64::from(offset!(io_open_path)));
     // SAFETY: the buffer is larger than what stands for an open, aligned, and this thread's.
-    let noted = unsafe {
+    unsafe {
         let to = (&raw mut (*opening).argument).cast();
-        let read = bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, path as *const _);
-        (&raw mut (*opening).request).write(request);
-        (&raw mut (*opening).task).write(Task { pid, tid, start_time, instance });
-        read > 0 && OPENING.insert(tid, &*opening, 0).is_ok()
-    };
-    if !noted {
-        // One that began before and did not end.
-        let _ = OPENING.remove(tid);
-        if mcpwatch_request(request, opcode::OPENAT, start_time, instance) != 0 {
-            file::mcpwatch_open_submitted();
+        if bpf_probe_read_kernel_str(to, ARGUMENT_BYTES as u32, path as *const _) > 0 {
+            (&raw mut (*opening).request).write(request);
+            let _ = OPENING.insert(tid, &*opening, 0);
         }
     }
     0
 }
 
-/// A file is about to be registered with a ring: if it is the one this thread was opening, it is told, since nothing
-/// holds it any more when the request is done.
+/// A file is about to be registered with a ring: if it was opened for that, it is told, since nothing holds it any more
+/// when the request is done.
 #[inline(never)]
 pub fn on_kept(ctx: FEntryContext) {
-    let (_, tid) = watch::ids();
-    if OPENING.get_ptr(tid).is_none() {
-        return;
-    }
-    if let Some([request, _, file]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) {
-        on_opened(tid, request, file as i64);
-    } else {
-        unreadable(Probe::Open);
+    let Some(task) = watch::current() else { return };
+    let Some([request, _, file]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
+        return unreadable(Probe::Open);
+    };
+    // Sockets are kept, too.
+    let opcode = opcode_of(request);
+    if opcode == opcode::OPENAT || opcode == opcode::OPENAT2 {
+        on_opened(request, file as i64, &task);
     }
 }
 
-/// A request was done: if it is an open that is not told yet, it is now.
+/// A request was done: if it is an open, with this operation, that is not told yet, it is now.
 #[inline(never)]
 pub fn on_open_ends(ctx: FExitContext, opcode: u64) {
-    let (_, tid) = watch::ids();
-    if OPENING.get_ptr(tid).is_none() {
-        return;
-    }
+    let Some(task) = watch::current() else { return };
     let Some([request, _, returned]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
         return unreadable(Probe::Open);
     };
     if opcode_of(request) != opcode {
         return;
     }
+    let number = |offset| mcpwatch_request_number(request, u64::from(offset));
+    let result = number(offset!(io_kiocb_result)) as i32;
     if i64::from(returned as i32) == AGAIN {
         // What is not in the cache a worker will open, and that is told.
         filtered(Probe::Open);
-        let _ = OPENING.remove(tid);
-        return;
+    } else if result < 0 {
+        on_opened(request, i64::from(result), &task);
+    } else if number(offset!(io_open_slot)) == 0 {
+        on_opened(request, task_file(current_task(), result) as i64, &task);
     }
-    let number = |offset| mcpwatch_request_number(request, u64::from(offset));
-    let result = number(offset!(io_kiocb_result)) as i32;
-    let opened = if result < 0 {
-        i64::from(result)
-    } else if number(offset!(io_open_slot)) != 0 {
-        // It was told, unless the program that does was passed over.
-        0
-    } else {
-        task_file(current_task(), result) as i64
-    };
-    on_opened(tid, request, opened);
+    let _ = OPENING.remove(task.tid);
 }
 
 /// Tells of a request to open a file, of which there is the file or the error.
 #[inline(always)]
-fn on_opened(tid: u32, request: Address, opened: i64) {
-    if !handover::ended() {
-        if acquire(false) {
-            mcpwatch_opened(request, opened);
-            release(false);
-        } else {
-            unreadable(Probe::Busy);
-        }
+fn on_opened(request: Address, opened: i64, task: &Task) {
+    // Else it was told when it was submitted.
+    if !handover::opens_are_seen() || handover::ended() {
+        return;
     }
-    let _ = OPENING.remove(tid);
+    if acquire(false) {
+        mcpwatch_opened(request, opened, task.start_time, task.instance);
+        release(false);
+    } else {
+        unreadable(Probe::Busy);
+    }
 }
 
 /// [`on_opened`], between [`acquire`] and [`release`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn mcpwatch_opened(request: Address, opened: i64) -> u64 {
+extern "C" fn mcpwatch_opened(
+    request: Address,
+    opened: i64,
+    start_time: u64,
+    instance: u64,
+) -> u64 {
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    let (_, tid) = watch::ids();
-    let Some(opening) = OPENING.get_ptr(tid) else { return 0 };
-    // SAFETY: a map value that stays valid for the program's run.
-    let (noted, task) = unsafe { ((*opening).request, (*opening).task) };
-    if noted != request {
-        // The end of that one was not seen.
+    let (pid, tid) = watch::ids();
+    let mut argument = 0;
+    if let Some(opening) = OPENING.get_ptr(tid) {
+        // SAFETY: a field of a map value. Another request's stands there if nobody saw the end of that.
+        if unsafe { (&raw const (*opening).request).read() } == request {
+            argument = opening as u64;
+        }
+    }
+    if argument == 0 && (opened as u64) >= file::ERRORS {
+        // Neither the file nor its path is known.
         unreadable(Probe::Open);
         return 0;
     }
     let number = |offset| mcpwatch_request_number(request, u64::from(offset));
     // As where another way is taken.
     let flags = number(offset!(io_open_flags)) & !u64::from(NONBLOCK);
-    let args = [number(offset!(io_open_directory)), opening as u64, flags, 0, 0, 0];
-    draft.set_call(&args, opened, &task);
+    let args = [number(offset!(io_open_directory)), argument, flags, 0, 0, 0];
+    draft.set_call(&args, opened, &Task { pid, tid, start_time, instance });
     file::mcpwatch_open_by_io_uring()
 }
 

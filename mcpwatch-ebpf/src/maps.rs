@@ -61,8 +61,8 @@ pub static HANDOVER: Array<u32> = Array::with_max_entries(Handover::COUNT, 0);
 #[unsafe(no_mangle)]
 pub static mut OPENS_ASKED_FOR: u32 = 0;
 
-/// Files being opened through an `io_uring`, by the thread that does it. Full: the open is told as it begins, without what
-/// comes of it.
+/// Files being opened through an `io_uring`, by the thread that does it. Full: the file is told without its path
+/// as it was given, and one that could not be opened is counted as lost.
 #[map]
 pub static OPENING: HashMap<u32, Opening> = HashMap::with_max_entries(256, 0);
 
@@ -211,8 +211,6 @@ pub struct Opening {
     pub argument: [u8; ARGUMENT_BYTES],
     /// The `struct io_kiocb` that says so.
     pub request: u64,
-    /// Whose it is.
-    pub task: Task,
 }
 
 const _: () = assert!(size_of::<Opening>() == OPENING_BYTES);

@@ -229,7 +229,7 @@ pub fn on_exit(current: Address) {
     let (mut start_time, mut instance) = (0, 0);
     if let Some(task) = watch::current() {
         (start_time, instance) = (task.start_time, task.instance);
-        // There is one if the program at its end was passed over.
+        // There is one if the program at the end of its open was passed over.
         let _ = OPENING.remove(tid);
     }
     let signal = follow(current, offset!(task_signal));

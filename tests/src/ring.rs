@@ -160,7 +160,8 @@ pub fn open_kept(path: &str) -> io::Result<()> {
     if ring.ask(read.build())? == 1 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Opens a file while `crowd` workers wait in opens of a FIFO, which it makes: so many are under way at once.
+/// Opens a file, and then tries one that does not exist, while `crowd` workers wait in opens of a FIFO, which it makes: so
+/// many are under way at once.
 pub fn open_in_a_crowd(path: &str, fifo: &str, crowd: u32) -> io::Result<()> {
     let name = CString::new(fifo)?;
     // SAFETY: a text that ends with a zero.
@@ -168,7 +169,8 @@ pub fn open_in_a_crowd(path: &str, fifo: &str, crowd: u32) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     let mut ring = IoUring::new(crowd.next_power_of_two())?;
-    ring.submitter().register_iowq_max_workers(&mut [crowd; 2])?;
+    // Some more, for what is not in the cache.
+    ring.submitter().register_iowq_max_workers(&mut [crowd + 8; 2])?;
     for _ in 0..crowd {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC;
         let waiting = opcode::OpenAt::new(HERE, name.as_ptr()).flags(flags).build();
@@ -188,6 +190,7 @@ pub fn open_in_a_crowd(path: &str, fifo: &str, crowd: u32) -> io::Result<()> {
     // The last has yet to come to where it waits.
     thread::sleep(Duration::from_millis(500));
     let opened = open(path, Way::AtOnce);
+    let absent = open(&format!("{path}-absent"), Way::AtOnce);
     // Whoever opens a FIFO both ways waits for nobody, and nobody waits any longer.
     let _both = File::options().read(true).write(true).open(fifo)?;
     ring.submit_and_wait(workers)?;
@@ -198,7 +201,10 @@ pub fn open_in_a_crowd(path: &str, fifo: &str, crowd: u32) -> io::Result<()> {
         // SAFETY: a descriptor the kernel has just made for this request.
         drop(unsafe { OwnedFd::from_raw_fd(done.result()) });
     }
-    opened.map(drop)
+    match absent {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => opened.map(drop),
+        other => Err(io::Error::other(format!("there is no such file: {other:?}"))),
+    }
 }
 
 /// Renames and removes, by each of the operations, in a folder that does not exist yet; and tries to.

@@ -410,7 +410,7 @@ impl Object {
             };
             if let Some(state) = state {
                 if state == State::Attached {
-                    // If that fails, they are told as they are submitted, too: twice is better than never.
+                    // If that fails, they go on being told as they are submitted; by one of the two ways twice.
                     let _ = self.system_calls.tell(Handover::OpensSeen, true);
                 }
                 // Of tier `fexit` more is to come, and is told with the last of it; of a failure this is all.
