@@ -172,12 +172,14 @@ impl Stage {
         let expected = (CROWD, if is_full { ROOM } else { CROWD });
         assert_eq!((waited.len(), as_given), expected, "{}", own.digest());
         let [secret] = secret.as_slice() else { panic!("{secret:?}: {}", own.digest()) };
-        let argument = match (known, is_full) {
-            (true, true) => String::new(),
-            (true, false) => self.scene.path("innocent"),
-            (false, _) => self.scene.path(".ssh/id_rsa"),
+        let name = match (known, is_full) {
+            (true, true) => None,
+            (true, false) => Some("innocent"),
+            (false, _) => Some("id_rsa"),
         };
-        assert_eq!((&secret["result"], &secret["argument"]), (&json!(result), &json!(argument)));
+        let argument = secret["argument"].as_str().and_then(|path| path.rsplit('/').next());
+        let found = (secret["result"].as_str(), argument.filter(|name| !name.is_empty()));
+        assert_eq!(found, (Some(result), name), "{secret}");
         is_caught(&own);
         let is_absent = |record: &&Value| text(record, "file.path").ends_with("-absent");
         let absent = own.of("file.open").filter(is_absent).count();
