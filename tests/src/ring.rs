@@ -160,28 +160,32 @@ pub fn open_kept(path: &str) -> io::Result<()> {
     if ring.ask(read.build())? == 1 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Opens a file, and then tries one that does not exist, while `crowd` workers wait in opens of a FIFO, which it makes: so
-/// many are under way at once.
-pub fn open_in_a_crowd(path: &str, fifo: &str, crowd: u32) -> io::Result<()> {
-    let name = CString::new(fifo)?;
-    // SAFETY: a text that ends with a zero.
-    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut ring = IoUring::new(crowd.next_power_of_two())?;
+/// Opens a file, and then tries one that does not exist, while `crowd` workers wait in opens of FIFOs in a folder, which it
+/// makes: so many are under way at once. They come and go one by one: on some kernels those that come at the same time
+/// are passed over.
+pub fn open_in_a_crowd(path: &str, folder: &str, crowd: u32) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    let names: Vec<CString> = (0..crowd)
+        .map(|number| CString::new(format!("{folder}/{number}")))
+        .collect::<Result<_, _>>()?;
+    let mut ring = IoUring::new(4)?;
     // Some more, for what is not in the cache.
     ring.submitter().register_iowq_max_workers(&mut [crowd + 8; 2])?;
-    for _ in 0..crowd {
+    for name in &names {
+        // SAFETY: a text that ends with a zero.
+        if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
         let flags = libc::O_RDONLY | libc::O_CLOEXEC;
         let waiting = opcode::OpenAt::new(HERE, name.as_ptr()).flags(flags).build();
         // SAFETY: the path lives until the completion, which is waited for.
         unsafe { ring.submission().push(&waiting.flags(squeue::Flags::ASYNC)) }
             .map_err(io::Error::other)?;
+        ring.submit()?;
+        thread::sleep(Duration::from_millis(2));
     }
-    ring.submit()?;
-    let workers = usize::try_from(crowd).map_err(io::Error::other)?;
     let until = Instant::now() + PATIENCE;
-    while fs::read_dir("/proc/self/task")?.count() <= workers {
+    while fs::read_dir("/proc/self/task")?.count() <= names.len() {
         if Instant::now() > until {
             return Err(io::Error::from(io::ErrorKind::TimedOut));
         }
@@ -191,15 +195,17 @@ pub fn open_in_a_crowd(path: &str, fifo: &str, crowd: u32) -> io::Result<()> {
     thread::sleep(Duration::from_millis(500));
     let opened = open(path, Way::AtOnce);
     let absent = open(&format!("{path}-absent"), Way::AtOnce);
-    // Whoever opens a FIFO both ways waits for nobody, and nobody waits any longer.
-    let _both = File::options().read(true).write(true).open(fifo)?;
-    ring.submit_and_wait(workers)?;
-    for done in ring.completion() {
-        if done.result() < 0 {
-            return Err(io::Error::from_raw_os_error(-done.result()));
+    for number in 0..crowd {
+        // Whoever opens a FIFO both ways waits for nobody, and nobody waits any longer.
+        let _both = File::options().read(true).write(true).open(format!("{folder}/{number}"))?;
+        ring.submit_and_wait(1)?;
+        for done in ring.completion() {
+            if done.result() < 0 {
+                return Err(io::Error::from_raw_os_error(-done.result()));
+            }
+            // SAFETY: a descriptor the kernel has just made for this request.
+            drop(unsafe { OwnedFd::from_raw_fd(done.result()) });
         }
-        // SAFETY: a descriptor the kernel has just made for this request.
-        drop(unsafe { OwnedFd::from_raw_fd(done.result()) });
     }
     match absent {
         Err(error) if error.kind() == io::ErrorKind::NotFound => opened.map(drop),
