@@ -8,7 +8,7 @@
 //! - at the return of the function that opens a file by its path for whoever asks, `do_filp_open` (`do_file_open` since
 //!   7.0). It gives the file, or the error; but every open of the host comes by it.
 //!
-//! What is told by its arguments alone, and files opened where there is no program at that function: at the tracepoint
+//! What is told by its arguments alone, and files opened where neither works or before it is attached: at the tracepoint
 //! on requests that are submitted (`io_uring_submit_req`, `io_uring_submit_sqe` before 6.3), whoever is to do them and
 //! when. By then the kernel has taken the arguments out of the process's memory, paths included. What comes of it is
 //! told nowhere: that a request is done, has a tracepoint that no longer knows the arguments.

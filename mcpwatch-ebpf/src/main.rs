@@ -140,8 +140,8 @@ fn io_openat2_ends(ctx: FExitContext) -> i32 {
     0
 }
 
-/// Where the programs above do not work: files opened by path, by whatever way; of them those of `io_uring`, which no system call shows. Until one is asked to
-/// open something, this ends before it looks who opens.
+/// Where the programs above do not work: files opened by path, by whatever way; of them those of `io_uring`, which no
+/// system call shows. Until one is asked to open something, this ends before it looks who opens.
 #[fexit]
 fn io_uring_open(ctx: FExitContext) -> i32 {
     if handover::opens_are_asked_for() {

@@ -410,7 +410,8 @@ impl Object {
             };
             if let Some(state) = state {
                 if state == State::Attached {
-                    // If that fails, they go on being told as they are submitted; by one of the two ways twice.
+                    // If that fails, opens go on being told as they are submitted; at the function that all opens come
+                    // by they are told twice then.
                     let _ = self.system_calls.tell(Handover::OpensSeen, true);
                 }
                 // Of tier `fexit` more is to come, and is told with the last of it; of a failure this is all.
