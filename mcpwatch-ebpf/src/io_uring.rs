@@ -48,12 +48,18 @@ const AGAIN: i64 = -11;
 /// another's requests, too: those are dealt with at the other.
 #[inline(never)]
 pub fn on_open_begins(ctx: FEntryContext, opcode: u64) {
-    if watch::current().is_none() || !handover::opens_are_seen() {
+    let Some(task) = watch::current() else { return };
+    if !handover::opens_are_seen() {
         return;
     }
     // Read like foreign memory: the verifier would keep it for a pointer it knows, and not hand it on as a number.
     let request = follow(ctx.as_ptr() as u64, 0);
-    if opcode_of(request) == opcode && acquire(false) {
+    if opcode_of(request) != opcode {
+        return;
+    }
+    // If nobody saw the end of the former, its path must not stand there for this one.
+    let _ = OPENING.remove(task.tid);
+    if acquire(false) {
         mcpwatch_opening(request);
         release(false);
     }
