@@ -615,6 +615,16 @@ mod tests {
     }
 
     #[test]
+    fn long_passwords_in_urls_are_masked() {
+        let redactor = redactor();
+        let (user, password) = ("u".repeat(300), "p".repeat(2_000));
+        let text = format!("https://{user}:{password}@h/");
+        let (masked, any) = redactor.text(&text);
+        assert_eq!(masked, format!("https://{user}:[redacted:url_password]@h/"));
+        assert!(any);
+    }
+
+    #[test]
     fn long_strings_are_cut_and_a_secret_across_the_cut_is_masked() {
         let token = format!("ghp_{}", "0123456789abcdefghijABCDEFGHIJ012345");
         for start in CUT_TO - token.len()..=CUT_TO {

@@ -606,6 +606,8 @@ mod tests {
             ),
             ("from multiprocessing.spawn import spawn_main; spawn_main(a=1); import os", false),
             ("from multiprocessing.forkserver import main; main(7); evil()", false),
+            ("from multiprocessing.forkserver import main; main(7, evil('x'))", false),
+            ("from multiprocessing.forkserver import main; main(7) or evil('x')", false),
             ("import os", false),
         ];
         for (code, expected) in table {
