@@ -1,12 +1,15 @@
 //! What must hold before a load is tried, so that a refusal has a name: capabilities, kernel release,
 //! lockdown.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use mcpwatch_common::syscalls::{OLDEST, Version};
 
 use super::KernelError;
-use super::hooks::{Hook, Tier};
+use super::hooks::{HOOKS, Hook, Tier};
 
 /// `CAP_*` numbers of `linux/capability.h` that loading and attaching need, with their names.
 /// `CAP_SYS_ADMIN` stands for all of them.
@@ -110,7 +113,7 @@ fn trampolines_are_safe(release: &str, symbols: impl FnOnce() -> Symbols) -> Res
     let symbols = symbols().map_err(|why| {
         format!("whether this kernel has the repair of Linux 5.12 for programs on sleeping functions is not known: {why}")
     })?;
-    if has_symbol(&symbols, "__bpf_tramp_image_put_rcu") {
+    if symbols.contains(TRAMPOLINES_REPAIRED) {
         return Ok(());
     }
     Err("this kernel lacks the repair of Linux 5.12 that makes programs on sleeping functions safe (\"bpf: Fix \
@@ -118,16 +121,44 @@ fn trampolines_are_safe(release: &str, symbols: impl FnOnce() -> Symbols) -> Res
         .into())
 }
 
-/// The text of the kernel's own list of its functions, or why it cannot be had: a service manager may hide it.
-pub type Symbols = Result<String, String>;
+/// What came with that repair.
+const TRAMPOLINES_REPAIRED: &str = "__bpf_tramp_image_put_rcu";
 
-/// The kernel's own list of its functions.
+/// Which of the functions that are asked for the kernel has, or why that cannot be had: a service manager may hide its
+/// list.
+pub type Symbols = Result<BTreeSet<String>, String>;
+
+/// Looks in the kernel's own list of its functions for those of the hooks, and the repaired one.
 pub fn kernel_symbols() -> Symbols {
-    match std::fs::read_to_string(SYMBOLS) {
-        Ok(text) if text.trim().is_empty() => Err(format!("{SYMBOLS} is empty")),
-        Ok(text) => Ok(text),
-        Err(error) => Err(format!("{SYMBOLS} cannot be read: {error}")),
+    let mut wanted: BTreeSet<String> = HOOKS
+        .iter()
+        .filter_map(|hook| hook.way(Tier::Fexit))
+        .flat_map(|way| way.point.functions())
+        .collect();
+    wanted.insert(TRAMPOLINES_REPAIRED.to_owned());
+    let found = File::open(SYMBOLS).and_then(|list| symbols_among(&wanted, BufReader::new(list)));
+    found
+        .map_err(|error| format!("{SYMBOLS} cannot be read: {error}"))?
+        .ok_or_else(|| format!("{SYMBOLS} is empty"))
+}
+
+/// Which of these names a list has, of lines `address type name`; `None` if it has no line. It has some 8 MB, and is not
+/// kept.
+fn symbols_among(
+    wanted: &BTreeSet<String>,
+    mut list: impl BufRead,
+) -> io::Result<Option<BTreeSet<String>>> {
+    let mut found = None;
+    let mut line = Vec::new();
+    while list.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        if let Some(name) = text.split_ascii_whitespace().nth(2) {
+            let found = found.get_or_insert_with(BTreeSet::new);
+            found.extend(wanted.get(name).cloned());
+        }
+        line.clear();
     }
+    Ok(found)
 }
 
 const SYMBOLS: &str = "/proc/kallsyms";
@@ -139,7 +170,7 @@ pub fn lacks_function(symbols: &Symbols, hook: &Hook, release: &str) -> Result<S
     let functions = way.point.functions();
     let names = functions.join(" or ");
     match symbols {
-        Ok(symbols) if functions.iter().any(|function| has_symbol(symbols, function)) => {
+        Ok(symbols) if functions.iter().any(|function| symbols.contains(function)) => {
             Err(format!("the kernel has {names}"))
         }
         Ok(_) => Ok(format!("this kernel has no {names}")),
@@ -152,12 +183,6 @@ pub fn lacks_function(symbols: &Symbols, hook: &Hook, release: &str) -> Result<S
             Err(format!("whether the kernel has {names} is not known: {why}"))
         }
     }
-}
-
-/// A line of `/proc/kallsyms`, `address type name`, has this name.
-#[must_use]
-fn has_symbol(symbols: &str, name: &str) -> bool {
-    symbols.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(name))
 }
 
 /// Where cgroup v2 is mounted, from a `/proc/self/mounts` table.
@@ -191,8 +216,8 @@ mod tests {
 
     #[test]
     fn unrepaired_trampolines_are_refused() {
-        let repaired = || Ok("0000000000000000 t __bpf_tramp_image_put_rcu\n".to_owned());
-        let unrepaired = || Ok("0000000000000000 t __bpf_tramp_image_put_rcu_tasks\n".to_owned());
+        let repaired = || Ok(BTreeSet::from([TRAMPOLINES_REPAIRED.to_owned()]));
+        let unrepaired = || Ok(BTreeSet::new());
         let hidden = || Err("no permission".to_owned());
         assert!(trampolines_are_safe("5.10.0-46-cloud-amd64", repaired).is_ok());
         assert!(trampolines_are_safe("5.10.4", unrepaired).is_err());
@@ -202,10 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn symbols_are_found_by_their_whole_name() {
+        let wanted = BTreeSet::from(["one".to_owned(), "two".to_owned(), "three".to_owned()]);
+        let list = "0 T one\n0 t two_more\nsenseless\n0 t three\t[module]\n0 T é\n";
+        let found = symbols_among(&wanted, list.as_bytes()).unwrap().unwrap();
+        assert_eq!(found, BTreeSet::from(["one".to_owned(), "three".to_owned()]));
+        assert_eq!(symbols_among(&wanted, &b"0 T other\n"[..]).unwrap(), Some(BTreeSet::new()));
+        for nothing in [&b""[..], b"\n"] {
+            assert_eq!(symbols_among(&wanted, nothing).unwrap(), None);
+        }
+    }
+
+    #[test]
     fn a_function_is_lacking_only_if_that_is_known() {
         let hook = |name: &str| hooks::HOOKS.iter().find(|hook| hook.name == name).unwrap();
         let name = |call: &str| hook(call).way(Tier::Fexit).unwrap().point.functions().concat();
-        let symbols = Ok(format!("0000000000000000 T {}\n", name("sys_read")));
+        let symbols = Ok(BTreeSet::from([name("sys_read")]));
         let hidden = Err("no permission".to_owned());
         for (symbols, call, release, lacking) in [
             (&symbols, "sys_read", "6.1.0", false),

@@ -20,7 +20,7 @@ use super::hooks::{
     SYS_EXIT_PERF, Tier, Way, When,
 };
 use super::io_uring_opens::IoUringOpens;
-use super::ring::Ring;
+use super::ring::{EVENTS, Ring};
 use super::submitted::{self, Tracepoint};
 pub use super::system_calls::Step;
 use super::system_calls::SystemCalls;
@@ -127,7 +127,7 @@ impl Object {
         let mut ebpf = EbpfLoader::new()
             .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
-            .map_max_entries("EVENTS", options.ring_bytes)
+            .map_max_entries(EVENTS, options.ring_bytes)
             .map_max_entries("WATCHED", pages)
             .map_max_entries("CALL_SCRATCH", call_scratches)
             .map_max_entries("TAKEN", call_scratches)
@@ -135,7 +135,7 @@ impl Object {
             .load(OBJECT)
             .map_err(|error| KernelError::Load { reason: with_causes(&error) })?;
         let btf = Btf::from_sys_fs().ok();
-        let ring = Ring::new(take(&mut ebpf, "EVENTS")?)?;
+        let events = ebpf.take_map(EVENTS).ok_or_else(|| absent(EVENTS))?;
         let (cgroup, whole_host) = cgroup2_root();
         let mut object = Self {
             watch: take(&mut ebpf, "WATCH")?,
@@ -179,7 +179,8 @@ impl Object {
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
         drop(btf);
         give_back_memory();
-        Ok((object, ring))
+        // Last: it is the largest, and mapped twice.
+        Ok((object, Ring::new(events)?))
     }
 
     fn scope(&mut self) -> Result<HashMap<&mut MapData, u32, u8>, KernelError> {
@@ -703,8 +704,8 @@ fn cgroup2_root() -> (Option<File>, bool) {
     (File::open(root).ok(), !root.join("cgroup.events").exists())
 }
 
-/// Gives what loading took back to the system: the kernel's type information is taken apart, into some 60 MiB to find
-/// offsets in and some 30 to load with, and the allocator would keep them for good.
+/// Gives what loading took back to the system: the kernel's type information is taken apart, into some 55 MiB to find
+/// offsets in and some 27 to load with, and the allocator would keep them for good.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) may be called at any time, from any thread.

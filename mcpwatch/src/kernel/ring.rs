@@ -2,9 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 
-use super::KernelError;
+use super::{KernelError, map_error};
+
+/// The map.
+pub const EVENTS: &str = "EVENTS";
 
 /// Most bytes taken out in one go, about a thousand events: each batch becomes its records at once, so that larger
 /// ones cost memory and caches. The ring buffer is the reserve.
@@ -16,8 +19,9 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Opens the ring buffer of a map.
-    pub fn new(buffer: RingBuf<MapData>) -> Result<Self, KernelError> {
+    /// Maps the ring buffer into the agent's memory, twice its size.
+    pub fn new(events: Map) -> Result<Self, KernelError> {
+        let buffer = RingBuf::try_from(events).map_err(|error| map_error(EVENTS, &error))?;
         Ok(Self { buffer })
     }
 
