@@ -9,6 +9,7 @@ mod client;
 mod containers;
 mod daemon;
 mod deps;
+mod faults;
 mod io_uring;
 mod kernel;
 mod left_out;
@@ -38,6 +39,7 @@ pub use client::{Client, Era, Pending, Sdk};
 pub use containers::{Crun, Podman};
 pub use daemon::{Daemon, Memory};
 pub use deps::{Deps, agent_program, deps, own_program, target, workspace};
+pub use faults::{Ground, HOST, balance, goes_on, opens};
 pub use io_uring::{io_uring_open_missing, play_io_uring};
 pub use kernel::{
     EmptyProgram, KernelTypes, Statistics, assert_programs_gone, kernel_version, programs_of,

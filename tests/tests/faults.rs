@@ -1,7 +1,7 @@
 //! What goes wrong on real hosts: an agent that is killed or stands still, floods of processes, process ids
 //! used again, servers by the hundred, a kernel that refuses a hook. Each time the books are checked afterwards.
 //!
-//! A full disk is in `errors.rs`, a ring that overflows in `loss.rs`, steps of the calendar clock in
+//! What also happens in the matrix of kernels is in `src/faults.rs`. A full disk is in `errors.rs`, a ring that overflows in `loss.rs`, steps of the calendar clock in
 //! `mcpwatch/src/pipeline/tests/clock.rs` and, under an agent, in `src/bin/guest/clock.rs`: nothing here may set the
 //! host's clock.
 
@@ -11,22 +11,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{
-    Agent, BpfObject, Client, Era, Metrics, Records, Refusals, Scene, Sdk, bpf_object_exists,
-    bpf_objects, check_identity, counter, counters, descendants, http_get, lost, lost_at,
-    request_id, skipped, text,
+    Agent, Client, Era, HOST, Metrics, Refusals, Scene, Sdk, balance, counter, counters,
+    descendants, goes_on, http_get, opens, request_id, skipped, text,
 };
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The smallest that may be set.
-const SMALLEST_RING: &str = "[capture]\nring_bytes = 65536\n";
 
 #[track_caller]
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -38,140 +35,28 @@ fn open(scene: &Scene) -> Client {
     client
 }
 
-/// A later call is recorded as ever, and the agent is well.
-#[track_caller]
-fn goes_on(agent: &Agent, client: &Client) {
-    let id = request_id(&client.call("heavy", "echo", json!({"text": "still there"}))).clone();
-    agent.find_within("a later call", PATIENCE, |record| {
-        text(record, "type") == "mcp.call"
-            && record["call"]["id"] == id
-            && text(record, "call.tool") == "echo"
-            && text(record, "call.status") == "ok"
-    });
-    assert_eq!(http_get(agent.port(), "/healthz").expect("the agent answers").0, 200);
-}
-
-/// Stops the agent and checks the books; gives its records and the last of them.
-#[track_caller]
-fn balance(agent: Agent) -> (Records, Value) {
-    let records = agent.stop().records;
-    let last = records.0.last().expect("there are records").clone();
-    assert_eq!(text(&last, "status.state"), "stopped", "the last record holds the counters");
-    check_identity(&last);
-    assert_eq!(
-        lost_at(&records, "kernel"),
-        counters(&last, "ring_full") + counters(&last, "too_big"),
-        "what the kernel lost is told"
-    );
-    assert_eq!(lost_at(&records, "decode"), 0, "the agent reads what its own programs send");
-    (records, last)
-}
-
 fn entries(metrics: &Metrics, map: &str) -> i64 {
     metrics.count("mcpwatch_map_entries", &[("map", map)])
 }
 
-/// `file.open` records of a path.
-fn opens<'a>(records: &'a Records, path: &str) -> Vec<&'a Value> {
-    records.of("file.open").filter(|record| text(record, "file.path") == path).collect()
-}
-
 #[test]
 fn an_agent_killed_under_load_leaves_nothing_behind_and_the_next_finds_the_servers() {
-    let scene = Scene::new();
-    let path = scene.write("files/f0", "text");
-    let agent = scene.agent().start();
-    let client = open(&scene);
-    agent.find("the server", |record| text(record, "type") == "server.discovered");
-    let load = json!({"folder": scene.path("files"), "name": "f", "files": 1, "rate": 10_000, "seconds": 12});
-    let load = client.begin("heavy", "open_files", load);
-    agent.find("the load", |record| text(record, "file.path") == path);
-    let left: BTreeSet<BpfObject> = bpf_objects(agent.pid());
-    for kind in ["prog_id", "map_id", "link_id"] {
-        assert!(left.iter().any(|(found, _)| *found == kind), "no {kind}: {left:?}");
-    }
-    assert!(left.iter().all(|object| bpf_object_exists(*object)));
-    agent.signal(libc::SIGKILL);
-    let killed = agent.wait(PATIENCE);
-    assert_eq!(killed.code, Some(-1), "{}", killed.output);
-    // The kernel frees programs and maps a moment after their last user has gone.
-    wait_until("nothing of the agent is left in the kernel", || {
-        !left.iter().any(|object| bpf_object_exists(*object))
-    });
-
-    let events = scene.backstage("events-of-the-next.jsonl");
-    let agent = scene.agent().metrics().events(&events.to_string_lossy()).start();
-    let found = agent.find("the server again", |record| {
-        text(record, "type") == "server.discovered" && text(record, "server.name") == "heavy"
-    });
-    agent.find("the load, still going on", |record| text(record, "file.path") == path);
-    load.wait();
-    goes_on(&agent, &client);
-    let (records, _) = balance(agent);
-    assert!(
-        opens(&records, &path).iter().all(|open| open["server"]["id"] == found["server"]["id"])
-    );
+    HOST.killed_under_load();
 }
 
 #[test]
 fn a_reader_that_stood_still_tells_the_exact_number_that_was_lost() {
-    const OPENS: i64 = 60_000;
-    let scene = Scene::new();
-    let path = scene.write("files/f0", "text");
-    let agent = scene.agent().metrics().settings(SMALLEST_RING).start();
-    let client = open(&scene);
-    goes_on(&agent, &client);
-    agent.signal(libc::SIGSTOP);
-    let load = json!({"folder": scene.path("files"), "name": "f", "files": 1, "rate": 20_000, "seconds": 3});
-    let load = client.begin("heavy", "open_files", load);
-    std::thread::sleep(Duration::from_secs(1));
-    agent.signal(libc::SIGCONT);
-    let made = load.wait()["structuredContent"]["made"].as_i64().expect("a number");
-    assert!(made > OPENS / 4, "the load was to be made: {made}");
-    goes_on(&agent, &client);
-    let (records, last) = balance(agent);
-    let (sent, full) = (counter(&last, "open", "sent"), counter(&last, "open", "ring_full"));
-    assert!(full > 0, "the ring was to overflow");
-    assert_eq!(lost(&records, "kernel", "open"), full);
-    // The load's opens and the few the server began with: each has a record, or is told as lost.
-    let later = lost_at(&records, "pipeline") + lost_at(&records, "output");
-    let recorded = i64::try_from(records.of("file.open").count()).expect("a count");
-    assert_eq!(sent, recorded + later, "sent opens, and those that have a record or a loss");
-    let loads = i64::try_from(opens(&records, &path).len()).expect("a count");
-    assert!((0..=full + later).contains(&(made - loads)), "{made} made, {loads} recorded");
+    HOST.stood_still();
 }
 
 #[test]
 fn the_smallest_ring_takes_everything_at_once() {
-    let scene = Scene::new();
-    scene.write("files/f0", "text");
-    let agent = scene.agent().metrics().settings(SMALLEST_RING).start();
-    let client = open(&scene);
-    let folder = scene.path("files");
-    let all = [
-        ("open_files", json!({"folder": folder, "name": "f", "files": 1, "seconds": 3})),
-        ("run_programs", json!({"folder": folder, "seconds": 3})),
-        ("fork_children", json!({"seconds": 3})),
-        ("connect", json!({"seconds": 3})),
-    ];
-    let all: Vec<_> =
-        all.into_iter().map(|(tool, arguments)| client.begin("heavy", tool, arguments)).collect();
-    // 300 kB beside it, in pieces of what the ring holds at all.
-    let large = "x".repeat(300_000);
-    for _ in 0..3 {
-        client.call("heavy", "echo", json!({"text": large}));
-    }
-    for load in all {
-        let done = load.wait();
-        assert_eq!(done["structuredContent"]["failed"], 0, "{done}");
-    }
-    goes_on(&agent, &client);
-    client.close(&[]);
-    agent.find_within("the server's end", PATIENCE, |record| {
-        text(record, "type") == "server.exited"
-    });
-    let (_, last) = balance(agent);
-    assert!(counters(&last, "ring_full") > 0, "the ring was to overflow");
+    HOST.smallest_ring();
+}
+
+#[test]
+fn a_process_id_used_again_is_another_process_of_another_server() {
+    HOST.id_used_again();
 }
 
 /// The metrics with what is watched by now: the kernel's tables are counted once a second.
@@ -235,53 +120,6 @@ fn forks_by_the_thousand_leave_no_trace() {
     assert!(counter(&last, "fork", "seen") >= made, "each fork is counted: {made}");
     assert!(counter(&last, "exit", "seen") >= made, "each end is counted: {made}");
     assert_eq!(counters(&last, "ring_full"), 0, "the default ring has room for {made} forks");
-}
-
-#[test]
-fn a_process_id_used_again_is_another_process_of_another_server() {
-    let scene = Scene::new();
-    let (first, second) = (scene.write("first.txt", "text"), scene.write("second.txt", "text"));
-    let agent = scene.agent().metrics().start();
-    let config = ["heavy", "other"].map(|name| (name, scene.heavy_server(name)));
-    let config = scene.config(&config);
-    let client = scene.client(Sdk::Python);
-    client.open(&config, &[], Era::Handshake);
-    let mut reborn = None;
-    // Somebody else on the host may get the id in between: then with the next one.
-    for _ in 0..20 {
-        let born = client.call("heavy", "child_opens", json!({"path": first}));
-        let pid = born["structuredContent"]["pid"].clone();
-        // Start times are told in ticks of 10 ms, as `/proc` has them: within one, it would be the same process.
-        thread::sleep(Duration::from_millis(20));
-        let again = client.call("other", "child_opens", json!({"path": second, "pid": pid}));
-        if again["isError"] != true {
-            reborn = Some((pid, request_id(&born).clone(), request_id(&again).clone()));
-            break;
-        }
-    }
-    let (pid, first_call, second_call) = reborn.expect("an id can be had a second time");
-    agent.find("the second open", |record| {
-        text(record, "file.path") == second && record["process"]["pid"] == pid
-    });
-    goes_on(&agent, &client);
-    let (records, last) = balance(agent);
-    let of = |path: &str| -> Value {
-        let found: Vec<&Value> = opens(&records, path)
-            .into_iter()
-            .filter(|record| record["process"]["pid"] == pid)
-            .collect();
-        assert_eq!(found.len(), 1, "opens of {path} by process {pid}");
-        found[0].clone()
-    };
-    let (one, two) = (of(&first), of(&second));
-    assert_eq!((text(&one, "server.name"), text(&two, "server.name")), ("heavy", "other"));
-    assert_eq!((&one["call"]["id"], &two["call"]["id"]), (&first_call, &second_call));
-    for open in [&one, &two] {
-        assert_eq!(open["relation"], "requested", "{open}");
-    }
-    assert_ne!(one["process"]["entity_id"], two["process"]["entity_id"]);
-    assert_ne!(one["process"]["start_time"], two["process"]["start_time"]);
-    assert_eq!(counters(&last, "ring_full"), 0);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::toolchain::Toolchain;
 use crate::workspace;
 
 /// The programs of the workspace that a guest has.
-const PROGRAMS: [&str; 5] = ["mcpwatch", "guest", "anchor", "drive", "labelled"];
+const PROGRAMS: [&str; 6] = ["mcpwatch", "guest", "anchor", "drive", "labelled", "load"];
 
 /// Where they are built: other flags would have cargo build everything anew each time in the usual folder.
 fn target() -> PathBuf {

@@ -25,14 +25,14 @@ pub fn are_alike(tier: &Tier) {
     has_what_the_unit_grants(&agent);
     let client = scene.client(Sdk::Own);
     client.open(&config, &[SERVER], Era::Handshake);
-    is_served(&agent, 0, &client, tier);
+    is_served(&agent, 0, &client, &[SERVER], tier);
     client.close(&[]);
     reaches(&agent, 0, "detached", || {});
 
     let from = agent.count();
     let client = scene.client(Sdk::Own);
     client.open(&config, &[SERVER], Era::Handshake);
-    is_served(&agent, from, &client, tier);
+    is_served(&agent, from, &client, &[SERVER], tier);
     let path = scene.write("again.txt", "text");
     client.call(SERVER, "read_file", json!({"path": path}));
     agent.find("the file of the second server", |record| {
@@ -52,7 +52,7 @@ pub fn are_alike(tier: &Tier) {
 
     // The next agent finds the server that runs, and is soon in the same tier.
     let agent = start();
-    is_served(&agent, 0, &client, tier);
+    is_served(&agent, 0, &client, &[SERVER], tier);
     let path = scene.write("afterwards.txt", "text");
     client.call(SERVER, "read_file", json!({"path": path}));
     agent.find("the file after the second start", |record| {
@@ -69,13 +69,15 @@ fn has_what_the_unit_grants(agent: &Agent) {
     assert_eq!(effective, limited::granted(), "{effective:x}");
 }
 
-/// Waits until the programs of the tier serve alone.
-fn is_served(agent: &Agent, from: usize, client: &Client, tier: &Tier) {
+/// Waits until the programs of the tier serve these servers alone.
+pub fn is_served(agent: &Agent, from: usize, client: &Client, servers: &[&str], tier: &Tier) {
     reaches(agent, from, "attached", || {});
     if tier.settles {
-        // The server waits in read(2) since before the programs were attached.
+        // A server waits in read(2) since before the programs were attached.
         reaches(agent, from, "settled", || {
-            client.request(SERVER, "tools/list", json!({}));
+            for server in servers {
+                client.request(server, "tools/list", json!({}));
+            }
         });
     }
     play::is_in(agent, from, tier);

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{
-    is_failure_final, kernel_version, make_failure_final, may_be_left_out, note_passed_over,
-    passed_over, play_io_uring, text,
+    Ground, Sdk, is_failure_final, kernel_version, make_failure_final, may_be_left_out,
+    note_passed_over, passed_over, play_io_uring, text,
 };
 use serde_json::Value;
 
@@ -34,6 +34,24 @@ pub struct Tier {
 pub const TIERS: &[Tier] = &[
     Tier { name: "tracepoint", settings: "[kernel]\ntier = \"tracepoint\"\n", settles: false },
     Tier { name: "fexit", settings: "[kernel]\ntier = \"fexit\"\n", settles: true },
+];
+
+/// This machine, in the tier that the host may not have.
+const IN_FEXIT: Ground = Ground {
+    settings: TIERS[1].settings,
+    sdk: Sdk::Own,
+    is_served: |agent, client, servers| rounds::is_served(agent, 0, client, servers, &TIERS[1]),
+    slower: 4,
+};
+
+type Fault = fn(&Ground);
+
+/// What goes wrong there.
+const FAULTS: &[(&str, Fault)] = &[
+    ("an_agent_killed_under_load_leaves_nothing_behind", Ground::killed_under_load),
+    ("a_reader_that_stood_still_tells_what_was_lost", Ground::stood_still),
+    ("the_smallest_ring_takes_everything_at_once", Ground::smallest_ring),
+    ("a_process_id_used_again_is_another_process", Ground::id_used_again),
 ];
 
 /// Whether processes may have an `io_uring`.
@@ -110,6 +128,10 @@ fn tests() -> Vec<Test> {
     for tier in TIERS.iter().filter(|tier| tier.settles) {
         let name = format!("servers_come_and_go_and_the_agent_with_them::{}", tier.name);
         tests.push(Test::at_the_ends(name, || rounds::are_alike(tier)));
+    }
+    // So are these: `tests/tests/faults.rs`.
+    for (name, run) in FAULTS {
+        tests.push(Test::at_the_ends(format!("{name}::fexit"), move || run(&IN_FEXIT)));
     }
     #[cfg(target_arch = "aarch64")]
     for tier in TIERS {
