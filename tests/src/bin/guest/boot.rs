@@ -98,9 +98,18 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn mount(source: &str, target: &str, kind: &str) {
+/// Mounts, or fails with a sentence.
+pub fn mount(source: &str, target: &str, kind: &str) {
     raw_mount(source, target, Some(kind), 0)
         .unwrap_or_else(|error| panic!("cannot mount {kind} at {target}: {error}"));
+}
+
+/// Takes away what was mounted last at a place.
+pub fn unmount(target: &str) {
+    let path = c_string(target);
+    // SAFETY: a terminated string that outlives the call.
+    checked(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
+        .unwrap_or_else(|error| panic!("cannot unmount {target}: {error}"));
 }
 
 fn raw_mount(

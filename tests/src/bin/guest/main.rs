@@ -18,6 +18,7 @@ mod boot;
 mod clock;
 mod costs;
 mod fallback;
+mod hidden;
 mod limited;
 #[cfg(target_arch = "aarch64")]
 mod narrow;

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::clock;
 use crate::fallback;
+use crate::hidden;
 use crate::play;
 use crate::rounds;
 use crate::verifier;
@@ -130,6 +131,10 @@ fn tests() -> Vec<Test> {
         tests.push(Test::at_the_ends(name, || rounds::are_alike(tier)));
     }
     // So are these: `tests/tests/faults.rs`.
+    tests.push(Test::at_the_ends(
+        "without_cgroup_v2_connections_are_seen_all_the_same::fexit",
+        || hidden::leave_connections_seen(&TIERS[1]),
+    ));
     for (name, run) in FAULTS {
         tests.push(Test::at_the_ends(format!("{name}::fexit"), move || run(&IN_FEXIT)));
     }
