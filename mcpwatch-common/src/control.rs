@@ -70,7 +70,7 @@ pub enum Probe {
     Write = 10,
     /// Destinations seen by the cgroup hooks.
     Egress = 11,
-    /// 32-bit system calls of watched processes whose arguments nobody reads.
+    /// 32-bit system calls of watched processes whose arguments, in their memory, cannot be read: of socketcall(2).
     Compat = 12,
     /// Changes of files: renamed, linked, removed, given another mode or owner, cut, made.
     Change = 13,

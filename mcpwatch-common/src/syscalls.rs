@@ -110,14 +110,14 @@ pub const SYSTEM_CALLS: &[SystemCall] = &[
     call("sys_socket",         41, 198, "sockets made of families beyond IP and unix"),
 ];
 
-/// A system call of the 32-bit interface of x86-64, which every process can use (`int 0x80`).
+/// A system call of the 32-bit interface: of x86-64, which every process can use (`int 0x80`), or of arm64.
 #[derive(Clone, Copy, Debug)]
 pub struct CompatCall {
     /// The name of its `fexit` program and of its hook.
     pub name: &'static str,
     /// Its function in the kernel.
     pub function: &'static str,
-    /// Its number (`arch/x86/entry/syscalls/syscall_32.tbl`).
+    /// Its number (`arch/x86/entry/syscalls/syscall_32.tbl`, `arch/arm64/tools/syscall_32.tbl`).
     pub number: u32,
     /// It is dealt with like this one of [`SYSTEM_CALLS`]; `None` of socketcall(2), which says with its first argument
     /// which one it is.
@@ -136,11 +136,15 @@ pub enum Shape {
     Ids16(usize),
     /// The second and third argument are the halves of a size of 64 bits, the lower one first.
     Halves,
+    /// The third and fourth argument are, for ARM has them in an even and an odd register; the second means nothing.
+    HalvesInPair,
     /// The call has its first argument alone; the other registers mean nothing.
     First,
+    /// The call has its first four arguments alone.
+    FirstFour,
 }
 
-/// Every 32-bit system call that is watched.
+/// Every 32-bit system call of x86-64 that is watched.
 #[rustfmt::skip]
 pub const COMPAT_CALLS: &[CompatCall] = &[
     compat("ia32_read",              "__ia32_sys_read",                  3, Some("sys_read")),
@@ -257,64 +261,69 @@ impl CompatCall {
     }
 }
 
-/// A 32-bit system call of arm64 that is counted, and not read.
-#[derive(Clone, Copy, Debug)]
-pub struct ArmCall {
-    /// Name of its program and its hook.
-    pub name: &'static str,
-    /// Its function in the kernel.
-    pub function: &'static str,
-}
-
-/// The 32-bit system calls of arm64 (`arch/arm64/tools/syscall_32.tbl`) that do not go through the function of a 64-bit
-/// call of arm64: they have one of their own, or arm64 has no such call any more.
+/// The 32-bit system calls of arm64 (`arch/arm64/tools/syscall_32.tbl`) that do not go through the function of the 64-bit
+/// call they are like: they have one of their own, or arm64 has no such call any more.
 #[rustfmt::skip]
-pub const ARM_CALLS: &[ArmCall] = &[
-    arm("arm_open",              "__arm64_compat_sys_open"),
-    arm("arm_openat",            "__arm64_compat_sys_openat"),
-    arm("arm_open_by_handle_at", "__arm64_compat_sys_open_by_handle_at"),
-    arm("arm_recvfrom",          "__arm64_compat_sys_recvfrom"),
-    arm("arm_recvmsg",           "__arm64_compat_sys_recvmsg"),
-    arm("arm_sendmsg",           "__arm64_compat_sys_sendmsg"),
-    arm("arm_sendmmsg",          "__arm64_compat_sys_sendmmsg"),
-    arm("arm_preadv2",           "__arm64_compat_sys_preadv2"),
-    arm("arm_pwritev2",          "__arm64_compat_sys_pwritev2"),
-    arm("arm_truncate",          "__arm64_compat_sys_truncate"),
-    arm("arm_ftruncate",         "__arm64_compat_sys_ftruncate"),
-    arm("arm_truncate64",        "__arm64_compat_sys_aarch32_truncate64"),
-    arm("arm_ftruncate64",       "__arm64_compat_sys_aarch32_ftruncate64"),
-    arm("arm_ptrace",            "__arm64_compat_sys_ptrace"),
-    arm("arm_kexec_load",        "__arm64_compat_sys_kexec_load"),
-    arm("arm_recv",              "__arm64_compat_sys_recv"),
-    arm("arm_send",              "__arm64_sys_send"),
-    arm("arm_creat",             "__arm64_sys_creat"),
-    arm("arm_link",              "__arm64_sys_link"),
-    arm("arm_unlink",            "__arm64_sys_unlink"),
-    arm("arm_mknod",             "__arm64_sys_mknod"),
-    arm("arm_chmod",             "__arm64_sys_chmod"),
-    arm("arm_rename",            "__arm64_sys_rename"),
-    arm("arm_mkdir",             "__arm64_sys_mkdir"),
-    arm("arm_rmdir",             "__arm64_sys_rmdir"),
-    arm("arm_symlink",           "__arm64_sys_symlink"),
-    arm("arm_lchown",            "__arm64_sys_lchown"),
-    arm("arm_chown",             "__arm64_sys_chown"),
-    arm("arm_lchown16",          "__arm64_sys_lchown16"),
-    arm("arm_fchown16",          "__arm64_sys_fchown16"),
-    arm("arm_chown16",           "__arm64_sys_chown16"),
-    arm("arm_setuid16",          "__arm64_sys_setuid16"),
-    arm("arm_setgid16",          "__arm64_sys_setgid16"),
-    arm("arm_setreuid16",        "__arm64_sys_setreuid16"),
-    arm("arm_setregid16",        "__arm64_sys_setregid16"),
-    arm("arm_setresuid16",       "__arm64_sys_setresuid16"),
-    arm("arm_setresgid16",       "__arm64_sys_setresgid16"),
-    arm("arm_setfsuid16",        "__arm64_sys_setfsuid16"),
-    arm("arm_setfsgid16",        "__arm64_sys_setfsgid16"),
-    arm("arm_setgroups16",       "__arm64_sys_setgroups16"),
+pub const ARM_CALLS: &[CompatCall] = &[
+    compat("arm_open",              "__arm64_compat_sys_open",                  5, Some("sys_open")),
+    compat("arm_creat",             "__arm64_sys_creat",                        8, Some("sys_creat")),
+    compat("arm_link",              "__arm64_sys_link",                         9, Some("sys_link")),
+    compat("arm_unlink",            "__arm64_sys_unlink",                      10, Some("sys_unlink")),
+    compat("arm_mknod",             "__arm64_sys_mknod",                       14, Some("sys_mknod")),
+    compat("arm_chmod",             "__arm64_sys_chmod",                       15, Some("sys_chmod")),
+    compat("arm_ptrace",            "__arm64_compat_sys_ptrace",               26, Some("sys_ptrace")),
+    compat("arm_rename",            "__arm64_sys_rename",                      38, Some("sys_rename")),
+    compat("arm_mkdir",             "__arm64_sys_mkdir",                       39, Some("sys_mkdir")),
+    compat("arm_rmdir",             "__arm64_sys_rmdir",                       40, Some("sys_rmdir")),
+    compat("arm_symlink",           "__arm64_sys_symlink",                     83, Some("sys_symlink")),
+    compat("arm_truncate",          "__arm64_compat_sys_truncate",             92, Some("sys_truncate")),
+    compat("arm_ftruncate",         "__arm64_compat_sys_ftruncate",            93, Some("sys_ftruncate")),
+    compat("arm_lchown",            "__arm64_sys_lchown",                     198, Some("sys_lchown")),
+    compat("arm_chown",             "__arm64_sys_chown",                      212, Some("sys_chown")),
+    compat("arm_send",              "__arm64_sys_send",                       289, Some("sys_sendto")).shaped(Shape::FirstFour),
+    compat("arm_recv",              "__arm64_compat_sys_recv",                291, Some("sys_recvfrom")).shaped(Shape::FirstFour),
+    compat("arm_recvfrom",          "__arm64_compat_sys_recvfrom",            292, Some("sys_recvfrom")),
+    compat("arm_sendmsg",           "__arm64_compat_sys_sendmsg",             296, Some("sys_sendmsg")),
+    compat("arm_recvmsg",           "__arm64_compat_sys_recvmsg",             297, Some("sys_recvmsg")),
+    compat("arm_openat",            "__arm64_compat_sys_openat",              322, Some("sys_openat")),
+    compat("arm_kexec_load",        "__arm64_compat_sys_kexec_load",          347, Some("sys_kexec_load")),
+    compat("arm_open_by_handle_at", "__arm64_compat_sys_open_by_handle_at",   371, Some("sys_open_by_handle_at")),
+    compat("arm_sendmmsg",          "__arm64_compat_sys_sendmmsg",            374, Some("sys_sendmmsg")),
+    compat("arm_preadv2",           "__arm64_compat_sys_preadv2",             392, Some("sys_preadv2")),
+    compat("arm_pwritev2",          "__arm64_compat_sys_pwritev2",            393, Some("sys_pwritev2")),
+    compat("arm_lchown16",          "__arm64_sys_lchown16",                    16, Some("sys_lchown")).shaped(Shape::Ids16(1)),
+    compat("arm_setuid16",          "__arm64_sys_setuid16",                    23, Some("sys_setuid")).shaped(Shape::Ids16(0)),
+    compat("arm_setgid16",          "__arm64_sys_setgid16",                    46, Some("sys_setgid")).shaped(Shape::Ids16(0)),
+    compat("arm_setreuid16",        "__arm64_sys_setreuid16",                  70, Some("sys_setreuid")).shaped(Shape::Ids16(0)),
+    compat("arm_setregid16",        "__arm64_sys_setregid16",                  71, Some("sys_setregid")).shaped(Shape::Ids16(0)),
+    compat("arm_setgroups16",       "__arm64_sys_setgroups16",                 81, Some("sys_setgroups")),
+    compat("arm_fchown16",          "__arm64_sys_fchown16",                    95, Some("sys_fchown")).shaped(Shape::Ids16(1)),
+    compat("arm_setfsuid16",        "__arm64_sys_setfsuid16",                 138, Some("sys_setfsuid")).shaped(Shape::Ids16(0)),
+    compat("arm_setfsgid16",        "__arm64_sys_setfsgid16",                 139, Some("sys_setfsgid")).shaped(Shape::Ids16(0)),
+    compat("arm_setresuid16",       "__arm64_sys_setresuid16",                164, Some("sys_setresuid")).shaped(Shape::Ids16(0)),
+    compat("arm_setresgid16",       "__arm64_sys_setresgid16",                170, Some("sys_setresgid")).shaped(Shape::Ids16(0)),
+    compat("arm_chown16",           "__arm64_sys_chown16",                    182, Some("sys_chown")).shaped(Shape::Ids16(1)),
+    compat("arm_truncate64",        "__arm64_compat_sys_aarch32_truncate64",  193, Some("sys_truncate")).shaped(Shape::HalvesInPair),
+    compat("arm_ftruncate64",       "__arm64_compat_sys_aarch32_ftruncate64", 194, Some("sys_ftruncate")).shaped(Shape::HalvesInPair),
 ];
 
-const fn arm(name: &'static str, function: &'static str) -> ArmCall {
-    ArmCall { name, function }
-}
+/// Those that go through the function of a 64-bit one: its name, and their number.
+#[rustfmt::skip]
+pub const ARM_SHARED_CALLS: &[(&str, u32)] = &[
+    ("sys_read", 3), ("sys_write", 4), ("sys_mount", 21), ("sys_umount", 52), ("sys_chroot", 61), ("sys_fchmod", 94),
+    ("sys_clone", 120), ("sys_init_module", 128), ("sys_delete_module", 129), ("sys_readv", 145), ("sys_writev", 146),
+    ("sys_prctl", 172), ("sys_capset", 185), ("sys_setreuid", 203), ("sys_setregid", 204), ("sys_setgroups", 206),
+    ("sys_fchown", 207), ("sys_setresuid", 208), ("sys_setresgid", 210), ("sys_setuid", 213), ("sys_setgid", 214),
+    ("sys_setfsuid", 215), ("sys_setfsgid", 216), ("sys_pivot_root", 218), ("sys_socket", 281), ("sys_bind", 282),
+    ("sys_connect", 283), ("sys_listen", 284), ("sys_accept", 285), ("sys_sendto", 290), ("sys_mkdirat", 323),
+    ("sys_mknodat", 324), ("sys_fchownat", 325), ("sys_unlinkat", 328), ("sys_renameat", 329), ("sys_linkat", 330),
+    ("sys_symlinkat", 331), ("sys_fchmodat", 333), ("sys_unshare", 337), ("sys_accept4", 366), ("sys_setns", 375),
+    ("sys_process_vm_readv", 376), ("sys_process_vm_writev", 377), ("sys_finit_module", 379), ("sys_renameat2", 382),
+    ("sys_memfd_create", 385), ("sys_bpf", 386), ("sys_kexec_file_load", 401), ("sys_io_uring_setup", 425),
+    ("sys_io_uring_enter", 426), ("sys_open_tree", 428), ("sys_move_mount", 429), ("sys_fsmount", 432),
+    ("sys_clone3", 435), ("sys_openat2", 437), ("sys_pidfd_getfd", 438), ("sys_mount_setattr", 442),
+    ("sys_fchmodat2", 452), ("sys_open_tree_attr", 467),
+];
 
 /// Stands for the number of a call an architecture never had.
 const NEVER: u32 = u32::MAX;
@@ -350,21 +359,33 @@ pub const fn named(name: &str) -> SystemCall {
     panic!("no such system call in SYSTEM_CALLS")
 }
 
-/// The 32-bit call of a name, for use at compile time.
+/// The 32-bit call of a name among these, for use at compile time.
 ///
 /// # Panics
 /// When there is none: at compile time.
 #[must_use]
 #[expect(clippy::panic, reason = "stops the compilation of the kernel side")]
-pub const fn compat_named(name: &str) -> CompatCall {
-    let mut calls = COMPAT_CALLS;
+pub const fn compat_named(mut calls: &[CompatCall], name: &str) -> CompatCall {
     while let Some((call, rest)) = calls.split_first() {
         if same(call.name.as_bytes(), name.as_bytes()) {
             return *call;
         }
         calls = rest;
     }
-    panic!("no such system call in COMPAT_CALLS")
+    panic!("no such 32-bit system call")
+}
+
+/// The number of the 32-bit call of arm64 that goes through the function of this name, if there is one.
+#[must_use]
+pub const fn arm_shared(name: &str) -> Option<u32> {
+    let mut calls = ARM_SHARED_CALLS;
+    while let Some(((function, number), rest)) = calls.split_first() {
+        if same(function.as_bytes(), name.as_bytes()) {
+            return Some(*number);
+        }
+        calls = rest;
+    }
+    None
 }
 
 const fn same(mut one: &[u8], mut other: &[u8]) -> bool {

@@ -11,11 +11,10 @@ use aya_ebpf::{
     macros::fexit,
     programs::{FExitContext, TracePointContext},
 };
-#[cfg(not(bpf_target_arch = "aarch64"))]
-use mcpwatch_common::syscalls::Shape;
 use mcpwatch_common::{
     control::Probe,
     event::{DIRECTION_IN, DIRECTION_OUT, Operation},
+    syscalls::{CompatCall, Shape, arm_shared, compat_named, named},
 };
 
 use crate::{
@@ -34,6 +33,19 @@ const UNWATCHED: u64 = u64::MAX - 1;
 /// Set in the number of the 64-bit call that a 32-bit call is like. [`NONE`] and [`UNWATCHED`] have this bit already, and
 /// stay what they are.
 const COMPAT: u64 = 1 << 32;
+/// Stands with the number of x86-64 for the number of a call that arm64 has for 32-bit programs alone.
+const FOR_COMPAT: u64 = 1 << 33;
+
+/// The number of a call on this architecture.
+const fn number_of(name: &str) -> u64 {
+    let call = named(name);
+    match (call.x86_64, call.aarch64) {
+        (_, Some(number)) if cfg!(bpf_target_arch = "aarch64") => number as u64,
+        (Some(number), None) if cfg!(bpf_target_arch = "aarch64") => FOR_COMPAT | number as u64,
+        (Some(number), _) => number as u64,
+        (None, _) => NONE,
+    }
+}
 
 /// A system call that returned.
 struct Returned {
@@ -52,12 +64,20 @@ macro_rules! system_calls {
     ($($name:ident $transfer:tt $effect:tt;)*) => {
         #[expect(non_upper_case_globals, reason = "named like the kernel's functions")]
         mod number {
-            use super::NONE;
-            $(pub const $name: u64 = {
-                let call = mcpwatch_common::syscalls::named(stringify!($name));
-                let number = if cfg!(bpf_target_arch = "aarch64") { call.aarch64 } else { call.x86_64 };
-                if let Some(number) = number { number as u64 } else { NONE }
-            };)*
+            $(pub const $name: u64 = super::number_of(stringify!($name));)*
+        }
+
+        /// The number of the 64-bit call whose function a 32-bit one goes through, as many do on arm64.
+        #[inline(always)]
+        fn shared(number: u64) -> u64 {
+            if cfg!(bpf_target_arch = "aarch64") {
+                $(if let Some(of_arm) = const { arm_shared(stringify!($name)) }
+                    && number == u64::from(of_arm)
+                {
+                    return number::$name;
+                })*
+            }
+            UNWATCHED
         }
 
         /// How the call moves bytes of a channel.
@@ -212,46 +232,44 @@ system_calls! {
     sys_socket            - [Socket.values(0).if_rare_family()];
 }
 
-/// One row a 32-bit system call of `mcpwatch_common::syscalls`. Makes of each the arm that finds the call it is like,
-/// and the program for tier `fexit`.
+/// The row of a 32-bit system call.
+const fn compat(name: &str) -> CompatCall {
+    compat_named(arch::COMPAT_CALLS, name)
+}
+
+/// One row a 32-bit system call of `mcpwatch_common::syscalls` that has a function of its own. Makes of each the arm that
+/// finds the call it is like, and the program for tier `fexit`.
 macro_rules! compat_calls {
     ($($name:ident)*) => {
         /// The number of the 64-bit call that a 32-bit one is like; [`NONE`] of socketcall(2).
         #[inline(always)]
         fn like(number: u64) -> u64 {
-            $(if number == const { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 } {
+            $(if number == const { compat(stringify!($name)).number as u64 } {
                 return const {
-                    match mcpwatch_common::syscalls::compat_named(stringify!($name)).like {
-                        Some(name) => match mcpwatch_common::syscalls::named(name).x86_64 {
-                            Some(number) => number as u64,
-                            None => NONE,
-                        },
+                    match compat(stringify!($name)).like {
+                        Some(name) => number_of(name),
                         None => NONE,
                     }
                 };
             })*
-            UNWATCHED
+            shared(number)
         }
 
         /// The arguments of a 32-bit call as those of the call it is like.
-        #[cfg(not(bpf_target_arch = "aarch64"))]
         #[inline(always)]
         fn shaped(number: u64, args: [u64; 6]) -> [u64; 6] {
-            $(if number == const { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 } {
-                return shape(const { mcpwatch_common::syscalls::compat_named(stringify!($name)).shape }, args);
+            $(if number == const { compat(stringify!($name)).number as u64 } {
+                return shape(const { compat(stringify!($name)).shape }, args);
             })*
             args
         }
 
         $(
             /// Tier `fexit`: the wrapper of this 32-bit system call returns.
-            #[cfg(not(bpf_target_arch = "aarch64"))]
             #[fexit]
             fn $name(ctx: FExitContext) -> i32 {
                 if watch::may_be_watched() {
-                    on_compat_return::<
-                        { mcpwatch_common::syscalls::compat_named(stringify!($name)).number as u64 },
-                    >(ctx);
+                    on_compat_return::<{ compat(stringify!($name)).number as u64 }>(ctx);
                 }
                 0
             }
@@ -259,6 +277,7 @@ macro_rules! compat_calls {
     };
 }
 
+#[cfg(not(bpf_target_arch = "aarch64"))]
 compat_calls! {
     ia32_read ia32_write ia32_open ia32_creat ia32_link ia32_unlink ia32_mknod ia32_chmod ia32_mount ia32_ptrace
     ia32_rename ia32_mkdir ia32_rmdir ia32_umount ia32_chroot ia32_symlink ia32_truncate ia32_ftruncate ia32_fchmod
@@ -276,45 +295,16 @@ compat_calls! {
     ia32_truncate64 ia32_ftruncate64
 }
 
-/// One row a 32-bit system call of arm64 that goes through the function of no 64-bit one: the program for tier `fexit`.
 #[cfg(bpf_target_arch = "aarch64")]
-macro_rules! arm_calls {
-    ($($name:ident)*) => {
-        $(
-            /// Tier `fexit`: the function of this 32-bit system call returns.
-            #[fexit]
-            fn $name(_ctx: FExitContext) -> i32 {
-                if watch::may_be_watched() {
-                    on_arm_return();
-                }
-                0
-            }
-        )*
-    };
-}
-
-#[cfg(bpf_target_arch = "aarch64")]
-arm_calls! {
-    arm_open arm_openat arm_open_by_handle_at arm_recvfrom arm_recvmsg arm_sendmsg arm_sendmmsg arm_preadv2 arm_pwritev2
-    arm_recv arm_send arm_creat arm_link arm_unlink arm_mknod arm_chmod arm_rename arm_mkdir arm_rmdir arm_symlink
-    arm_lchown arm_chown arm_truncate arm_ftruncate arm_truncate64 arm_ftruncate64 arm_ptrace arm_kexec_load
-    arm_lchown16 arm_fchown16 arm_chown16 arm_setuid16 arm_setgid16 arm_setreuid16 arm_setregid16 arm_setresuid16 arm_setresgid16 arm_setfsuid16
-    arm_setfsgid16 arm_setgroups16
-}
-
-/// Tier `fexit`: such a call returned, of a process that may be watched.
-#[cfg(bpf_target_arch = "aarch64")]
-#[inline(never)]
-fn on_arm_return() {
-    if let Some(task) = watch::looked_up()
-        && handover::claim(&task)
-    {
-        count_compat(&task, false);
-    }
+compat_calls! {
+    arm_open arm_creat arm_link arm_unlink arm_mknod arm_chmod arm_ptrace arm_rename arm_mkdir arm_rmdir arm_symlink
+    arm_truncate arm_ftruncate arm_lchown arm_chown arm_send arm_recv arm_recvfrom arm_sendmsg arm_recvmsg arm_openat
+    arm_kexec_load arm_open_by_handle_at arm_sendmmsg arm_preadv2 arm_pwritev2
+    arm_lchown16 arm_setuid16 arm_setgid16 arm_setreuid16 arm_setregid16 arm_setgroups16 arm_fchown16 arm_setfsuid16
+    arm_setfsgid16 arm_setresuid16 arm_setresgid16 arm_chown16 arm_truncate64 arm_ftruncate64
 }
 
 /// What a shape does to arguments.
-#[cfg(not(bpf_target_arch = "aarch64"))]
 #[inline(always)]
 fn shape(shape: Shape, [first, second, third, rest @ ..]: [u64; 6]) -> [u64; 6] {
     let [fourth, fifth, sixth] = rest;
@@ -324,15 +314,21 @@ fn shape(shape: Shape, [first, second, third, rest @ ..]: [u64; 6]) -> [u64; 6] 
         Shape::Ids16(0) => [id(first), id(second), id(third), fourth, fifth, sixth],
         Shape::Ids16(_) => [first, id(second), id(third), fourth, fifth, sixth],
         Shape::Halves => [first, second | third << 32, 0, fourth, fifth, sixth],
+        Shape::HalvesInPair => [first, third | fourth << 32, 0, 0, fifth, sixth],
         Shape::First => [first, 0, 0, 0, 0, 0],
+        Shape::FirstFour => [first, second, third, fourth, 0, 0],
     }
 }
 
 #[cfg(not(bpf_target_arch = "aarch64"))]
 mod arch {
-    use super::{number, read};
+    pub use mcpwatch_common::syscalls::COMPAT_CALLS;
+
+    use super::{compat, number, read};
     use crate::{kread::current_task, maps::offset};
 
+    /// The number of socketcall(2).
+    pub const SOCKETCALL: u64 = compat("ia32_socketcall").number as u64;
     /// `TS_COMPAT` of `arch/x86/include/asm/thread_info.h`: a 32-bit system call, until it returns.
     const COMPAT: u32 = 2;
 
@@ -400,18 +396,29 @@ mod arch {
 
 #[cfg(bpf_target_arch = "aarch64")]
 mod arch {
+    pub use mcpwatch_common::syscalls::ARM_CALLS as COMPAT_CALLS;
+
     use super::read;
 
-    /// The call was a 32-bit one: `PSR_MODE32_BIT` of the saved program status.
+    /// There is none.
+    pub const SOCKETCALL: u64 = super::NONE;
+
+    /// The number of execveat(2), as which 32-bit programs have socket(2).
+    const EXECVEAT: u64 = 281;
+
+    /// The call was a 32-bit one: `PSR_MODE32_BIT` of the saved program status. A 64-bit program that has become a 32-bit
+    /// one by its call has that, too, but of all registers the number of the call alone, which 32-bit calls have in `r7`.
     #[inline(always)]
     pub fn is_compat(regs: u64) -> bool {
         read::<u64>(regs, 264).unwrap_or(0) & 0x10 != 0
+            && !(number(regs) == Some(EXECVEAT) && read::<u64>(regs, 56) == Some(0))
     }
 
-    /// Of 32-bit calls, whose numbers are those of ARM, nothing is read.
+    /// The same as [`registers`] of a 32-bit call, whose numbers are those of ARM.
     #[inline(always)]
-    pub fn compat_registers(_regs: u64) -> Option<(u64, [u64; 6])> {
-        Some((super::NONE, [0; 6]))
+    pub fn compat_registers(regs: u64) -> Option<(u64, [u64; 6])> {
+        let (number, args) = registers(regs)?;
+        Some((number, super::shaped(number, args.map(|register| register & 0xffff_ffff))))
     }
 
     /// There is nothing like that.
@@ -458,9 +465,7 @@ pub fn on_exit(regs: Address, result: i64) {
     // This program is never in its middle twice on one processor: the kernel passes it over then.
     let alone = !handover::may_interrupt();
     let number = mcpwatch_number(regs);
-    if number == NONE {
-        count_compat(task, alone);
-    } else if number != UNWATCHED {
+    if number != UNWATCHED {
         let call = Returned { regs, result, is_compat: number & COMPAT != 0 };
         let number = number & !COMPAT;
         handle(number, Form::from_number(mcpwatch_form(number)), task, call, alone);
@@ -481,8 +486,7 @@ extern "C" fn mcpwatch_number(regs: u64) -> u64 {
     if arch::is_compat(regs) {
         return match arch::compat_registers(regs) {
             None => unread(),
-            Some((NONE, _)) => NONE,
-            Some((SOCKETCALL, [call, ..])) => of_socketcall(call) | COMPAT,
+            Some((arch::SOCKETCALL, [call, ..])) => of_socketcall(call) | COMPAT,
             Some((number, _)) => like(number) | COMPAT,
         };
     }
@@ -501,8 +505,6 @@ fn unread() -> u64 {
     UNWATCHED
 }
 
-/// The number of socketcall(2), a 32-bit call.
-const SOCKETCALL: u64 = mcpwatch_common::syscalls::compat_named("ia32_socketcall").number as u64;
 /// `SYS_SEND` and `SYS_RECV` of `include/uapi/linux/net.h`: without an address, unlike the calls they are like.
 const SEND: u64 = 9;
 const RECV: u64 = 10;
@@ -561,19 +563,15 @@ fn of_wrapper(ctx: &FExitContext) -> Option<(u64, i64)> {
 fn on_return<const NUMBER: u64>(ctx: FExitContext) {
     let Some(task) = watch::looked_up() else { return };
     let Some((regs, result)) = of_wrapper(&ctx) else { return unreadable(Probe::Busy) };
-    // On arm64, 32-bit calls go through the same wrappers.
-    if cfg!(bpf_target_arch = "aarch64") && arch::is_compat(regs) {
-        if handover::claim(&task) {
-            count_compat(&task, false);
-        }
-    } else if handover::claim(&task) {
-        let call = Returned { regs, result, is_compat: false };
+    if handover::claim(&task) {
+        // On arm64, 32-bit calls go through the same wrappers.
+        let is_compat = cfg!(bpf_target_arch = "aarch64") && arch::is_compat(regs);
+        let call = Returned { regs, result, is_compat };
         handle(NUMBER, reported_as(NUMBER), &task, call, false);
     }
 }
 
 /// Tier `fexit`: the 32-bit system call of this number returned, of a process that may be watched.
-#[cfg(not(bpf_target_arch = "aarch64"))]
 #[inline(never)]
 fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
     let Some(task) = watch::looked_up() else { return };
@@ -582,7 +580,7 @@ fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
         return;
     }
     let call = Returned { regs, result, is_compat: true };
-    if NUMBER == SOCKETCALL {
+    if NUMBER == arch::SOCKETCALL {
         let number = mcpwatch_number(regs);
         if number != UNWATCHED {
             let number = number & !COMPAT;
@@ -591,16 +589,6 @@ fn on_compat_return<const NUMBER: u64>(ctx: FExitContext) {
     } else {
         let number = like(NUMBER);
         handle(number, reported_as(number), &task, call, false);
-    }
-}
-
-/// A 32-bit system call whose arguments are read by nobody; but a destination must not wait for it.
-#[inline(never)]
-fn count_compat(task: &Task, alone: bool) {
-    unreadable(Probe::Compat);
-    if acquire(alone) {
-        network::flush(task.pid, task.tid);
-        release(alone);
     }
 }
 
@@ -649,7 +637,7 @@ extern "C" fn mcpwatch_take(
     let (pid, tid) = watch::ids();
     let task = Task { pid, tid, start_time, instance };
     let mut args = args;
-    if is_compat && number == SOCKETCALL {
+    if is_compat && number == arch::SOCKETCALL {
         if read_user::<u32>(args[1]).is_none() {
             unreadable(Probe::Compat);
             network::flush(pid, tid);
@@ -658,7 +646,10 @@ extern "C" fn mcpwatch_take(
         args = spread(args);
     }
     let Some(draft) = Draft::new(Room::Call) else { return 0 };
-    draft.set_call(&args, result as i64, &task);
+    // What kernels of arm64 before 5.14 tell `sys_exit` of the result of a 32-bit call has lost its sign.
+    let sign_lost = cfg!(bpf_target_arch = "aarch64") && is_compat;
+    let result = if sign_lost { i64::from(result as i32) } else { result as i64 };
+    draft.set_call(&args, result, &task);
     if is_compat || arch::x32(number).is_some() {
         draft.set_narrow();
     }

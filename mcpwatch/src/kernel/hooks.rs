@@ -6,7 +6,8 @@ use std::iter;
 use std::sync::LazyLock;
 
 use mcpwatch_common::syscalls::{
-    ARM_CALLS, COMPAT_CALLS, OLDEST, SYSTEM_CALLS, SystemCall, Version,
+    ARM_CALLS, ARM_SHARED_CALLS, COMPAT_CALLS, CompatCall, OLDEST, SYSTEM_CALLS, SystemCall,
+    Version,
 };
 
 /// How a hook is attached, as records and metrics name it.
@@ -314,22 +315,15 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
     hooks.extend(
         calls.map(|call| system_call(call.name, Point::Wrapper(call.name), call.lost, call.since)),
     );
-    if cfg!(target_arch = "x86_64") {
-        hooks.extend(COMPAT_CALLS.iter().map(|call| {
-            let lost = match call.like {
-                Some(_) => "the same, by a 32-bit call",
-                None => "what 32-bit programs do with sockets by socketcall(2)",
-            };
-            let like = SYSTEM_CALLS.iter().find(|like| call.like == Some(like.name));
-            let since = like.map_or(OLDEST, |like| like.since);
-            system_call(call.name, Point::Function(call.function), lost, since)
-        }));
-    } else {
-        hooks.extend(ARM_CALLS.iter().map(|call| {
-            let lost = "that there was such a 32-bit call: it is counted, not read";
-            system_call(call.name, Point::Function(call.function), lost, OLDEST)
-        }));
-    }
+    hooks.extend(compat_calls().iter().map(|call| {
+        let lost = match call.like {
+            Some(_) => "the same, by a 32-bit call",
+            None => "what 32-bit programs do with sockets by socketcall(2)",
+        };
+        let like = SYSTEM_CALLS.iter().find(|like| call.like == Some(like.name));
+        let since = like.map_or(OLDEST, |like| like.since);
+        system_call(call.name, Point::Function(call.function), lost, since)
+    }));
     hooks
 });
 
@@ -337,6 +331,18 @@ pub static HOOKS: LazyLock<Vec<Hook>> = LazyLock::new(|| {
 #[must_use]
 pub const fn number(call: &SystemCall) -> Option<u32> {
     if cfg!(target_arch = "aarch64") { call.aarch64 } else { call.x86_64 }
+}
+
+/// The 32-bit system calls of this architecture that have a function of their own.
+const fn compat_calls() -> &'static [CompatCall] {
+    if cfg!(target_arch = "aarch64") { ARM_CALLS } else { COMPAT_CALLS }
+}
+
+/// The numbers of all 32-bit system calls of this architecture that are watched.
+pub fn compat_numbers() -> impl Iterator<Item = u32> {
+    let shared = if cfg!(target_arch = "aarch64") { ARM_SHARED_CALLS } else { &[] };
+    let own = compat_calls().iter().map(|call| call.number);
+    own.chain(shared.iter().map(|(_, number)| *number))
 }
 
 /// The hooks of single system calls.
@@ -429,19 +435,42 @@ mod tests {
 
     /// Programs know a call by another name than the kernel's functions have where there is one of older date: what is
     /// `setuid` to them is that for ids of 16 bits.
+    fn known_as(name: &str, number: impl Fn(&str) -> Option<i32>) -> Option<u32> {
+        let found = match (name, name.strip_suffix("16")) {
+            ("oldumount", _) => number("umount"),
+            ("umount", _) => number("umount2"),
+            (_, Some(older)) => number(older),
+            _ => number(&format!("{name}32")).or_else(|| number(name)),
+        };
+        found.map(i32::cast_unsigned)
+    }
+
     #[test]
     fn numbers_of_32_bit_calls_are_those_of_the_kernel() {
-        let number = |name: &str| name.parse::<syscalls::x86::Sysno>().ok().map(|call| call.id());
-        for call in COMPAT_CALLS {
-            let name = call.name.strip_prefix("ia32_").unwrap();
-            let found = match (name, name.strip_suffix("16")) {
-                ("oldumount", _) => number("umount"),
-                ("umount", _) => number("umount2"),
-                (_, Some(older)) => number(older),
-                _ => number(&format!("{name}32")).or_else(|| number(name)),
-            };
-            assert_eq!(found.map(i32::cast_unsigned), Some(call.number), "{}", call.name);
+        let x86 = |name: &str| name.parse::<syscalls::x86::Sysno>().ok().map(|call| call.id());
+        let arm = |name: &str| name.parse::<syscalls::arm::Sysno>().ok().map(|call| call.id());
+        for call in COMPAT_CALLS.iter().chain(ARM_CALLS) {
+            let (architecture, name) = call.name.split_once('_').unwrap();
+            let found =
+                if architecture == "arm" { known_as(name, arm) } else { known_as(name, x86) };
+            assert_eq!(found, Some(call.number), "{}", call.name);
             assert!(call.function.ends_with(&format!("_{name}")), "{}", call.function);
+        }
+        for (function, number) in ARM_SHARED_CALLS {
+            let name = function.strip_prefix("sys_").unwrap();
+            assert_eq!(known_as(name, arm), Some(*number), "{function}");
+        }
+    }
+
+    /// Else a 32-bit program of arm64 could do unseen what another cannot.
+    #[test]
+    fn every_call_is_watched_in_its_32_bit_form_on_arm64() {
+        for call in SYSTEM_CALLS {
+            let own = ARM_CALLS.iter().any(|arm| arm.like == Some(call.name));
+            let shared = ARM_SHARED_CALLS.iter().any(|(function, _)| *function == call.name);
+            assert!(own || shared, "{}", call.name);
+            // Its function is that of 64-bit programs, too.
+            assert!(!shared || call.aarch64.is_some(), "{}", call.name);
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, HashMap, MapData};
 use aya::{Btf, Ebpf};
 use mcpwatch_common::control::{HANDOVER_BOTH, HANDOVER_END, HANDOVER_NONE, Handover};
-use mcpwatch_common::syscalls::{COMPAT_CALLS, SYSTEM_CALLS};
+use mcpwatch_common::syscalls::SYSTEM_CALLS;
 
 use super::fexit::{Attached, Failed, Programs};
 use super::hooks::{self, Hook, SYS_EXIT, Tier};
@@ -420,8 +420,7 @@ fn may_be_in_a_watched_call(line: Option<&str>) -> bool {
     let Ok(number) = first.parse::<i64>() else { return first == "running" };
     let numbers = SYSTEM_CALLS.iter().filter_map(hooks::number);
     // The line does not say whether the call is a 32-bit one: to wait for one too many does no harm.
-    let compat = if cfg!(target_arch = "x86_64") { COMPAT_CALLS } else { &[] };
-    let mut numbers = numbers.chain(compat.iter().map(|call| call.number));
+    let mut numbers = numbers.chain(hooks::compat_numbers());
     numbers.any(|watched| i64::from(watched) == number)
 }
 
@@ -443,10 +442,11 @@ mod tests {
         let read = SYSTEM_CALLS.iter().find(|call| call.name == "sys_read").and_then(hooks::number);
         let read = format!("{} 0x0 0x7f00 0x2000 0x0 0x0 0x0 0x7ffd 0x7f01\n", read.unwrap());
         // recvmsg(2) by a 32-bit thread; no number of a watched 64-bit call.
-        let compat = "372 0x0 0x7f00 0x2000 0x0 0x0 0x0 0x7ffd 0x7f01\n";
+        let number = if cfg!(target_arch = "aarch64") { 297 } else { 372 };
+        let compat = &format!("{number} 0x0 0x7f00 0x2000 0x0 0x0 0x0 0x7ffd 0x7f01\n");
         for (line, expected) in [
             (read.as_str(), true),
-            (compat, cfg!(target_arch = "x86_64")),
+            (compat, true),
             ("running\n", true),
             ("-1 0x7ffd 0x7f01\n", false),
             // No call has this number.

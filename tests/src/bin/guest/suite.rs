@@ -140,8 +140,8 @@ fn tests() -> Vec<Test> {
     }
     #[cfg(target_arch = "aarch64")]
     for tier in TIERS {
-        let name = format!("calls_of_a_32_bit_program_are_counted::{}", tier.name);
-        tests.push(Test::everywhere(name, || crate::narrow::is_counted(tier)));
+        let name = format!("what_a_32_bit_program_does_is_told::{}", tier.name);
+        tests.push(Test::everywhere(name, || crate::narrow::is_told(tier)));
     }
     tests.push(Test::everywhere(
         "ancestors_go_back_to_process_1",
