@@ -93,9 +93,13 @@ impl Ground {
         let found = agent.find("the server again", |record| {
             text(record, "type") == "server.discovered" && text(record, "server.name") == "heavy"
         });
-        agent.find_within("the load, still going on", self.patience(), |record| {
+        // The first load may have ended meanwhile: loading programs takes long under emulation.
+        let rest = json!({"folder": scene.path("files"), "name": "f", "files": 1, "rate": rate, "seconds": 2});
+        let rest = client.begin("heavy", "open_files", rest);
+        agent.find_within("the load, going on", self.patience(), |record| {
             text(record, "file.path") == path
         });
+        rest.wait();
         load.wait();
         self.goes_on(&agent, &client);
         let (records, _) = balance(agent);
