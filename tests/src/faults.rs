@@ -159,15 +159,15 @@ impl Ground {
         let rate = if self.slower == 1 { 0 } else { 1_000 };
         let what = json!({"folder": scene.path("files"), "name": "f", "files": 1, "rate": rate, "seconds": 3});
         let all = ["open_files", "run_programs", "fork_children", "connect"];
-        let all = all.map(|tool| client.begin("heavy", tool, what.clone()));
+        let all = all.map(|tool| (tool, client.begin("heavy", tool, what.clone())));
         // 300 kB beside it, in pieces of what the ring holds at all.
         let large = "x".repeat(300_000);
         for _ in 0..3 {
             client.call("heavy", "echo", json!({"text": large}));
         }
-        for load in all {
+        for (tool, load) in all {
             let done = load.wait();
-            assert_eq!(done["structuredContent"]["failed"], 0, "{done}");
+            assert_eq!(done["structuredContent"]["failed"], 0, "{tool}: {done}");
         }
         self.goes_on(&agent, &client);
         client.close(&[]);

@@ -1,5 +1,5 @@
 //! A client for the end-to-end tests that needs nothing installed: the commands of
-//! `tests/clients/drive.py`, which describes them (but `sent`), one at a time and in the era of the handshake alone.
+//! `tests/clients/drive.py`, which describes them (but `sent`), in the era of the handshake alone.
 //!
 //! `drive SOCKET`.
 
@@ -10,33 +10,48 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use serde_json::{Value, json};
 
 fn main() -> io::Result<()> {
     let socket = env::args().nth(1).ok_or_else(|| io::Error::other("usage: drive SOCKET"))?;
     let commands = UnixStream::connect(socket)?;
-    let mut answers = commands.try_clone()?;
+    let answers = Answers(Arc::new(Mutex::new(commands.try_clone()?)));
     let mut servers = BTreeMap::new();
     for line in BufReader::new(commands).lines() {
         let command: Value = serde_json::from_str(&line?)?;
-        let mut answer = json!({"n": command["n"]});
-        match obey(&command, &mut servers) {
-            Ok(result) => {
-                answer["ok"] = json!(true);
-                answer["result"] = result;
-            }
-            Err(error) => {
-                answer["ok"] = json!(false);
-                answer["error"] = json!(error.to_string());
-            }
+        match obey(&command, &mut servers, &answers) {
+            Ok(Some(result)) => answers.give(&command["n"], Ok(result))?,
+            Ok(None) => {}
+            Err(error) => answers.give(&command["n"], Err(error.to_string()))?,
         }
-        writeln!(answers, "{answer}")?;
     }
     Ok(())
 }
 
-fn obey(command: &Value, servers: &mut BTreeMap<String, Server>) -> io::Result<Value> {
+/// The way back to who gives the commands.
+#[derive(Clone)]
+struct Answers(Arc<Mutex<UnixStream>>);
+
+impl Answers {
+    /// Answers the command of this number, in one line.
+    fn give(&self, number: &Value, outcome: Result<Value, String>) -> io::Result<()> {
+        let answer = match outcome {
+            Ok(result) => json!({"n": number, "ok": true, "result": result}),
+            Err(error) => json!({"n": number, "ok": false, "error": error}),
+        };
+        writeln!(self.0.lock().expect("no panic under the lock"), "{answer}")
+    }
+}
+
+/// Does what the command says; `None`: the server's response will be the answer.
+fn obey(
+    command: &Value,
+    servers: &mut BTreeMap<String, Server>,
+    answers: &Answers,
+) -> io::Result<Option<Value>> {
     let running = |servers: &BTreeMap<String, Server>| servers.keys().cloned().collect();
     match command["op"].as_str().unwrap_or_default() {
         "start" => {
@@ -46,19 +61,21 @@ fn obey(command: &Value, servers: &mut BTreeMap<String, Server>) -> io::Result<V
             let every = || entries.into_iter().flatten().map(|(name, _)| name.clone()).collect();
             let mut said = json!({});
             for name in named(command).unwrap_or_else(every) {
-                let mut server = Server::start(&config["mcpServers"][&name])?;
-                said[&name] = server.open()?;
+                let (server, who) = Server::start(&config["mcpServers"][&name], answers)?;
+                said[&name] = who;
                 servers.insert(name, server);
             }
-            Ok(said)
+            Ok(Some(said))
         }
         "call" => {
             let params = json!({"name": command["tool"], "arguments": command["arguments"]});
-            server(servers, command)?.request("tools/call", &params)
+            server(servers, command)?.begin("tools/call", &params, &command["n"])?;
+            Ok(None)
         }
         "request" => {
             let method = command["method"].as_str().unwrap_or_default();
-            server(servers, command)?.request(method, &command["params"])
+            server(servers, command)?.begin(method, &command["params"], &command["n"])?;
+            Ok(None)
         }
         "stop" => {
             for name in named(command).unwrap_or_else(|| running(servers)) {
@@ -66,7 +83,7 @@ fn obey(command: &Value, servers: &mut BTreeMap<String, Server>) -> io::Result<V
                     server.stop()?;
                 }
             }
-            Ok(json!({}))
+            Ok(Some(json!({})))
         }
         other => Err(io::Error::other(format!("no operation {other}"))),
     }
@@ -91,12 +108,16 @@ fn server<'s>(
 struct Server {
     child: Child,
     requests: File,
-    responses: BufReader<File>,
     next: u64,
+    under_way: UnderWay,
 }
 
+/// The numbers of the commands whose requests have no response yet, by the ids of the requests.
+type UnderWay = Arc<Mutex<BTreeMap<u64, Value>>>;
+
 impl Server {
-    fn start(entry: &Value) -> io::Result<Self> {
+    /// Starts it and shakes hands; gives who the server says it is, too.
+    fn start(entry: &Value, answers: &Answers) -> io::Result<(Self, Value)> {
         let program = entry["command"].as_str().unwrap_or_default();
         let arguments = entry["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let pair = || -> io::Result<[OwnedFd; 2]> {
@@ -113,18 +134,34 @@ impl Server {
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(stdout))
             .spawn()?;
-        let responses = BufReader::new(File::from(responses));
-        Ok(Self { child, requests: File::from(requests), responses, next: 0 })
+        let mut responses = BufReader::new(File::from(responses));
+        let requests = File::from(requests);
+        let mut server = Self { child, requests, next: 0, under_way: UnderWay::default() };
+        let who = server.open(&mut responses)?;
+        let (answers, under_way) = (answers.clone(), Arc::clone(&server.under_way));
+        thread::spawn(move || {
+            let ended = answer_all(&mut responses, &under_way, &answers);
+            let why = ended.map_or_else(|error| error.to_string(), |()| "the server ended".into());
+            for number in with(&under_way, std::mem::take).into_values() {
+                // Who does not hear it has gone.
+                let _ = answers.give(&number, Err(why.clone()));
+            }
+        });
+        Ok((server, who))
     }
 
-    /// The handshake; gives who the server says it is.
-    fn open(&mut self) -> io::Result<Value> {
+    /// The handshake.
+    fn open(&mut self, responses: &mut impl BufRead) -> io::Result<Value> {
         let params = json!({
             "protocolVersion": "2025-11-25",
             "capabilities": {},
             "clientInfo": {"name": "drive", "version": "1"},
         });
-        let result = self.request("initialize", &params)?;
+        self.begin("initialize", &params, &Value::Null)?;
+        let ended = || io::Error::other("the server ended before its handshake");
+        let (_, outcome) = response(responses)?.ok_or_else(ended)?;
+        with(&self.under_way, BTreeMap::clear);
+        let result = outcome.map_err(io::Error::other)?;
         self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
         Ok(json!({
             "name": result["serverInfo"]["name"],
@@ -133,27 +170,17 @@ impl Server {
         }))
     }
 
-    fn request(&mut self, method: &str, params: &Value) -> io::Result<Value> {
+    /// Makes the request whose response is the answer to the command of this number.
+    fn begin(&mut self, method: &str, params: &Value, number: &Value) -> io::Result<()> {
         let id = self.next;
         self.next += 1;
-        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
-        let mut response = self.response()?;
-        if response["error"].is_object() {
-            return Err(io::Error::other(response["error"].to_string()));
+        with(&self.under_way, |under_way| under_way.insert(id, number.clone()));
+        let sent =
+            self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        if sent.is_err() {
+            with(&self.under_way, |under_way| under_way.remove(&id));
         }
-        Ok(response["result"].take())
-    }
-
-    /// The next response; notifications are passed over.
-    fn response(&mut self) -> io::Result<Value> {
-        loop {
-            let mut line = String::new();
-            self.responses.read_line(&mut line)?;
-            let message: Value = serde_json::from_str(&line)?;
-            if !message["id"].is_null() {
-                return Ok(message);
-            }
-        }
+        sent
     }
 
     /// One write for the whole line.
@@ -167,4 +194,41 @@ impl Server {
         drop(requests);
         child.wait().map(drop)
     }
+}
+
+fn with<T>(under_way: &UnderWay, act: impl FnOnce(&mut BTreeMap<u64, Value>) -> T) -> T {
+    act(&mut under_way.lock().expect("no panic under the lock"))
+}
+
+/// The next response: its id and the result, or the error. Notifications are passed over; `None` at the end.
+fn response(responses: &mut impl BufRead) -> io::Result<Option<(Value, Result<Value, String>)>> {
+    loop {
+        let mut line = String::new();
+        if responses.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut message: Value = serde_json::from_str(&line)?;
+        if !message["id"].is_null() {
+            let outcome = match &message["error"] {
+                Value::Null => Ok(message["result"].take()),
+                error => Err(error.to_string()),
+            };
+            return Ok(Some((message["id"].take(), outcome)));
+        }
+    }
+}
+
+/// Has each response be the answer to its command.
+fn answer_all(
+    responses: &mut impl BufRead,
+    under_way: &UnderWay,
+    answers: &Answers,
+) -> io::Result<()> {
+    while let Some((id, outcome)) = response(responses)? {
+        let number = id.as_u64().and_then(|id| with(under_way, |left| left.remove(&id)));
+        if let Some(number) = number {
+            answers.give(&number, outcome)?;
+        }
+    }
+    Ok(())
 }

@@ -253,6 +253,17 @@ fn connect(call: &Value, address: &str) -> io::Result<Value> {
     listener.set_nonblocking(true)?;
     paced(call, || {
         let made = TcpStream::connect(address)?;
+        // Taken off the queue, or it would be full soon. The kernel may still have the last packet of the handshake
+        // before it; a reset must not overtake that, as it can on another processor: nothing would ever be queued.
+        let until = Instant::now() + WAIT;
+        let taken = loop {
+            match listener.accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
+                    thread::yield_now();
+                }
+                taken => break taken,
+            }
+        };
         // Without this each would be remembered for a minute after its end.
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         // SAFETY: a valid struct of the size that is said, for the length of the call.
@@ -266,17 +277,6 @@ fn connect(call: &Value, address: &str) -> io::Result<Value> {
             )
         };
         drop(made);
-        // Taken off the queue, or it would be full soon. On a busy processor the kernel may still have the
-        // last packet of the handshake before it.
-        let until = Instant::now() + WAIT;
-        let taken = loop {
-            match listener.accept() {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
-                    thread::yield_now();
-                }
-                taken => break taken,
-            }
-        };
         Ok(taken.is_ok() && done == 0)
     })
 }
