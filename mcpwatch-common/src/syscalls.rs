@@ -134,6 +134,8 @@ pub enum Shape {
     /// From the argument of this position on they are user or group ids of 16 bits: `low2highuid` of
     /// `include/linux/highuid.h`.
     Ids16(usize),
+    /// The second argument is a signed number.
+    Signed,
     /// The second and third argument are the halves of a size of 64 bits, the lower one first.
     Halves,
     /// The third and fourth argument are, for ARM has them in an even and an odd register; the second means nothing.
@@ -163,8 +165,8 @@ pub const COMPAT_CALLS: &[CompatCall] = &[
     compat("ia32_umount",            "__ia32_sys_umount",               52, Some("sys_umount")),
     compat("ia32_chroot",            "__ia32_sys_chroot",               61, Some("sys_chroot")),
     compat("ia32_symlink",           "__ia32_sys_symlink",              83, Some("sys_symlink")),
-    compat("ia32_truncate",          "__ia32_compat_sys_truncate",      92, Some("sys_truncate")),
-    compat("ia32_ftruncate",         "__ia32_compat_sys_ftruncate",     93, Some("sys_ftruncate")),
+    compat("ia32_truncate",          "__ia32_compat_sys_truncate",      92, Some("sys_truncate")).shaped(Shape::Signed),
+    compat("ia32_ftruncate",         "__ia32_compat_sys_ftruncate",     93, Some("sys_ftruncate")).shaped(Shape::Signed),
     compat("ia32_fchmod",            "__ia32_sys_fchmod",               94, Some("sys_fchmod")),
     compat("ia32_socketcall",        "__ia32_compat_sys_socketcall",   102, None),
     compat("ia32_clone",             "__ia32_compat_sys_ia32_clone",   120, Some("sys_clone")),
@@ -276,8 +278,8 @@ pub const ARM_CALLS: &[CompatCall] = &[
     compat("arm_mkdir",             "__arm64_sys_mkdir",                       39, Some("sys_mkdir")),
     compat("arm_rmdir",             "__arm64_sys_rmdir",                       40, Some("sys_rmdir")),
     compat("arm_symlink",           "__arm64_sys_symlink",                     83, Some("sys_symlink")),
-    compat("arm_truncate",          "__arm64_compat_sys_truncate",             92, Some("sys_truncate")),
-    compat("arm_ftruncate",         "__arm64_compat_sys_ftruncate",            93, Some("sys_ftruncate")),
+    compat("arm_truncate",          "__arm64_compat_sys_truncate",             92, Some("sys_truncate")).shaped(Shape::Signed),
+    compat("arm_ftruncate",         "__arm64_compat_sys_ftruncate",            93, Some("sys_ftruncate")).shaped(Shape::Signed),
     compat("arm_lchown",            "__arm64_sys_lchown",                     198, Some("sys_lchown")),
     compat("arm_chown",             "__arm64_sys_chown",                      212, Some("sys_chown")),
     compat("arm_send",              "__arm64_sys_send",                       289, Some("sys_sendto")).shaped(Shape::FirstFour),

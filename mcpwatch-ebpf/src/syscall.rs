@@ -313,6 +313,9 @@ fn shape(shape: Shape, [first, second, third, rest @ ..]: [u64; 6]) -> [u64; 6] 
         Shape::Same => [first, second, third, fourth, fifth, sixth],
         Shape::Ids16(0) => [id(first), id(second), id(third), fourth, fifth, sixth],
         Shape::Ids16(_) => [first, id(second), id(third), fourth, fifth, sixth],
+        Shape::Signed => {
+            [first, i64::from(second as i32).cast_unsigned(), third, fourth, fifth, sixth]
+        }
         Shape::Halves => [first, second | third << 32, 0, fourth, fifth, sixth],
         Shape::HalvesInPair => [first, third | fourth << 32, 0, 0, fifth, sixth],
         Shape::First => [first, 0, 0, 0, 0, 0],

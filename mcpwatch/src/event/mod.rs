@@ -241,8 +241,8 @@ pub struct Change {
     pub mode: Option<u32>,
     /// User and group given to it; `None` where they stay.
     pub owner: (Option<u32>, Option<u32>),
-    /// The length given to it, in bytes.
-    pub size: Option<u64>,
+    /// The length given to it, in bytes. The kernel refuses negative ones.
+    pub size: Option<i64>,
     /// Which way, when no system call of its own did it.
     pub via: Option<Via>,
     /// The error number, when it failed.

@@ -116,9 +116,9 @@ pub struct FileDetail {
     /// The group id given to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_gid: Option<u32>,
-    /// The length given to it, in bytes.
+    /// The length given to it, in bytes. The kernel refuses negative ones.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
+    pub size: Option<i64>,
 }
 
 /// The other file of a change: the new name of a rename or hard link, what a symbolic link leads to.

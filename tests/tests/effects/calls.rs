@@ -293,6 +293,8 @@ fn the_rest_of_the_system_calls_of_32_bits_is_told_like_others() {
             "path": file, "argument": "", "access": "read", "via": "handle", "result": "ok"}}),
         json!({"type": "file.change", "file": {
             "operation": "memfd_create", "path": "/memfd:scratch", "result": "ok"}}),
+        change("truncate", &file, json!({"size": -1, "argument": "", "result": "EINVAL"})),
+        change("truncate", &file, json!({"size": -2, "argument": file, "result": "EINVAL"})),
         change("truncate", &file, json!({"size": 3, "argument": ""})),
         change("truncate", &file, json!({"size": 5, "argument": file})),
         mode("chmod", "file", "0640"),

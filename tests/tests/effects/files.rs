@@ -136,6 +136,11 @@ fn every_change_of_a_file_is_told_with_its_paths() {
             &[change("truncate", &w("cut"), json!({"size": 5_000_000_000_u64}))],
         ),
         case(
+            "cut",
+            json!({"path": w("cut"), "size": -1}),
+            &[change("truncate", &w("cut"), json!({"size": -1, "result": "EINVAL"}))],
+        ),
+        case(
             "cut_open",
             json!({"path": w("cut"), "size": 3}),
             &[change("truncate", &w("cut"), json!({"size": 3, "argument": ""}))],

@@ -111,7 +111,7 @@ impl Reported {
                 change.mode = Some(self.narrow(0));
             }
             Operation::Chown => change.owner = (self.id(0), self.id(1)),
-            Operation::Truncate => change.size = Some(first_value),
+            Operation::Truncate => change.size = Some(first_value.cast_signed()),
             _ => {}
         }
         change.file = self.first;

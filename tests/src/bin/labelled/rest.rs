@@ -145,6 +145,10 @@ mod x86_64 {
         let here = folder(path)?;
         drop(open((342, "open_by_handle_at", &[at(&here), handle, 0]))?);
         drop(open((356, "memfd_create", &[scratch, 0]))?);
+        none(&[
+            (93, "ftruncate", &[at(&written), u32::MAX]),
+            (92, "truncate", &[file, u32::MAX - 1]),
+        ])?;
         each(&[
             (93, "ftruncate", &[at(&written), 3]),
             (92, "truncate", &[file, 5]),
