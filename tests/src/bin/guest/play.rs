@@ -164,9 +164,13 @@ pub fn config(scene: &Scene) -> String {
     scene.config(&[
         (SERVER, json!({"command": "/bin/labelled"})),
         (BY_SOCKETS, json!({"command": "/bin/labelled", "args": [BY_SOCKETS], "sockets": true})),
-        // Told apart by an argument it does not look at.
-        (EARLIER, json!({"command": "/bin/labelled", "args": [EARLIER]})),
+        earlier(),
     ])
+}
+
+/// The server of [`watch`], by its name. Told apart by an argument it does not look at.
+pub fn earlier() -> (&'static str, Value) {
+    (EARLIER, json!({"command": "/bin/labelled", "args": [EARLIER]}))
 }
 
 /// Plays it; gives the records, one a line, without what differs from run to run. Lines before them name the tools

@@ -140,8 +140,10 @@ fn tests() -> Vec<Test> {
     }
     #[cfg(target_arch = "aarch64")]
     for tier in TIERS {
-        let name = format!("what_a_32_bit_program_does_is_told::{}", tier.name);
-        tests.push(Test::everywhere(name, || crate::narrow::is_told(tier)));
+        let name = format!("what_32_bit_programs_do_is_told::{}", tier.name);
+        tests.push(Test::everywhere(name, || crate::narrow::calls_are_told(tier)));
+        let name = format!("the_channel_of_a_32_bit_server_is_read::{}", tier.name);
+        tests.push(Test::everywhere(name, || crate::narrow::channels_are_read(tier)));
     }
     tests.push(Test::everywhere(
         "ancestors_go_back_to_process_1",
