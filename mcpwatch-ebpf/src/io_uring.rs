@@ -43,6 +43,8 @@ const ONLY_CACHED: u32 = 0x20_0000 | 0x200;
 const NONBLOCK: u32 = 0o4000;
 /// `-EAGAIN`.
 const AGAIN: i64 = -11;
+/// In the place of a request whose file is told already.
+const TOLD: Address = 0;
 
 /// A request is about to be done: if it is an open, with this operation, its path is taken down. A function may do
 /// another's requests, too: those are dealt with at the other.
@@ -97,6 +99,10 @@ pub fn on_kept(ctx: FEntryContext) {
     let opcode = opcode_of(request);
     if opcode == opcode::OPENAT || opcode == opcode::OPENAT2 {
         on_opened(request, file as i64, &task);
+        if let Some(opening) = OPENING.get_ptr_mut(task.tid) {
+            // SAFETY: a field of a map value that belongs to this thread.
+            unsafe { (&raw mut (*opening).request).write(TOLD) };
+        }
     }
 }
 
@@ -115,12 +121,24 @@ pub fn on_open_ends(ctx: FExitContext, opcode: u64) {
     if i64::from(returned as i32) == AGAIN {
         // What is not in the cache a worker will open, and that is told.
         filtered(Probe::Open);
+    } else if number(offset!(io_open_slot)) != 0 {
+        // What could be opened was told before: that there is no such place in the ring is no error of the file.
+        if result < 0 && opening_of(task.tid) != Some(TOLD) {
+            on_opened(request, i64::from(result), &task);
+        }
     } else if result < 0 {
         on_opened(request, i64::from(result), &task);
-    } else if number(offset!(io_open_slot)) == 0 {
+    } else {
         on_opened(request, task_file(current_task(), result) as i64, &task);
     }
     let _ = OPENING.remove(task.tid);
+}
+
+/// The request whose path this thread has taken down, or [`TOLD`].
+#[inline(always)]
+fn opening_of(tid: u32) -> Option<Address> {
+    // SAFETY: a field of a map value that belongs to this thread.
+    OPENING.get_ptr(tid).map(|opening| unsafe { (&raw const (*opening).request).read() })
 }
 
 /// Tells of a request to open a file, of which there is the file or the error.

@@ -209,7 +209,7 @@ pub struct Transfer {
 pub struct Opening {
     /// Its path as it was given, up to a zero.
     pub argument: [u8; ARGUMENT_BYTES],
-    /// The `struct io_kiocb` that says so.
+    /// The `struct io_kiocb` that says so; 0 when the file is told.
     pub request: u64,
 }
 

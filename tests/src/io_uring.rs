@@ -136,14 +136,17 @@ impl Stage {
         let part = [&file["argument"], &file["result"], &file["access"]].map(Value::as_str);
         let expected = ["readme.txt", result("ok"), "read_write"].map(Some);
         assert_eq!((told.len(), part), (1, expected), "{}", told[0]);
-        // Kept by the ring, without a descriptor.
-        let path = self.scene.path("workspace/readme.txt");
-        let own = self.call("ring_open_kept", json!({"path": path}));
-        let told = opens(&own, &path);
-        let file = &told[0]["file"];
-        let part = [&file["via"], &file["result"]].map(Value::as_str);
-        assert_eq!((told.len(), part), (1, ["io_uring", result("ok")].map(Some)), "{}", told[0]);
-        assert_eq!(file["inode"].is_u64(), known, "{file}");
+        // Kept by the ring, without a descriptor; and for a place there which it does not have.
+        for tool in ["ring_open_kept", "ring_open_for_no_place"] {
+            let path = self.scene.path("workspace/readme.txt");
+            let own = self.call(tool, json!({"path": path}));
+            let told = opens(&own, &path);
+            let file = &told[0]["file"];
+            let part = [&file["via"], &file["result"]].map(Value::as_str);
+            let expected = ["io_uring", result("ok")].map(Some);
+            assert_eq!((told.len(), part), (1, expected), "{tool}: {}", told[0]);
+            assert_eq!(file["inode"].is_u64(), known, "{tool}: {file}");
+        }
         // What system calls open is told once, and without a mark.
         let path = self.scene.path("workspace/readme.txt");
         let own = self.call("read_file", json!({"path": path}));

@@ -160,6 +160,21 @@ pub fn open_kept(path: &str) -> io::Result<()> {
     if ring.ask(read.build())? == 1 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
+/// The same with a place that the table does not have.
+pub fn open_for_no_place(path: &str) -> io::Result<()> {
+    let path = CString::new(path)?;
+    let mut ring = Ring::new(Way::AtOnce)?;
+    ring.ring.submitter().register_files(&[-1])?;
+    let slot = types::DestinationSlot::try_from_slot_target(7)
+        .map_err(|slot| io::Error::other(format!("there is no slot {slot}")))?;
+    let open =
+        opcode::OpenAt::new(HERE, path.as_ptr()).flags(libc::O_RDONLY).file_index(Some(slot));
+    match ring.ask(open.build()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        other => Err(io::Error::other(format!("there is no such place: {other:?}"))),
+    }
+}
+
 /// Opens a file, and then tries one that does not exist, while `crowd` workers wait in opens of FIFOs in a folder, which it
 /// makes: so many are under way at once. They come and go one by one: on some kernels those that come at the same time
 /// are passed over.

@@ -67,6 +67,9 @@ const TOOLS: &[(&str, Deed)] = &[
         ring::open_below(&text(a, "folder"), &text(a, "name")).map(|_| "opened".into())
     }),
     ("ring_open_kept", |a| ring::open_kept(&text(a, "path")).map(|()| "opened".into())),
+    ("ring_open_for_no_place", |a| {
+        ring::open_for_no_place(&text(a, "path")).map(|()| "refused".into())
+    }),
     ("save_file", |a| append(&text(a, "path"), &text(a, "text"))),
     ("fetch_page", |a| dial(&format!("{}:{}", text(a, "host"), a["port"]))),
     // Misdeeds that nobody asked for.
