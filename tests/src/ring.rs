@@ -115,7 +115,18 @@ impl Ring {
         }
     }
 
-    /// The same of a request that makes a descriptor.
+    /// Registers a table of one file with it, and opens a file to be kept in this place of the table.
+    fn open_into(&mut self, path: &str, place: u32) -> io::Result<i32> {
+        let path = CString::new(path)?;
+        self.ring.submitter().register_files(&[-1])?;
+        let slot = types::DestinationSlot::try_from_slot_target(place)
+            .map_err(|slot| io::Error::other(format!("there is no slot {slot}")))?;
+        let open =
+            opcode::OpenAt::new(HERE, path.as_ptr()).flags(libc::O_RDONLY).file_index(Some(slot));
+        self.ask(open.build())
+    }
+
+    /// The same as [`Self::ask`] of a request that makes a descriptor.
     fn ask_for_file(&mut self, request: squeue::Entry) -> io::Result<OwnedFd> {
         let made = self.ask(request)?;
         // SAFETY: a descriptor the kernel has just made for this request.
@@ -147,14 +158,8 @@ pub fn open_below(folder: &str, name: &str) -> io::Result<OwnedFd> {
 
 /// Opens a file without a descriptor: it is kept by the ring, in a table of one. Reads its first byte there.
 pub fn open_kept(path: &str) -> io::Result<()> {
-    let path = CString::new(path)?;
     let mut ring = Ring::new(Way::AtOnce)?;
-    ring.ring.submitter().register_files(&[-1])?;
-    let slot = types::DestinationSlot::try_from_slot_target(0)
-        .map_err(|slot| io::Error::other(format!("there is no slot {slot}")))?;
-    let open =
-        opcode::OpenAt::new(HERE, path.as_ptr()).flags(libc::O_RDONLY).file_index(Some(slot));
-    ring.ask(open.build())?;
+    ring.open_into(path, 0)?;
     let mut byte = [0];
     let read = opcode::Read::new(types::Fixed(0), byte.as_mut_ptr(), 1);
     if ring.ask(read.build())? == 1 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
@@ -162,14 +167,7 @@ pub fn open_kept(path: &str) -> io::Result<()> {
 
 /// The same with a place that the table does not have.
 pub fn open_for_no_place(path: &str) -> io::Result<()> {
-    let path = CString::new(path)?;
-    let mut ring = Ring::new(Way::AtOnce)?;
-    ring.ring.submitter().register_files(&[-1])?;
-    let slot = types::DestinationSlot::try_from_slot_target(7)
-        .map_err(|slot| io::Error::other(format!("there is no slot {slot}")))?;
-    let open =
-        opcode::OpenAt::new(HERE, path.as_ptr()).flags(libc::O_RDONLY).file_index(Some(slot));
-    match ring.ask(open.build()) {
+    match Ring::new(Way::AtOnce)?.open_into(path, 7) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         other => Err(io::Error::other(format!("there is no such place: {other:?}"))),
     }

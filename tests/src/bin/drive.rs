@@ -196,6 +196,7 @@ impl Server {
     }
 }
 
+/// Does this to what is under way, with nobody else at it.
 fn with<T>(under_way: &UnderWay, act: impl FnOnce(&mut BTreeMap<u64, Value>) -> T) -> T {
     act(&mut under_way.lock().expect("no panic under the lock"))
 }

@@ -14,7 +14,7 @@ const SAME: u32 = u32::MAX;
 const SAME16: u32 = 0xffff;
 /// Somebody who is not root.
 const NOBODY: u32 = 1234;
-/// A part of a file to be changed by its link, not by what that leads to.
+/// A symbolic link itself is meant, not what it leads to.
 const LINK: u32 = libc::AT_SYMLINK_NOFOLLOW.cast_unsigned();
 
 /// A program and the records of what it does, in their order.

@@ -114,7 +114,7 @@ const WAYS: [(&str, Move, Move, bool); 6] = [
 enum Move {
     /// A buffer and its size, then zeros.
     Bytes(u32),
-    /// A `struct compat_iovec` or two, then the position `-1`, and no flags.
+    /// Two `struct compat_iovec`, then the position `-1`, and no flags.
     Row(u32),
     /// A `struct compat_msghdr`.
     Message(u32),
