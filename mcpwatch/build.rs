@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use aya_build::{Package, Toolchain};
-use object::{Object, ObjectSection};
+use mcpwatch_common::control::RDONLY_CAST;
+use object::{Object, ObjectSection, SectionKind};
 
 fn main() -> anyhow::Result<()> {
     // `cargo xtask` names the nightly it found fitting; a plain `cargo build` tries "nightly".
@@ -17,7 +18,9 @@ fn main() -> anyhow::Result<()> {
     };
     aya_build::build_ebpf([package], Toolchain::Custom(&nightly))?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
-    forget_lines(&out.join("mcpwatch"))
+    let object = out.join("mcpwatch");
+    forget_lines(&object)?;
+    note_casts(&object, &out.join("casts"))
 }
 
 /// Where `struct btf_ext_header` has `line_info_len`.
@@ -35,4 +38,33 @@ fn forget_lines(path: &Path) -> anyhow::Result<()> {
     let length = place.and_then(|place| bytes.get_mut(place..)?.first_chunk_mut::<4>());
     *length.context("the kernel object has no section .BTF.ext")? = [0; 4];
     std::fs::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+/// Bytes of an instruction.
+const INSTRUCTION: usize = 8;
+
+/// Notes where in the object [`RDONLY_CAST`] is called, four bytes a place, little-endian.
+fn note_casts(path: &Path, notes: &Path) -> anyhow::Result<()> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    // `BPF_JMP | BPF_CALL`, of a helper.
+    let mut call = [0x85, 0, 0, 0, 0, 0, 0, 0];
+    call[4..].copy_from_slice(&RDONLY_CAST.to_le_bytes());
+    let mut places = Vec::new();
+    for section in object::File::parse(&*bytes)?.sections() {
+        let Some((start, _)) = section.file_range().filter(|_| section.kind() == SectionKind::Text)
+        else {
+            continue;
+        };
+        for (index, instruction) in section.data()?.chunks(INSTRUCTION).enumerate() {
+            if instruction == call {
+                places.extend(
+                    u32::try_from(start)?
+                        .saturating_add(u32::try_from(index * INSTRUCTION)?)
+                        .to_le_bytes(),
+                );
+            }
+        }
+    }
+    anyhow::ensure!(!places.is_empty(), "the kernel object never calls {RDONLY_CAST:#x}");
+    std::fs::write(notes, places).with_context(|| notes.display().to_string())
 }

@@ -162,6 +162,10 @@ pub struct Counters {
     pub filtered: u64,
 }
 
+/// Number of a helper that no kernel has. A call of it stands in the kernel object for one of the kernel's function
+/// `bpf_rdonly_cast`, whose number differs from kernel to kernel.
+pub const RDONLY_CAST: i32 = 0x6d63_7077;
+
 /// Settings, frozen at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -181,6 +185,8 @@ pub struct Settings {
     pub preemptible: u32,
     /// Where among the arguments of the tracepoint on submitted `io_uring` requests the request stands, in bytes.
     pub submitted_request: u32,
+    /// 1: what stands for `bpf_rdonly_cast` in the object was made a call of it, so that kernel memory can be loaded from.
+    pub rdonly_cast: u32,
     /// An address of a socket that nobody but the agent asks an `io_uring` for, to find out where the kernel keeps it.
     pub tried_address: [u32; 4],
 }

@@ -40,6 +40,18 @@ pub fn difference(end: u64, begin: u64) -> u64 {
     end
 }
 
+/// `*to = value` at an address of any alignment: the compiler would store byte by byte.
+///
+/// # Safety
+/// Eight bytes from `to` on must lie in a map value.
+#[inline(always)]
+pub unsafe fn store(to: *mut u8, value: u64) {
+    // SAFETY: one store through `to`, valid by the function's contract.
+    unsafe {
+        core::arch::asm!("*(u64 *)({0} + 0) = {1}", in(reg) to, in(reg) value, options(nostack));
+    }
+}
+
 /// `*cell += value`, atomic and without a result: kernel 5.10 has no atomic addition that returns one,
 /// and Rust's BPF target has no atomics.
 ///

@@ -13,7 +13,7 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     emit::{Draft, Notice, Room},
-    kread::{self, Address, follow, read, read_both, read_user},
+    kread::{self, Address, field, follow, read_both, read_user},
     maps::offset,
     path,
 };
@@ -130,11 +130,10 @@ const fn mark(way: u16) -> u16 {
 /// What the inode of an open file says.
 #[inline(always)]
 fn describe(body: &mut Open, inode: Address) {
-    body.mode = u32::from(read::<u16>(inode, offset!(inode_mode)).unwrap_or(0));
+    body.mode = u32::from(field::<u16>(inode, offset!(inode_mode)));
     let [number, links] = read_both(inode, offset!(inode_number), offset!(inode_links));
     body.inode = number;
-    body.device =
-        read(follow(inode, offset!(inode_superblock)), offset!(superblock_device)).unwrap_or(0);
+    body.device = field(follow(inode, offset!(inode_superblock)), offset!(superblock_device));
     // `i_nlink` is 32 bits wide. What cannot be read has no mode either.
     if body.mode != 0 && links as u32 == 0 {
         body.path_flags |= UNLINKED;

@@ -28,7 +28,9 @@ use mcpwatch_common::{
 use crate::{
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
-    kread::{Address, current_task, follow, is_io_worker, read, task_file, uses_io_uring},
+    kread::{
+        Address, current_task, field, follow, is_io_worker, read_own, task_file, uses_io_uring,
+    },
     maps::{OPENING, offset, setting},
     network::{self, Submitted},
     payload,
@@ -92,7 +94,7 @@ extern "C" fn mcpwatch_opening(request: Address) -> u64 {
 #[inline(never)]
 pub fn on_kept(ctx: FEntryContext) {
     let Some(task) = watch::current() else { return };
-    let Some([request, _, file]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
+    let Some([request, _, file]) = read_own::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
         return unreadable(Probe::Open);
     };
     // Sockets are kept, too.
@@ -110,7 +112,7 @@ pub fn on_kept(ctx: FEntryContext) {
 #[inline(never)]
 pub fn on_open_ends(ctx: FExitContext, opcode: u64) {
     let Some(task) = watch::current() else { return };
-    let Some([request, _, returned]) = read::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
+    let Some([request, _, returned]) = read_own::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
         return unreadable(Probe::Open);
     };
     if opcode_of(request) != opcode {
@@ -190,7 +192,7 @@ extern "C" fn mcpwatch_opened(
 /// The operation of a request.
 #[inline(always)]
 fn opcode_of(request: Address) -> u64 {
-    u64::from(read::<u8>(request, offset!(io_kiocb_opcode)).unwrap_or(0))
+    u64::from(field::<u8>(request, offset!(io_kiocb_opcode)))
 }
 
 /// A file was opened, or could not be.
@@ -205,12 +207,12 @@ fn opcode_of(request: Address) -> u64 {
 pub fn on_open(ctx: FExitContext) {
     let Some(task) = watch::current() else { return };
     // Read like foreign memory: `struct open_flags` may be declared only where the function stands.
-    let Some([directory, name, how, opened]) = read::<[u64; 4]>(ctx.as_ptr() as u64, 0) else {
+    let Some([directory, name, how, opened]) = read_own::<[u64; 4]>(ctx.as_ptr() as u64, 0) else {
         return unreadable(Probe::Open);
     };
     let current = current_task();
-    let flags = read::<u32>(how, offset!(open_flags_flags)).unwrap_or(0);
-    let lookup = read::<u32>(how, offset!(open_flags_lookup)).unwrap_or(0);
+    let flags = field::<u32>(how, offset!(open_flags_flags));
+    let lookup = field::<u32>(how, offset!(open_flags_lookup));
     let in_passing = lookup & ONLY_CACHED != 0 && flags & NONBLOCK != 0 && uses_io_uring(current);
     if !(in_passing || is_io_worker(current)) || handover::ended() {
         return;
@@ -223,7 +225,7 @@ pub fn on_open(ctx: FExitContext) {
     if !acquire(false) {
         return unreadable(Probe::Busy);
     }
-    let name = read(name, offset!(filename_name)).unwrap_or(0);
+    let name = field(name, offset!(filename_name));
     // Whether it was asked for, nobody can say: the kernel has set it, too.
     let flags = u64::from(flags & !NONBLOCK);
     if let Some(draft) = Draft::new(Room::Call) {
@@ -483,7 +485,7 @@ extern "C" fn mcpwatch_request(
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_request_number(request: Address, offset: u64) -> u64 {
-    u64::from(read::<u32>(request, offset as u32).unwrap_or(0))
+    u64::from(field::<u32>(request, offset as u32))
 }
 
 /// The text of a path in a request, in kernel memory: of a `struct filename *`, or of a `struct delayed_filename`,

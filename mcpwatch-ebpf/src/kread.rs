@@ -7,9 +7,15 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
     bpf_task_pt_regs,
 };
-use mcpwatch_common::{control::ABSENT, event::ARGUMENT_BYTES};
+use mcpwatch_common::{
+    control::{ABSENT, RDONLY_CAST},
+    event::ARGUMENT_BYTES,
+};
 
-use crate::{bounds, maps::offset};
+use crate::{
+    bounds,
+    maps::{offset, setting},
+};
 
 /// `S_IFMT` and the types we ask for, see `inode(7)`.
 const FORMAT: u16 = 0o170_000;
@@ -38,10 +44,44 @@ pub fn read<T: Copy>(base: Address, offset: u32) -> Option<T> {
     (failed == 0).then(|| unsafe { value.assume_init() })
 }
 
+/// The value at `base + offset` of what the running call has of its own, its registers or its program's arguments, which are
+/// there as long as it runs; `None` when they cannot be read, where that shows.
+#[inline(always)]
+pub fn read_own<T: Copy + Default>(base: Address, offset: u32) -> Option<T> {
+    if setting!(rdonly_cast) == 0 { read(base, offset) } else { Some(field(base, offset)) }
+}
+
+/// The value at `base + offset`; zeroes when the field is absent or cannot be read. Where the kernel lets a program load
+/// from an address of its memory, that is one instruction; a helper takes some 60.
+#[inline(always)]
+pub fn field<T: Copy + Default>(base: Address, offset: u32) -> T {
+    if setting!(rdonly_cast) == 0 {
+        return read(base, offset).unwrap_or_default();
+    }
+    if base == 0 || offset == ABSENT {
+        return T::default();
+    }
+    // SAFETY: the verifier takes the pointer for one into memory of unknown content that need not be there: the load gives
+    // zeroes then. `T` is a plain number or an array of them at every call.
+    unsafe { rdonly_cast(base + u64::from(offset)).cast::<T>().read_volatile() }
+}
+
+/// The kernel function `bpf_rdonly_cast`, to nothing in particular (since 6.17): the verifier makes a copy of a register of
+/// it. In the object stands a call of a helper that no kernel has, which the agent replaces where the function exists; where
+/// it does not, the verifier never comes by.
+#[inline(always)]
+unsafe fn rdonly_cast(address: u64) -> *const u8 {
+    // SAFETY: how helpers are called, too: the number is the function.
+    let function: unsafe extern "C" fn(u64, u64) -> *const u8 =
+        unsafe { core::mem::transmute(RDONLY_CAST as usize) };
+    // SAFETY: takes numbers.
+    unsafe { function(address, 0) }
+}
+
 /// The pointer at `base + offset`; 0 when it is absent or cannot be read.
 #[inline(always)]
 pub fn follow(base: Address, offset: u32) -> Address {
-    read(base, offset).unwrap_or(0)
+    field(base, offset)
 }
 
 /// The numbers at two offsets from `base`; 0 for what is absent or cannot be read, for both where they lie side by side.
@@ -49,7 +89,7 @@ pub fn follow(base: Address, offset: u32) -> Address {
 #[inline(always)]
 pub fn read_both(base: Address, first: u32, second: u32) -> [u64; 2] {
     if second == first.wrapping_add(size_of::<u64>() as u32) {
-        read(base, first).unwrap_or([0; 2])
+        field(base, first)
     } else {
         [follow(base, first), follow(base, second)]
     }
@@ -143,7 +183,7 @@ pub fn task_tgid(task: Address) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mcpwatch_task_tgid(task: Address) -> u64 {
-    u64::from(read::<u32>(task, offset!(task_tgid)).unwrap_or(0))
+    u64::from(field::<u32>(task, offset!(task_tgid)))
 }
 
 /// When the process of a task started, nanoseconds of `CLOCK_BOOTTIME`.
@@ -157,7 +197,7 @@ pub fn task_start_time(task: Address) -> u64 {
 #[inline(never)]
 extern "C" fn mcpwatch_task_start_time(task: Address) -> u64 {
     let leader = follow(task, offset!(task_group_leader));
-    read(leader, offset!(task_start_boottime)).unwrap_or(0)
+    field(leader, offset!(task_start_boottime))
 }
 
 /// `struct file` behind a file descriptor of a task; 0 when it is not open.
@@ -178,7 +218,7 @@ extern "C" fn mcpwatch_task_file(task: Address, fd: u64) -> Address {
     if fd < 0 || fd as u32 >= open as u32 || table == 0 {
         return 0;
     }
-    read(table + fd as u64 * 8, 0).unwrap_or(0)
+    field(table + fd as u64 * 8, 0)
 }
 
 /// Inode number of a pipe or socket; 0 for every other file.
@@ -192,8 +232,8 @@ pub fn channel_inode(file: Address) -> u64 {
 #[inline(never)]
 extern "C" fn mcpwatch_channel_inode(file: Address) -> u64 {
     let inode = follow(file, offset!(file_inode));
-    let mode = read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT;
-    if mode == SOCKET || mode == FIFO { read(inode, offset!(inode_number)).unwrap_or(0) } else { 0 }
+    let mode = field::<u16>(inode, offset!(inode_mode)) & FORMAT;
+    if mode == SOCKET || mode == FIFO { field(inode, offset!(inode_number)) } else { 0 }
 }
 
 /// `struct socket` behind a file descriptor of a task; 0 when it is none.
@@ -220,7 +260,7 @@ pub fn file_socket(file: Address) -> Address {
 #[inline(never)]
 extern "C" fn mcpwatch_file_socket(file: Address) -> Address {
     let inode = follow(file, offset!(file_inode));
-    if read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT == SOCKET {
+    if field::<u16>(inode, offset!(inode_mode)) & FORMAT == SOCKET {
         follow(file, offset!(file_private_data))
     } else {
         0
@@ -236,13 +276,13 @@ pub fn task_pidfd(task: Address, fd: i32) -> u32 {
     if pid == 0 {
         pid = follow(follow(file, offset!(file_inode)), offset!(inode_private));
     }
-    read(pid, offset!(pid_numbers)).unwrap_or(0)
+    field(pid, offset!(pid_numbers))
 }
 
 /// How deep the pid namespace of a task is; 0 for the initial one.
 #[inline(always)]
 pub fn task_pid_level(task: Address) -> u32 {
-    read(follow(task, offset!(task_thread_pid)), offset!(pid_level)).unwrap_or(0)
+    field(follow(task, offset!(task_thread_pid)), offset!(pid_level))
 }
 
 /// `AF_*` of the socket behind a file descriptor of a task; 0 when it is none.
@@ -256,5 +296,5 @@ pub fn socket_family(task: Address, fd: i32) -> u16 {
 #[inline(never)]
 extern "C" fn mcpwatch_socket_family(task: Address, fd: u64) -> u64 {
     let sock = follow(mcpwatch_task_socket(task, fd), offset!(socket_sk));
-    u64::from(read::<u16>(sock, offset!(sock_family)).unwrap_or(0))
+    u64::from(field::<u16>(sock, offset!(sock_family)))
 }

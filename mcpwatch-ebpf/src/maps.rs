@@ -264,6 +264,7 @@ pub static SETTINGS: Settings = Settings {
     wake_at: 0,
     preemptible: 0,
     submitted_request: 0,
+    rdonly_cast: 0,
     tried_address: [0; 4],
 };
 

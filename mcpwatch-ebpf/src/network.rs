@@ -16,7 +16,7 @@ use crate::{
     bounds,
     emit::{self, Draft, Notice, Room, Wake, filtered, unreadable},
     handover,
-    kread::{self, Address, follow, read, read_user},
+    kread::{self, Address, field, follow, read, read_user},
     maps::{PENDING, Pending, offset, setting},
     packet,
     watch::{self, Founded, Task},
@@ -118,7 +118,7 @@ pub fn on_egress6<const KIND: u32>(ctx: SockAddrContext) {
 #[inline(always)]
 fn egress(task: &Task, pending: Pending) {
     let current = kread::current_task();
-    let flags = read::<u32>(current, offset!(task_flags)).unwrap_or(0);
+    let flags = field::<u32>(current, offset!(task_flags));
     // On 5.10, whose `io_uring` is that of 5.15, workers have another flag.
     if flags & NO_SYSTEM_CALL != 0 || kread::is_io_worker(current) {
         send_pending(task, &pending);
@@ -236,14 +236,13 @@ extern "C" fn mcpwatch_is_connected_only(form: u64) -> u64 {
     let flags = draft.argument(if form == SENDMSG { 2 } else { 3 });
     let socket = kread::task_socket(kread::current_task(), draft.argument(0) as i32);
     let sock = follow(socket, offset!(socket_sk));
-    let kind = read::<u16>(socket, offset!(socket_type)).unwrap_or(0);
-    let is_stream = match read::<u16>(sock, offset!(sock_family)).unwrap_or(0) {
+    let kind = field::<u16>(socket, offset!(socket_type));
+    let is_stream = match field::<u16>(sock, offset!(sock_family)) {
         // It connects with the first bytes.
         AF_INET | AF_INET6 if flags & FAST_OPEN != 0 => false,
         // A raw socket may have the number of TCP, and goes where the address says.
         AF_INET | AF_INET6 => {
-            kind == STREAM
-                && matches!(read::<u16>(sock, offset!(sock_protocol)).unwrap_or(0), TCP | MPTCP)
+            kind == STREAM && matches!(field::<u16>(sock, offset!(sock_protocol)), TCP | MPTCP)
         }
         AF_UNIX => kind == SEQUENCED,
         _ => false,
@@ -368,9 +367,9 @@ impl Memory {
 /// Type and protocol of a socket; gives its `struct sock`.
 #[inline(always)]
 fn of_socket(body: &mut Net, socket: Address) -> Address {
-    body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+    body.socket_type = field(socket, offset!(socket_type));
     let sock = follow(socket, offset!(socket_sk));
-    body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
+    body.protocol = field(sock, offset!(sock_protocol));
     sock
 }
 
@@ -473,7 +472,7 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
         let sock = follow(socket, offset!(socket_sk));
         let mut body = local_address(sock);
         body.has_result = 0;
-        body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+        body.socket_type = field(socket, offset!(socket_type));
         named(&draft, Notice::of_call(Probe::Listen, Kind::Listen, 0), sock, body);
         return 0;
     }
@@ -484,7 +483,7 @@ extern "C" fn mcpwatch_net_submitted(what: u64) -> u64 {
     // done: no hook on a cgroup sees a unix socket. The address may still be changed by the process on kernels that take
     // it later, and nothing else is left out because of what it is now.
     let data = draft.argument(3);
-    let own = read(sock, offset!(sock_family)).unwrap_or(0);
+    let own = field(sock, offset!(sock_family));
     let is_unix = what == SUBMITTED_CONNECT
         && match data {
             0 => read_user::<u16>(draft.argument(1)) == Some(AF_UNIX),
@@ -562,7 +561,7 @@ pub extern "C" fn mcpwatch_find_address(data: Address) -> u64 {
 fn address_of_family(data: Address, family: u16) -> Address {
     let other = offset!(io_message_address);
     let is = |offset| family != 0 && read(data, offset) == Some(family);
-    let first = read::<u64>(data, 0).unwrap_or(0);
+    let first = field::<u64>(data, 0);
     let is_pointer = first.is_multiple_of(8) && first as i64 <= 0;
     let begins_with_pointer = offset!(io_message_vector) == 0;
     let (plain, within) = match (is(0), is(other)) {
@@ -595,7 +594,7 @@ fn bound_name(draft: &Draft, sock: Address, unix_len: usize) -> usize {
 fn name_of(draft: &Draft, sock: Address, before: usize) -> usize {
     let name = follow(sock, offset!(unix_name));
     // The family, then the path.
-    let len = read::<u32>(name, offset!(unix_name_len)).unwrap_or(0).saturating_sub(2) as usize;
+    let len = field::<u32>(name, offset!(unix_name_len)).saturating_sub(2) as usize;
     if len == 0 || len > UNIX_PATH_BYTES {
         return 0;
     }
@@ -625,7 +624,7 @@ extern "C" fn mcpwatch_listen() -> u64 {
     let sock = follow(socket, offset!(socket_sk));
     let mut body = local_address(sock);
     body.fd = fd;
-    body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
+    body.socket_type = field(socket, offset!(socket_type));
     named(&draft, Notice::of_call(Probe::Listen, Kind::Listen, draft.result()), sock, body);
     0
 }
@@ -659,14 +658,14 @@ extern "C" fn mcpwatch_accept() -> u64 {
     let sock = follow(socket, offset!(socket_sk));
     let mut body = NOTHING;
     body.fd = draft.argument(0) as i32;
-    body.socket_type = read(socket, offset!(socket_type)).unwrap_or(0);
-    body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
-    body.family = read(sock, offset!(sock_family)).unwrap_or(0);
-    body.port = u16::from_be(read(sock, offset!(sock_peer_port)).unwrap_or(0));
+    body.socket_type = field(socket, offset!(socket_type));
+    body.protocol = field(sock, offset!(sock_protocol));
+    body.family = field(sock, offset!(sock_family));
+    body.port = u16::from_be(field(sock, offset!(sock_peer_port)));
     if body.family == AF_INET {
-        body.address = ipv4(read(sock, offset!(sock_peer_address)).unwrap_or([0; 4]));
+        body.address = ipv4(field(sock, offset!(sock_peer_address)));
     } else if body.family == AF_INET6 {
-        body.address = read(sock, offset!(sock_peer_address6)).unwrap_or([0; 16]);
+        body.address = field(sock, offset!(sock_peer_address6));
     }
     named(&draft, Notice::of_call(Probe::Accept, Kind::Accept, result), sock, body);
     0
@@ -700,13 +699,13 @@ pub fn on_socket_state(sock: Address, state: i32) {
 #[inline(always)]
 fn local_address(sock: Address) -> Net {
     let mut body = NOTHING;
-    body.protocol = read(sock, offset!(sock_protocol)).unwrap_or(0);
-    body.family = read(sock, offset!(sock_family)).unwrap_or(0);
-    body.port = read(sock, offset!(sock_port)).unwrap_or(0);
+    body.protocol = field(sock, offset!(sock_protocol));
+    body.family = field(sock, offset!(sock_family));
+    body.port = field(sock, offset!(sock_port));
     if body.family == AF_INET {
-        body.address = ipv4(read(sock, offset!(sock_address)).unwrap_or([0; 4]));
+        body.address = ipv4(field(sock, offset!(sock_address)));
     } else if body.family == AF_INET6 {
-        body.address = read(sock, offset!(sock_address6)).unwrap_or([0; 16]);
+        body.address = field(sock, offset!(sock_address6));
     }
     body
 }

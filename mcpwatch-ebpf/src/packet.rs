@@ -16,7 +16,7 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     emit::{Notice, count_packet, header, wakeup},
-    kread::{follow, read},
+    kread::{field, follow},
     maps::{EVENTS, Pending, SOCKETS, Socket, offset},
     network::{AF_INET, AF_INET6, ipv4},
     watch::{self, Task},
@@ -67,7 +67,7 @@ pub fn remember(ctx: &SockAddrContext, task: &Task, to: &Pending) {
         (&raw mut (*entry).sock).cast::<*mut bpf_sock>().write_volatile(sock);
         (&raw const (*entry).sock).read_volatile()
     };
-    let namespace = read(follow(sock, offset!(sock_net)), offset!(net_number)).unwrap_or(0);
+    let namespace = field(follow(sock, offset!(sock_net)), offset!(net_number));
     // SAFETY: as above.
     unsafe { (*entry).namespace = namespace };
 }

@@ -9,8 +9,8 @@ use mcpwatch_common::event::{COMPONENT_BYTES, PATH_BYTES, PATH_COMPONENTS};
 use crate::{
     bounds,
     emit::{Draft, Room},
-    kread::{Address, current_task, follow, read, read_both},
-    maps::{Root, Walk, offset},
+    kread::{Address, current_task, field, follow, read_both},
+    maps::{Root, Walk, offset, setting},
 };
 
 /// What is read of the name of one component: a byte more than it may have, so that a longer one is not taken for whole.
@@ -110,7 +110,7 @@ extern "C" fn mcpwatch_path_begin(path: Address, start: u64, room: u64) -> u64 {
         vfsmount: root_vfsmount,
         dentry: root_dentry,
         met_at: NOT_MET,
-        namespace: u64::from(read::<u32>(namespace, offset!(namespace_number)).unwrap_or(0)),
+        namespace: u64::from(field::<u32>(namespace, offset!(namespace_number))),
     };
     let walk = Walk { vfsmount, top: follow(vfsmount, offset!(vfsmount_root)), dentry, start };
     // SAFETY: fields of the scratch buffer; volatile, so that the verifier knows nothing of the values.
@@ -179,11 +179,12 @@ fn step(draft: &Draft) -> u64 {
         // most `COMPONENT` bytes.
         let (written, first) = unsafe {
             let to = draft.start().add(bounds::mask::<POSITION>(start as usize + len));
-            (bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _), to.read_volatile())
+            (copy_name(to, name), to.read_volatile())
         };
         // A file at hand without its folder, as one opened by a handle may be, is called `/`. Part of a name might be
         // taken for another name.
-        if written <= 0 || written > COMPONENT_BYTES as i64 || first == b'/' {
+        let least = 1 + i64::from(dentry != parent);
+        if written < least || written > COMPONENT_BYTES as i64 || first == b'/' {
             return STUCK;
         }
         // A file without a folder: made in memory, with a name (`memfd:…`); a pipe or socket, without.
@@ -201,6 +202,41 @@ fn step(draft: &Draft) -> u64 {
     GO_ON
 }
 
+/// Copies the name of a component with its zero, and gives how many bytes that is; less than 1 when it cannot be read.
+///
+/// # Safety
+/// `to` must point to [`COMPONENT`] bytes in a scratch buffer.
+#[inline(always)]
+unsafe fn copy_name(to: *mut u8, name: Address) -> i64 {
+    /// Most names are shorter.
+    const WORDS: usize = 3;
+    const WORD: usize = size_of::<u64>();
+    // What is aligned lies in one page: behind the zero of a name there may be none.
+    if setting!(rdonly_cast) != 0 && name != 0 && name.is_multiple_of(WORD as u64) {
+        for place in (0..WORDS * WORD).step_by(WORD) {
+            let word = field::<u64>(name, place as u32);
+            // SAFETY: within the component, by the function's contract.
+            unsafe { bounds::store(to.add(place), word) };
+            if let Some(zero) = first_zero(word) {
+                return (place + zero + 1) as i64;
+            }
+        }
+    }
+    // SAFETY: the helper writes at most as many bytes as it is told.
+    unsafe { bpf_probe_read_kernel_str(to.cast(), COMPONENT, name as *const _) }
+}
+
+/// Which byte of a word is the first that is zero.
+#[inline(always)]
+fn first_zero(word: u64) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The highest bit of each byte that is zero, and of some above it.
+    let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+    // As many bytes of ones as there are below the first; their number stands in the highest byte of the sum.
+    let below = ((zeros & zeros.wrapping_neg()) >> 7).wrapping_sub(1) & ONES;
+    (zeros != 0).then_some((below.wrapping_mul(ONES) >> 56) as usize)
+}
+
 /// The parent of a dentry, and where its name stands, with the name's hash and length between them: side by side, except
 /// in kernels whose structs are shuffled.
 #[inline(always)]
@@ -209,7 +245,7 @@ fn parent_and_name(dentry: Address) -> (Address, Address) {
     let name_at = offset!(dentry_name).wrapping_add(offset!(qstr_name));
     let parent_at = offset!(dentry_parent);
     if name_at == parent_at.wrapping_add(TWO) {
-        let [parent, _, name] = read(dentry, parent_at).unwrap_or([0; 3]);
+        let [parent, _, name] = field(dentry, parent_at);
         (parent, name)
     } else {
         (follow(dentry, parent_at), follow(dentry, name_at))
@@ -220,5 +256,5 @@ fn parent_and_name(dentry: Address) -> (Address, Address) {
 #[inline(always)]
 fn is_file(dentry: Address) -> bool {
     let inode = follow(dentry, offset!(dentry_inode));
-    read::<u16>(inode, offset!(inode_mode)).unwrap_or(0) & FORMAT != DIRECTORY
+    field::<u16>(inode, offset!(inode_mode)) & FORMAT != DIRECTORY
 }

@@ -15,7 +15,7 @@ use mcpwatch_common::{
 use crate::{
     bounds,
     emit::{self, Draft, Notice, Room, Wake, filtered, unreadable},
-    kread::{self, Address, follow, read},
+    kread::{self, Address, field, follow, read},
     maps::{OPENING, offset},
     network, path,
     watch::{self, Founded, Inherited, Task},
@@ -135,7 +135,7 @@ extern "C" fn mcpwatch_program_flags(current: Address) -> u64 {
         flags |= EXEC_UNLINKED;
     }
     let cred = follow(current, offset!(task_cred));
-    let id = |offset| read::<u32>(cred, offset).unwrap_or(0);
+    let id = |offset| field::<u32>(cred, offset);
     let (user, acting_user) = (id(offset!(cred_uid)), id(offset!(cred_euid)));
     if user != acting_user {
         flags |= EXEC_SET_USER_ID;
@@ -153,7 +153,7 @@ extern "C" fn mcpwatch_program_flags(current: Address) -> u64 {
 /// the file's gift (`capabilities(7)`). In the first user namespace alone: in others, root has another number.
 #[inline(always)]
 fn has_more_than_was_handed_on(cred: Address) -> bool {
-    let set = |offset| read::<u64>(cred, offset).unwrap_or(0);
+    let set = |offset| field::<u64>(cred, offset);
     let namespace = follow(cred, offset!(cred_user_namespace));
     set(offset!(cred_permitted)) & !set(offset!(cred_ambient)) != 0
         && read::<u32>(namespace, offset!(user_namespace_level)) == Some(0)
@@ -166,8 +166,8 @@ fn has_more_than_was_handed_on(cred: Address) -> bool {
 extern "C" fn mcpwatch_argv(current: Address, at: u64) -> u64 {
     let Some(draft) = Draft::new(Room::Exec) else { return 0 };
     let mm = follow(current, offset!(task_mm));
-    let argv = read::<u64>(mm, offset!(mm_arg_start)).unwrap_or(0);
-    let argv_end = read::<u64>(mm, offset!(mm_arg_end)).unwrap_or(0);
+    let argv = field::<u64>(mm, offset!(mm_arg_start));
+    let argv_end = field::<u64>(mm, offset!(mm_arg_end));
     let argv_all = bounds::opaque(argv_end.saturating_sub(argv) as usize);
     let mut len = ARGV_BYTES;
     let mut flags = 0;
@@ -250,6 +250,6 @@ pub fn on_exit(current: Address) {
         start_time: if start_time == 0 { kread::task_start_time(current) } else { start_time },
         instance,
     };
-    let body = Exit { status: read(current, offset!(task_exit_code)).unwrap_or(0), padding: 0 };
+    let body = Exit { status: field(current, offset!(task_exit_code)), padding: 0 };
     emit::send(&task, &Notice::of_call(Probe::Exit, Kind::Exit, 0), body);
 }

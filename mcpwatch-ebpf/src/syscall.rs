@@ -18,9 +18,10 @@ use mcpwatch_common::{
 };
 
 use crate::{
+    bounds,
     emit::{Draft, Room, acquire, filtered, release, unreadable},
     file, handover,
-    kread::{Address, read, read_user},
+    kread::{Address, field, read_own, read_user},
     network, payload,
     report::{self, Form},
     watch::{self, Task},
@@ -35,6 +36,9 @@ const UNWATCHED: u64 = u64::MAX - 1;
 const COMPAT: u64 = 1 << 32;
 /// Stands with the number of x86-64 for the number of a call that arm64 has for 32-bit programs alone.
 const FOR_COMPAT: u64 = 1 << 33;
+
+/// No call has this number or a higher one, in the tables of 64-bit calls.
+const NUMBERS: u64 = 512;
 
 /// The number of a call on this architecture.
 const fn number_of(name: &str) -> u64 {
@@ -79,6 +83,16 @@ macro_rules! system_calls {
             }
             UNWATCHED
         }
+
+        /// Which numbers are those of a row, a bit for each.
+        #[expect(clippy::indexing_slicing, reason = "a place beyond the end would not compile")]
+        static LISTED: [u64; NUMBERS as usize / 64] = {
+            let mut bits = [0; NUMBERS as usize / 64];
+            $(if number::$name < NUMBERS {
+                bits[(number::$name / 64) as usize] |= 1 << (number::$name % 64);
+            })*
+            bits
+        };
 
         /// How the call moves bytes of a channel.
         #[inline(always)]
@@ -327,7 +341,7 @@ fn shape(shape: Shape, [first, second, third, rest @ ..]: [u64; 6]) -> [u64; 6] 
 mod arch {
     pub use mcpwatch_common::syscalls::COMPAT_CALLS;
 
-    use super::{compat, number, read};
+    use super::{compat, field, number, read_own};
     use crate::{kread::current_task, maps::offset};
 
     /// The number of socketcall(2).
@@ -338,7 +352,7 @@ mod arch {
     /// The call was a 32-bit one, with numbers of its own.
     #[inline(always)]
     pub fn is_compat(_regs: u64) -> bool {
-        let status = read::<u32>(current_task(), offset!(task_thread_status)).unwrap_or(0);
+        let status = field::<u32>(current_task(), offset!(task_thread_status));
         status & COMPAT != 0
     }
 
@@ -346,14 +360,14 @@ mod arch {
     #[inline(always)]
     pub fn number(regs: u64) -> Option<u64> {
         // The kernel goes by the lower half alone (since 5.13), and the process may put anything into the upper one.
-        read::<u64>(regs, 120).map(|number| i64::from(number as i32) as u64)
+        read_own::<u64>(regs, 120).map(|number| i64::from(number as i32) as u64)
     }
 
     /// Number and arguments from `struct pt_regs` (`arch/x86/include/asm/ptrace.h`): one read of
     /// `r10 r9 r8 ax cx dx si di orig_ax`, which lie side by side.
     #[inline(always)]
     pub fn registers(regs: u64) -> Option<(u64, [u64; 6])> {
-        let [r10, r9, r8, _ax, _cx, dx, si, di, number] = read::<[u64; 9]>(regs, 56)?;
+        let [r10, r9, r8, _ax, _cx, dx, si, di, number] = read_own::<[u64; 9]>(regs, 56)?;
         // As in `number`.
         Some((i64::from(number as i32) as u64, [di, si, dx, r10, r8, r9]))
     }
@@ -389,8 +403,8 @@ mod arch {
     /// The same of a 32-bit call: `bx cx dx si di bp`, of each the lower half.
     #[inline(always)]
     pub fn compat_registers(regs: u64) -> Option<(u64, [u64; 6])> {
-        let [bp, bx] = read::<[u64; 2]>(regs, 32)?;
-        let [cx, dx, si, di, number] = read::<[u64; 5]>(regs, 88)?;
+        let [bp, bx] = read_own::<[u64; 2]>(regs, 32)?;
+        let [cx, dx, si, di, number] = read_own::<[u64; 5]>(regs, 88)?;
         let lower = |register: u64| register & 0xffff_ffff;
         let args = [lower(bx), lower(cx), lower(dx), lower(si), lower(di), lower(bp)];
         Some((lower(number), super::shaped(lower(number), args)))
@@ -401,7 +415,7 @@ mod arch {
 mod arch {
     pub use mcpwatch_common::syscalls::ARM_CALLS as COMPAT_CALLS;
 
-    use super::read;
+    use super::{field, read_own};
 
     /// There is none.
     pub const SOCKETCALL: u64 = super::NONE;
@@ -413,8 +427,8 @@ mod arch {
     /// one by its call has that, too, but of all registers the number of the call alone, which 32-bit calls have in `r7`.
     #[inline(always)]
     pub fn is_compat(regs: u64) -> bool {
-        read::<u64>(regs, 264).unwrap_or(0) & 0x10 != 0
-            && !(number(regs) == Some(EXECVEAT) && read::<u64>(regs, 56) == Some(0))
+        field::<u64>(regs, 264) & 0x10 != 0
+            && !(number(regs) == Some(EXECVEAT) && read_own::<u64>(regs, 56) == Some(0))
     }
 
     /// The same as [`registers`] of a 32-bit call, whose numbers are those of ARM.
@@ -433,15 +447,15 @@ mod arch {
     /// The number from `struct pt_regs`.
     #[inline(always)]
     pub fn number(regs: u64) -> Option<u64> {
-        read::<u32>(regs, 280).map(u64::from)
+        read_own::<u32>(regs, 280).map(u64::from)
     }
 
     /// Number and arguments from `struct pt_regs` (`arch/arm64/include/asm/ptrace.h`): the result has
     /// taken the place of the first argument, which `orig_x0` keeps.
     #[inline(always)]
     pub fn registers(regs: u64) -> Option<(u64, [u64; 6])> {
-        let [_result, x1, x2, x3, x4, x5] = read::<[u64; 6]>(regs, 0)?;
-        let x0 = read::<u64>(regs, 272)?;
+        let [_result, x1, x2, x3, x4, x5] = read_own::<[u64; 6]>(regs, 0)?;
+        let x0 = read_own::<u64>(regs, 272)?;
         Some((number(regs)?, [x0, x1, x2, x3, x4, x5]))
     }
 }
@@ -461,13 +475,17 @@ pub fn result_by_perf(ctx: &TracePointContext) -> i64 {
 /// not pay for the registers this one saves.
 #[inline(never)]
 pub fn on_exit(regs: Address, result: i64) {
+    let number = mcpwatch_number(regs);
+    // Most calls are done with here, unless it matters that they end.
+    if number == UNWATCHED && !handover::both_attached() {
+        return;
+    }
     let Some(task) = &watch::looked_up() else { return };
     if handover::was_claimed(task) {
         return;
     }
     // This program is never in its middle twice on one processor: the kernel passes it over then.
     let alone = !handover::may_interrupt();
-    let number = mcpwatch_number(regs);
     if number != UNWATCHED {
         let call = Returned { regs, result, is_compat: number & COMPAT != 0 };
         let number = number & !COMPAT;
@@ -480,6 +498,15 @@ pub fn on_exit(regs: Address, result: i64) {
 #[inline(never)]
 extern "C" fn mcpwatch_form(number: u64) -> u64 {
     reported_as(number).number()
+}
+
+/// Whether a call of this number stands in the table.
+#[inline(always)]
+fn is_listed(number: u64) -> bool {
+    let place = bounds::mask::<{ NUMBERS as i32 / 64 - 1 }>((number / 64) as usize);
+    // SAFETY: a masked place; volatile, so that it is looked up and not turned into comparisons.
+    let bits = unsafe { (&raw const LISTED).cast::<u64>().add(place).read_volatile() };
+    number < NUMBERS && bits >> (number % 64) & 1 != 0
 }
 
 /// The number of the call, of a 32-bit one that of the call it is like, with [`COMPAT`] set.
@@ -497,7 +524,10 @@ extern "C" fn mcpwatch_number(regs: u64) -> u64 {
         None => unread(),
         // Negative ones are no calls; and where a signal handler returns to, rt_sigreturn(2) leaves -1 behind.
         Some(number) if number > u64::from(u32::MAX) => UNWATCHED,
-        Some(number) => arch::x32(number).unwrap_or(number),
+        Some(number) => {
+            let number = arch::x32(number).unwrap_or(number);
+            if is_listed(number) { number } else { UNWATCHED }
+        }
     }
 }
 
@@ -556,7 +586,7 @@ extern "C" fn mcpwatch_narrow(address: u64) -> u64 {
 /// BTF of `net/socket.c`, on 5.10).
 #[inline(always)]
 fn of_wrapper(ctx: &FExitContext) -> Option<(u64, i64)> {
-    let [regs, result] = read::<[u64; 2]>(ctx.as_ptr() as u64, 0)?;
+    let [regs, result] = read_own::<[u64; 2]>(ctx.as_ptr() as u64, 0)?;
     Some((regs, result as i64))
 }
 

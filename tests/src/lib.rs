@@ -53,7 +53,7 @@ pub use network::{Visitor, address};
 pub use play::{Case, Play, case, has, merge};
 pub use proc::{descendants, kill_descendants};
 pub use records::{Records, digest, int, severity_rank, text};
-pub use refusing::Refusals;
+pub use refusing::{CALLS_OF_KERNEL, Refusals};
 pub use scene::{Scene, SceneBuilder};
 pub use schema::operations;
 pub use soak::{Soaked, pipe, soak};

@@ -1,5 +1,5 @@
-//! A kernel that refuses what a test says, at any time: the agent's calls that attach programs to tracepoints wait at a seccomp
-//! filter until a thread of the test has said yes or no (`seccomp_unotify(2)`).
+//! A kernel that refuses what a test says, at any time: the agent's calls that load programs and attach them to tracepoints wait
+//! at a seccomp filter until a thread of the test has said yes or no (`seccomp_unotify(2)`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,18 +15,36 @@ use std::thread;
 
 use libc::c_long;
 
-/// `BPF_RAW_TRACEPOINT_OPEN` of `include/uapi/linux/bpf.h`.
+/// `BPF_PROG_LOAD` and `BPF_RAW_TRACEPOINT_OPEN` of `include/uapi/linux/bpf.h`.
+const PROGRAM_LOAD: u32 = 5;
 const RAW_TRACEPOINT_OPEN: u32 = 17;
+/// The first bytes of a call of a function of the kernel's own: `BPF_JMP | BPF_CALL`, and `BPF_PSEUDO_KFUNC_CALL`.
+const CALL_OF_KERNEL: [u8; 2] = [0x85, 2 << 4];
+/// Bytes of an instruction.
+const INSTRUCTION: usize = 8;
 /// The kernel looks at no more of a tracepoint's name: `bpf_raw_tracepoint_open`.
 const NAME: usize = 128;
 
 /// The only tracepoint that the agent asks perf for, where it does.
 const OF_PERF: &str = "sys_exit";
 
-/// The tracepoints that nothing can be attached to: an attempt gives `ENOMEM`. None at first. Each with how many
-/// attempts still succeed. What is attached to a function counts as one without a name.
+/// Stands for the programs that call functions of the kernel's own: one that interprets programs takes none of them.
+pub const CALLS_OF_KERNEL: &str = "calls of the kernel";
+/// What it says then, which is no error of programs otherwise.
+const ENOTSUPP: i32 = 524;
+
+/// The tracepoints that nothing can be attached to: an attempt gives `ENOMEM`. None at first. What is attached to a function
+/// counts as one without a name. Beside them [`CALLS_OF_KERNEL`].
 #[derive(Clone, Default)]
-pub struct Refusals(Arc<Mutex<BTreeMap<String, usize>>>);
+pub struct Refusals(Arc<Mutex<BTreeMap<String, Refusal>>>);
+
+/// What is refused.
+struct Refusal {
+    /// How many attempts still succeed.
+    more: usize,
+    /// One has failed.
+    met: bool,
+}
 
 impl Refusals {
     /// From now on nothing can be attached to this one.
@@ -36,7 +54,8 @@ impl Refusals {
 
     /// So many more can be attached to this one.
     pub fn refuse_after(&self, tracepoint: &str, more: usize) {
-        self.0.lock().expect("no panic under the lock").insert(tracepoint.to_owned(), more);
+        let refusal = Refusal { more, met: false };
+        self.0.lock().expect("no panic under the lock").insert(tracepoint.to_owned(), refusal);
     }
 
     /// It can be again.
@@ -80,11 +99,21 @@ impl Refusals {
         }
     }
 
+    /// Whether an attempt has failed since it was last said that they do.
+    pub fn was_met(&self, tracepoint: &str) -> bool {
+        self.0
+            .lock()
+            .expect("no panic under the lock")
+            .get(tracepoint)
+            .is_some_and(|refusal| refusal.met)
+    }
+
     fn is_refused(&self, tracepoint: &str) -> bool {
         let mut refused = self.0.lock().expect("no panic under the lock");
-        let Some(more) = refused.get_mut(tracepoint) else { return false };
-        let left = more.checked_sub(1);
-        *more = left.unwrap_or(0);
+        let Some(refusal) = refused.get_mut(tracepoint) else { return false };
+        let left = refusal.more.checked_sub(1);
+        refusal.more = left.unwrap_or(0);
+        refusal.met |= left.is_none();
         left.is_none()
     }
 
@@ -92,16 +121,21 @@ impl Refusals {
         // SAFETY: plain numbers, all valid as zeros, which the kernel wants them to be.
         let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         ask(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut call)?;
-        let tracepoint = if c_long::from(call.data.nr) == libc::SYS_perf_event_open {
-            Ok(OF_PERF.to_owned())
+        let is_bpf = c_long::from(call.data.nr) == libc::SYS_bpf;
+        let is_load = is_bpf && call.data.args[0] & u64::from(u32::MAX) == u64::from(PROGRAM_LOAD);
+        let wanted = if !is_bpf {
+            Ok(Some(OF_PERF.to_owned()))
+        } else if is_load {
+            calls_kernel(call.pid, call.data.args[1])
+                .map(|calls| calls.then(|| CALLS_OF_KERNEL.to_owned()))
         } else {
-            tracepoint(call.pid, call.data.args[1])
+            tracepoint(call.pid, call.data.args[1]).map(Some)
         };
         // As long as the call waits, the process id was not given to another.
         ask(listener, libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &mut call.id)?;
-        let tracepoint = tracepoint.expect("the memory of who asks can be read");
-        let (error, flags) = if self.is_refused(&tracepoint) {
-            (-libc::ENOMEM, 0)
+        let wanted = wanted.expect("the memory of who asks can be read");
+        let (error, flags) = if wanted.is_some_and(|wanted| self.is_refused(&wanted)) {
+            (if is_load { -ENOTSUPP } else { -libc::ENOMEM }, 0)
         } else {
             (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE)
         };
@@ -133,9 +167,9 @@ fn listen() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(made) })
 }
 
-/// `perf_event_open(2)`, and bpf(2) with the command [`RAW_TRACEPOINT_OPEN`], are asked about, all else goes on. The command is
-/// an `int`: the lower half of its argument, which comes first, since both architectures are little-endian.
-fn filter() -> [libc::sock_filter; 8] {
+/// `perf_event_open(2)`, and bpf(2) with the commands [`RAW_TRACEPOINT_OPEN`] and [`PROGRAM_LOAD`], are asked about, all else goes
+/// on. The command is an `int`: the lower half of its argument, which comes first, since both architectures are little-endian.
+fn filter() -> [libc::sock_filter; 10] {
     let load = |at: usize| {
         let at = u32::try_from(at).expect("a small number");
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at, 0)
@@ -147,9 +181,11 @@ fn filter() -> [libc::sock_filter; 8] {
         load(offset_of!(libc::seccomp_data, nr)),
         equal(u32::try_from(libc::SYS_perf_event_open).expect("a small number"), 1),
         end(libc::SECCOMP_RET_USER_NOTIF),
-        equal(u32::try_from(libc::SYS_bpf).expect("a small number"), 3),
+        equal(u32::try_from(libc::SYS_bpf).expect("a small number"), 5),
         load(offset_of!(libc::seccomp_data, args)),
         equal(RAW_TRACEPOINT_OPEN, 1),
+        end(libc::SECCOMP_RET_USER_NOTIF),
+        equal(PROGRAM_LOAD, 1),
         end(libc::SECCOMP_RET_USER_NOTIF),
         end(libc::SECCOMP_RET_ALLOW),
     ]
@@ -173,6 +209,19 @@ fn tracepoint(pid: u32, attributes: u64) -> io::Result<String> {
     };
     let name = name[..read].split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(name).into_owned())
+}
+
+/// Whether the program in the `union bpf_attr` at this address calls a function of the kernel's own. It begins with the type of
+/// the program, and with how many instructions it has and where they are.
+fn calls_kernel(pid: u32, attributes: u64) -> io::Result<bool> {
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    let (mut count, mut address) = ([0; 4], [0; 8]);
+    memory.read_exact_at(&mut count, attributes + 4)?;
+    memory.read_exact_at(&mut address, attributes + 8)?;
+    let count = usize::try_from(u32::from_ne_bytes(count)).map_err(io::Error::other)?;
+    let mut instructions = vec![0; count * INSTRUCTION];
+    memory.read_exact_at(&mut instructions, u64::from_ne_bytes(address))?;
+    Ok(instructions.chunks(INSTRUCTION).any(|one| one.starts_with(&CALL_OF_KERNEL)))
 }
 
 fn ask<T>(listener: &OwnedFd, request: libc::c_ulong, argument: &mut T) -> io::Result<()> {

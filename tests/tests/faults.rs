@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{
-    Agent, Client, Era, HOST, Metrics, Refusals, Scene, Sdk, balance, counter, counters,
-    descendants, goes_on, http_get, opens, request_id, skipped, text,
+    Agent, CALLS_OF_KERNEL, Client, Era, HOST, Metrics, Refusals, Scene, Sdk, balance, counter,
+    counters, descendants, goes_on, http_get, kernel_version, opens, request_id, skipped, text,
 };
 use serde_json::{Value, json};
 
@@ -259,6 +259,26 @@ fn sys_exit_in_metrics(agent: &Agent) -> Vec<String> {
     let hooks = metrics.series("mcpwatch_probe_attached");
     let of_sys_exit = hooks.filter(|(labels, _)| labels.contains("probe=\"sys_exit\""));
     of_sys_exit.map(|(_, value)| value.to_owned()).collect()
+}
+
+#[test]
+fn a_kernel_that_interprets_programs_is_watched_too() {
+    let scene = Scene::new();
+    let path = scene.write("seen.txt", "text");
+    let config = scene.config(&scene.labelled_servers());
+    let refusals = Refusals::default();
+    refusals.refuse(CALLS_OF_KERNEL);
+    let agent = scene.agent().metrics().refused(&refusals).start();
+    let can_load = kernel_version().expect("a kernel says its version") >= (6, 17);
+    assert_eq!(refusals.was_met(CALLS_OF_KERNEL), can_load);
+    let client = scene.client(Sdk::Python);
+    client.open(&config, &["labelled-rust"], Era::Handshake);
+    let result = client.call("labelled-rust", "read_file", json!({"path": path}));
+    let open = agent.find("an open of the server", |record| text(record, "file.path") == path);
+    assert_eq!(text(&open, "server.name"), "labelled-rust");
+    assert_eq!(&open["call"]["id"], request_id(&result));
+    let (records, _) = balance(agent);
+    assert_eq!(opens(&records, &path).len(), 1);
 }
 
 #[test]

@@ -76,6 +76,10 @@ struct Check {
     detail: String,
 }
 
+/// How programs come by what stands in the kernel's memory.
+const LOADED: &str = "programs load from it";
+const READ: &str = "a helper function reads it for the programs, which costs more than the loads that kernels since 6.17 allow";
+
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (report, error) = examine();
@@ -127,6 +131,8 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
     };
     let (hooks, costs, system_calls, error) = match Object::open(&options) {
         Ok((mut object, _ring)) => {
+            let how = if object.loads_from_memory() { LOADED } else { READ };
+            add("kernel memory", Ok(how.into()));
             let begun = Instant::now();
             let attached = object.set_watching(true);
             while object.step() == Step::Working {}

@@ -6,6 +6,7 @@ pub mod hooks;
 mod io_uring_opens;
 pub mod object;
 pub mod offsets;
+mod rdonly_cast;
 pub mod ring;
 mod submitted;
 mod sys_exit;

@@ -1,5 +1,6 @@
 //! The loaded kernel object: programs attached, maps open.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::atomic::{Ordering, fence};
@@ -25,7 +26,9 @@ use super::submitted::{self, Tracepoint};
 pub use super::system_calls::Step;
 use super::system_calls::SystemCalls;
 use super::watched::{self, Watched};
-use super::{KernelError, absent, capabilities, fexit, map_error, offsets, take, with_causes};
+use super::{
+    KernelError, absent, capabilities, fexit, map_error, offsets, rdonly_cast, take, with_causes,
+};
 use crate::config::TierChoice;
 use crate::record;
 
@@ -74,10 +77,21 @@ pub struct Object {
     watching: bool,
     /// The tracepoint on submitted requests, or why there is none.
     submissions: Result<Tracepoint, String>,
+    /// Programs load from the kernel's memory; else a helper reads it for them.
+    loads_from_memory: bool,
     /// Why it is not certain where the kernel keeps a socket's address in a request.
     address_open: Option<String>,
     /// Links of the hooks beside system calls that come and go.
     links: Vec<(&'static str, Link)>,
+}
+
+/// What the kernel's types say that it offers.
+struct Offered {
+    offsets: Offsets,
+    /// The tracepoint on submitted requests, or why there is none.
+    submissions: Result<Tracepoint, String>,
+    /// The number of the function by which programs can load from its memory.
+    rdonly_cast: Option<u32>,
 }
 
 /// What holds a program that comes and goes where it is.
@@ -102,9 +116,21 @@ impl Object {
         let types = offsets::types_of_running_kernel()?;
         let offsets = offsets::resolve(&types)?;
         let submissions = submitted::tracepoint(&types, &offsets, SUBMITTED);
+        let rdonly_cast = rdonly_cast::function(&types);
         drop(types);
         // What follows would come to it, not into its place: it is many small pieces.
         give_back_memory();
+        let offered = Offered { offsets, submissions, rdonly_cast };
+        let opened = Self::load_all(options, &offered);
+        if rdonly_cast.is_none() || opened.is_ok() {
+            return opened;
+        }
+        // A kernel that interprets programs (`net.core.bpf_jit_enable`) takes none that calls a function of its own.
+        Self::load_all(options, &Offered { rdonly_cast: None, ..offered })
+    }
+
+    fn load_all(options: &Options, offered: &Offered) -> Result<(Self, Ring), KernelError> {
+        let Offered { offsets, submissions, rdonly_cast } = offered;
         let preemptible = capabilities::preemptible();
         let settings = Settings {
             agent_pid: std::process::id(),
@@ -114,6 +140,7 @@ impl Object {
             wake_at: options.ring_bytes / 4,
             preemptible: u32::from(preemptible),
             submitted_request: submissions.as_ref().map_or(0, |tracepoint| tracepoint.request),
+            rdonly_cast: u32::from(rdonly_cast.is_some()),
             tried_address: submitted::address_of_chance(),
         };
         let cpus =
@@ -124,16 +151,20 @@ impl Object {
         let call_scratches = if preemptible { cpus.saturating_mul(CALL_SLOTS) } else { cpus };
         let pages = watched::pages();
         // The loader reads the type information by itself, and forgets it.
+        let bytes = rdonly_cast.map_or(Cow::Borrowed(OBJECT), |function| {
+            rdonly_cast::put_into(OBJECT, function).into()
+        });
         let mut ebpf = EbpfLoader::new()
             .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
-            .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
+            .override_global("OFFSETS", bytemuck::bytes_of(offsets), true)
             .map_max_entries(EVENTS, options.ring_bytes)
             .map_max_entries("WATCHED", pages)
             .map_max_entries("CALL_SCRATCH", call_scratches)
             .map_max_entries("TAKEN", call_scratches)
             .map_max_entries("EXEC_SCRATCH", cpus)
-            .load(OBJECT)
+            .load(&bytes)
             .map_err(|error| KernelError::Load { reason: with_causes(&error) })?;
+        drop(bytes);
         let btf = Btf::from_sys_fs().ok();
         let events = ebpf.take_map(EVENTS).ok_or_else(|| absent(EVENTS))?;
         let (cgroup, whole_host) = cgroup2_root();
@@ -151,7 +182,8 @@ impl Object {
             may_have_asked: false,
             passed_over_before: 0,
             watching: false,
-            submissions,
+            submissions: submissions.clone(),
+            loads_from_memory: rdonly_cast.is_some(),
             address_open: None,
             links: Vec::new(),
             ebpf,
@@ -171,10 +203,10 @@ impl Object {
         let attached = |name| object.states.get(name) == Some(&State::Attached);
         let destinations_seen = CONNECTS.into_iter().all(attached) && whole_host;
         object.system_calls.tell(Handover::DestinationsSeen, destinations_seen)?;
-        if submitted::address_is_open(&offsets) {
+        if submitted::address_is_open(offsets) {
             object.find_address(&settings.tried_address)?;
         }
-        object.prepare_io_uring(btf.as_ref(), &offsets)?;
+        object.prepare_io_uring(btf.as_ref(), offsets)?;
         object.system_calls.choose_sys_exit(&mut object.ebpf);
         object.system_calls.choose(&mut object.ebpf, btf.as_ref(), options.tier)?;
         drop(btf);
@@ -423,6 +455,12 @@ impl Object {
         }
         let watch = &self.watch;
         self.system_calls.step(&mut self.ebpf, || watch.keys().filter_map(Result::ok).collect())
+    }
+
+    /// Whether programs load from the kernel's memory; else a helper reads it for them, which costs more.
+    #[must_use]
+    pub const fn loads_from_memory(&self) -> bool {
+        self.loads_from_memory
     }
 
     /// The tier that serves system calls.

@@ -246,6 +246,10 @@ fn every_program_loads_and_attaches() {
         println!("verifier {name} {cost}");
     }
     has_a_program_for_each_hook(report);
+    let mut checks = report["checks"].as_array().into_iter().flatten();
+    let memory = checks.find(|check| check["name"] == "kernel memory").expect("it is looked at");
+    let can_load = kernel_version().expect("a kernel says its version") >= (6, 17);
+    assert_eq!(text(memory, "detail") == "programs load from it", can_load, "{memory}");
     let unwell = |entry: &&Value| entry["ok"] == false || entry["state"] == "missing";
     let parts = ["checks", "hooks"].into_iter().filter_map(|part| report[part].as_array());
     let unwell: Vec<&Value> = parts.flatten().filter(unwell).collect();
