@@ -42,6 +42,8 @@ pub struct Refusals(Arc<Mutex<BTreeMap<String, Refusal>>>);
 struct Refusal {
     /// How many attempts still succeed.
     more: usize,
+    /// The one after them fails, and no other.
+    once: bool,
     /// One has failed.
     met: bool,
 }
@@ -54,7 +56,16 @@ impl Refusals {
 
     /// So many more can be attached to this one.
     pub fn refuse_after(&self, tracepoint: &str, more: usize) {
-        let refusal = Refusal { more, met: false };
+        self.put(tracepoint, more, false);
+    }
+
+    /// So many more can be attached to this one, then one cannot.
+    pub fn refuse_once_after(&self, tracepoint: &str, more: usize) {
+        self.put(tracepoint, more, true);
+    }
+
+    fn put(&self, tracepoint: &str, more: usize, once: bool) {
+        let refusal = Refusal { more, once, met: false };
         self.0.lock().expect("no panic under the lock").insert(tracepoint.to_owned(), refusal);
     }
 
@@ -111,6 +122,9 @@ impl Refusals {
     fn is_refused(&self, tracepoint: &str) -> bool {
         let mut refused = self.0.lock().expect("no panic under the lock");
         let Some(refusal) = refused.get_mut(tracepoint) else { return false };
+        if refusal.met && refusal.once {
+            return false;
+        }
         let left = refusal.more.checked_sub(1);
         refusal.more = left.unwrap_or(0);
         refusal.met |= left.is_none();

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 use std::ptr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mcpwatch_tests::{Era, Refusals, Scene, Sdk, kernel_version, text};
 use serde_json::{Value, json};
@@ -27,6 +29,8 @@ const NOTHING: &str = "/tmp/nothing";
 const FUNCTION: &str =
     if cfg!(target_arch = "aarch64") { "\0__arm64_sys_setns\0" } else { "\0__x64_sys_setns\0" };
 const HOOK: &str = "sys_setns";
+/// How many programs there are on what an `io_uring` opens, where it is not one.
+const RING_PROGRAMS: usize = 5;
 /// "The kernel side cannot be had."
 const NO_KERNEL: i32 = 3;
 
@@ -66,6 +70,50 @@ pub fn a_function_refused_while_watching_takes_the_tier() {
     agent.find("an open of the server", |record| {
         text(record, "file.path") == path && text(record, "call.tool") == "read_file"
     });
+    client.close(&[]);
+    agent.stop();
+}
+
+/// The kernel attached the programs on what an `io_uring` opens for a trial, and refuses one of them when there is something to
+/// watch: where there are several, the one that every open of the host comes by takes their place; where it is that one, opens
+/// are told as they are asked for. Either way the reason is named.
+pub fn a_refused_ring_program_is_replaced_while_watching() {
+    let scene = Scene::new();
+    let path = scene.write("seen.txt", "text");
+    let refusals = Refusals::default();
+    let agent = scene.agent().refused(&refusals).start();
+    let several = kernel_version().expect("a kernel says its version") >= (6, 0);
+    refusals.refuse_once_after("", if several { RING_PROGRAMS - 1 } else { 0 });
+    let client = scene.client(Sdk::Own);
+    client.open(&play::config(&scene), &[play::SERVER], Era::Handshake);
+    let (state, reason, result) = if several {
+        ("attached", "at the function that every open of the host comes by", "ok")
+    } else {
+        ("missing", "files opened through io_uring", "unknown")
+    };
+    let refusal = format!("(os error {})", libc::ENOMEM);
+    let is_told = |record: &Value| {
+        let mut hooks = record["status"]["hooks"].as_array().into_iter().flatten();
+        hooks.any(|hook| {
+            let why = text(hook, "reason");
+            text(hook, "name") == "io_uring_open"
+                && text(hook, "state") == state
+                && why.contains(reason)
+                && why.contains(&refusal)
+        })
+    };
+    let until = Instant::now() + play::SETTLED;
+    while !agent.records().of("status").any(is_told) {
+        assert!(Instant::now() < until, "not told: {}", agent.records().digest());
+        // The hooks are told once the server's calls from before them have returned, read(2) for its next request among them.
+        client.request(play::SERVER, "tools/list", json!({}));
+        thread::sleep(Duration::from_millis(500));
+    }
+    assert!(refusals.was_met(""));
+    client.call(play::SERVER, "ring_open", json!({"path": path, "way": "by_worker"}));
+    let open = agent.find("an open of the server", |record| text(record, "file.path") == path);
+    assert_eq!((text(&open, "file.via"), text(&open, "file.result")), ("io_uring", result));
+    assert_eq!(text(&open, "call.tool"), "ring_open");
     client.close(&[]);
     agent.stop();
 }

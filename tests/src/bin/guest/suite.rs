@@ -106,6 +106,10 @@ fn tests() -> Vec<Test> {
             "a_function_refused_while_watching_takes_the_tier",
             fallback::a_function_refused_while_watching_takes_the_tier,
         ),
+        Test::at_the_ends(
+            "a_refused_ring_program_is_replaced_while_watching",
+            fallback::a_refused_ring_program_is_replaced_while_watching,
+        ),
     ];
     tests.push(Test::everywhere(
         "where_a_request_keeps_its_address_is_found_out",
