@@ -71,7 +71,7 @@ const TASKS: &[Task] = &[
         about: &[
             "",
             "the agent under other kernels, each in an emulated machine: 5.10, 6.1, 6.12,",
-            "6.18, newest, 6.12-arm64; --all: every test in each, not only in the oldest",
+            "6.18, newest, 6.12-arm64, 6.18-arm64; --all: every test in each, not only in the oldest",
             "and the newest; --only: the tests with TEST in their names;",
             "--costs: count instructions of system calls instead;",
             "--write-docs: keep what came of them in docs/",

@@ -32,6 +32,7 @@ pub static KERNELS: &[Kernel] = &[
         lsm: Some(NEWER_LSM),
         is_an_end: true,
     },
+    Kernel { name: "6.18-arm64", arch: &AARCH64, series: &[6, 18], lsm: None, is_an_end: false },
 ];
 
 const NEWER_LSM: &str = "lockdown,yama,landlock,bpf";
@@ -54,7 +55,7 @@ pub const SOURCES: &[(&str, &str, &[&Arch])] = &[
     ("debian", "bookworm-backports", &[&X86_64]),
     ("debian", "trixie", &[&X86_64, &AARCH64]),
     ("debian-security", "trixie-security", &[&X86_64, &AARCH64]),
-    ("debian", "trixie-backports", &[&X86_64]),
+    ("debian", "trixie-backports", &[&X86_64, &AARCH64]),
     ("debian", "sid", &[&X86_64]),
 ];
 
@@ -102,6 +103,7 @@ mod tests {
         "linux-image-cloud-amd64",
         "linux-image-6.12.117+deb13-cloud-arm64",
         "linux-image-6.12.94+deb13-cloud-arm64",
+        "linux-image-6.18.15+deb13-cloud-arm64",
     ];
 
     #[test]
@@ -117,6 +119,7 @@ mod tests {
                 None,
                 Some("linux-binary-7.2.13+deb14-cloud-amd64"),
                 Some("linux-image-6.12.117+deb13-cloud-arm64"),
+                Some("linux-image-6.18.15+deb13-cloud-arm64"),
             ]
         );
     }
