@@ -124,7 +124,8 @@ extern "C" fn mcpwatch_path_begin(path: Address, start: u64, room: u64) -> u64 {
     1
 }
 
-/// Deals with one component, or with one mount that the path crosses, of the walk in the scratch buffer.
+/// Deals with the next components of the walk in the scratch buffer, up to [`AT_ONCE`] of them, or of mounts that the path
+/// crosses.
 ///
 /// A global BPF function, too: before 6.8 the verifier tells the ways through one step from those through the
 /// next, and walks a hundred times as much.

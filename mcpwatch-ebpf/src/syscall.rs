@@ -88,7 +88,8 @@ macro_rules! system_calls {
         #[expect(clippy::indexing_slicing, reason = "a place beyond the end would not compile")]
         static LISTED: [u64; NUMBERS as usize / 64] = {
             let mut bits = [0; NUMBERS as usize / 64];
-            $(if number::$name < NUMBERS {
+            $(assert!(number::$name < NUMBERS || number::$name >= FOR_COMPAT);
+            if number::$name < NUMBERS {
                 bits[(number::$name / 64) as usize] |= 1 << (number::$name % 64);
             })*
             bits

@@ -271,6 +271,10 @@ fn a_kernel_that_interprets_programs_is_watched_too() {
     let agent = scene.agent().metrics().refused(&refusals).start();
     let can_load = kernel_version().expect("a kernel says its version") >= (6, 17);
     assert_eq!(refusals.was_met(CALLS_OF_KERNEL), can_load);
+    let started = agent.find("the hooks", |record| text(record, "status.state") == "started");
+    for name in ["sched_process_fork", "sched_process_exec", "sched_process_exit", "connect4"] {
+        assert_eq!(hook(&started, name).0, "attached", "{name}: {started}");
+    }
     let client = scene.client(Sdk::Python);
     client.open(&config, &["labelled-rust"], Era::Handshake);
     let result = client.call("labelled-rust", "read_file", json!({"path": path}));

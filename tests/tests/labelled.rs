@@ -320,6 +320,8 @@ const CONFINED: &[Case] = &[
 
 /// Long enough for what a call leaves behind to happen and to be told, on a machine that does other things besides.
 const AFTERMATH: Duration = Duration::from_secs(20);
+/// What is not expected may come meanwhile.
+const AT_LEAST: Duration = Duration::from_millis(1500);
 
 /// (rule, relation, severity, call id) of an alert.
 type Caught = (String, String, String, Option<String>);
@@ -351,6 +353,13 @@ fn play(scene: &Scene, agent: &Agent, client: &Client, server: &str, case: &Case
             && record["call"]["id"] == *id
             && text(record, "call.tool") == case.tool
     });
+    let afterwards = case
+        .alerts
+        .iter()
+        .any(|(rule, relation, _)| *relation == "background" || *rule == "outlives_call");
+    if afterwards {
+        std::thread::sleep(AT_LEAST);
+    }
     let until = Instant::now() + AFTERMATH;
     let is_told =
         |rule: &str| agent.since(before).alerts(0).any(|alert| text(alert, "alert.rule") == rule);

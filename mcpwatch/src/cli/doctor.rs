@@ -76,9 +76,8 @@ struct Check {
     detail: String,
 }
 
-/// How programs come by what stands in the kernel's memory.
+/// How programs come by what stands in the kernel's memory, where they can.
 const LOADED: &str = "programs load from it";
-const READ: &str = "a helper function reads it for the programs, which costs more than the loads that kernels since 6.17 allow";
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -131,8 +130,10 @@ fn examine() -> (Report, Option<crate::kernel::KernelError>) {
     };
     let (hooks, costs, system_calls, error) = match Object::open(&options) {
         Ok((mut object, _ring)) => {
-            let how = if object.loads_from_memory() { LOADED } else { READ };
-            add("kernel memory", Ok(how.into()));
+            let read =
+                |why| format!("a helper function reads it, which costs more than loads: {why}");
+            let how = object.helper_reads().map_or_else(|| LOADED.into(), read);
+            add("kernel memory", Ok(how));
             let begun = Instant::now();
             let attached = object.set_watching(true);
             while object.step() == Step::Working {}

@@ -41,6 +41,10 @@ const OPENS_ASKED_FOR: &str = ".bss";
 const NO_CGROUP: &str = "cgroup v2 is not mounted on this host; mount it (`mount -t cgroup2 none \
      /sys/fs/cgroup/unified`) or boot with systemd.unified_cgroup_hierarchy=1";
 
+/// Why programs do not load from the kernel's memory.
+const NO_LOADS: &str =
+    "the type information of this kernel offers no loads, which came with Linux 6.17";
+
 /// What the kernel side is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -77,8 +81,8 @@ pub struct Object {
     watching: bool,
     /// The tracepoint on submitted requests, or why there is none.
     submissions: Result<Tracepoint, String>,
-    /// Programs load from the kernel's memory; else a helper reads it for them.
-    loads_from_memory: bool,
+    /// Why programs do not load from the kernel's memory, but have a helper read it.
+    helper_reads: Option<String>,
     /// Why it is not certain where the kernel keeps a socket's address in a request.
     address_open: Option<String>,
     /// Links of the hooks beside system calls that come and go.
@@ -122,11 +126,15 @@ impl Object {
         give_back_memory();
         let offered = Offered { offsets, submissions, rdonly_cast };
         let opened = Self::load_all(options, &offered);
-        if rdonly_cast.is_none() || opened.is_ok() {
-            return opened;
-        }
+        let refusal = match opened {
+            Err(error) if rdonly_cast.is_some() => error.to_string(),
+            _ => return opened,
+        };
         // A kernel that interprets programs (`net.core.bpf_jit_enable`) takes none that calls a function of its own.
-        Self::load_all(options, &Offered { rdonly_cast: None, ..offered })
+        let (mut object, ring) =
+            Self::load_all(options, &Offered { rdonly_cast: None, ..offered })?;
+        object.helper_reads = Some(refusal);
+        Ok((object, ring))
     }
 
     fn load_all(options: &Options, offered: &Offered) -> Result<(Self, Ring), KernelError> {
@@ -183,7 +191,7 @@ impl Object {
             passed_over_before: 0,
             watching: false,
             submissions: submissions.clone(),
-            loads_from_memory: rdonly_cast.is_some(),
+            helper_reads: rdonly_cast.is_none().then(|| NO_LOADS.into()),
             address_open: None,
             links: Vec::new(),
             ebpf,
@@ -457,10 +465,10 @@ impl Object {
         self.system_calls.step(&mut self.ebpf, || watch.keys().filter_map(Result::ok).collect())
     }
 
-    /// Whether programs load from the kernel's memory; else a helper reads it for them, which costs more.
+    /// Why programs do not load from the kernel's memory, but have a helper read it, which costs more; `None` where they do.
     #[must_use]
-    pub const fn loads_from_memory(&self) -> bool {
-        self.loads_from_memory
+    pub fn helper_reads(&self) -> Option<&str> {
+        self.helper_reads.as_deref()
     }
 
     /// The tier that serves system calls.

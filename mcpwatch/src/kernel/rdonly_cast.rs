@@ -63,7 +63,13 @@ mod tests {
             assert_eq!(call[4..], RDONLY_CAST.to_le_bytes());
             call.copy_from_slice(&[0x85, 0x20, 0, 0, 1, 2, 3, 4]);
         }
-        assert_ne!(calls().count(), 0);
+        // Wherever there is one; an instruction begins at a multiple of its size.
+        let mut call = vec![0x85, 0, 0, 0];
+        call.extend(RDONLY_CAST.to_le_bytes());
+        let found = OBJECT.chunks(8).enumerate().filter(|(_, bytes)| *bytes == call);
+        let found: Vec<usize> = found.map(|(index, _)| index * 8).collect();
+        assert_eq!(calls().collect::<Vec<_>>(), found);
+        assert_ne!(found, Vec::<usize>::new());
         assert!(changed == expected);
     }
 
