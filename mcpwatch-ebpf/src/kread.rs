@@ -48,10 +48,7 @@ pub fn read<T: Copy>(base: Address, offset: u32) -> Option<T> {
 /// there as long as it runs; `None` when they cannot be read, where that shows.
 #[inline(always)]
 pub fn read_own<T: Copy + Default>(base: Address, offset: u32) -> Option<T> {
-    if base == 0 || setting!(rdonly_cast) == 0 {
-        return read(base, offset);
-    }
-    Some(field(base, offset))
+    if setting!(rdonly_cast) == 0 { read(base, offset) } else { Some(field(base, offset)) }
 }
 
 /// The value at `base + offset`; zeroes when the field is absent or cannot be read. Where the kernel lets a program load
@@ -61,10 +58,13 @@ pub fn field<T: Copy + Default>(base: Address, offset: u32) -> T {
     if setting!(rdonly_cast) == 0 {
         return read(base, offset).unwrap_or_default();
     }
+    if base == 0 || offset == ABSENT {
+        return T::default();
+    }
     let address = base + u64::from(offset);
     // Of the processors' addresses the kernel has those with the highest bit. Others might be a process's: the kernel sees to
     // it that nothing is loaded from there, but with tagged addresses not of all of them.
-    if offset == ABSENT || address as i64 >= 0 {
+    if address as i64 >= 0 {
         return T::default();
     }
     // SAFETY: the verifier takes the pointer for one into memory of unknown content that need not be there: the load gives
