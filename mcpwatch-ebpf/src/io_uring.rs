@@ -94,7 +94,8 @@ extern "C" fn mcpwatch_opening(request: Address) -> u64 {
 #[inline(never)]
 pub fn on_kept(ctx: FEntryContext) {
     let Some(task) = watch::current() else { return };
-    let Some([request, _, file]) = read_own::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
+    let argument = |place: u32| read_own::<u64>(ctx.as_ptr() as u64, place * 8);
+    let (Some(request), Some(file)) = (argument(0), argument(2)) else {
         return unreadable(Probe::Open);
     };
     // Sockets are kept, too.
@@ -112,7 +113,8 @@ pub fn on_kept(ctx: FEntryContext) {
 #[inline(never)]
 pub fn on_open_ends(ctx: FExitContext, opcode: u64) {
     let Some(task) = watch::current() else { return };
-    let Some([request, _, returned]) = read_own::<[u64; 3]>(ctx.as_ptr() as u64, 0) else {
+    let argument = |place: u32| read_own::<u64>(ctx.as_ptr() as u64, place * 8);
+    let (Some(request), Some(returned)) = (argument(0), argument(2)) else {
         return unreadable(Probe::Open);
     };
     if opcode_of(request) != opcode {
