@@ -95,9 +95,8 @@ extern "C" fn mcpwatch_opening(request: Address) -> u64 {
 pub fn on_kept(ctx: FEntryContext) {
     let Some(task) = watch::current() else { return };
     let argument = |place: u32| read_own::<u64>(ctx.as_ptr() as u64, place * 8);
-    let (Some(request), Some(file)) = (argument(0), argument(2)) else {
-        return unreadable(Probe::Open);
-    };
+    let Some(request) = argument(0) else { return unreadable(Probe::Open) };
+    let Some(file) = argument(2) else { return unreadable(Probe::Open) };
     // Sockets are kept, too.
     let opcode = opcode_of(request);
     if opcode == opcode::OPENAT || opcode == opcode::OPENAT2 {
@@ -114,9 +113,8 @@ pub fn on_kept(ctx: FEntryContext) {
 pub fn on_open_ends(ctx: FExitContext, opcode: u64) {
     let Some(task) = watch::current() else { return };
     let argument = |place: u32| read_own::<u64>(ctx.as_ptr() as u64, place * 8);
-    let (Some(request), Some(returned)) = (argument(0), argument(2)) else {
-        return unreadable(Probe::Open);
-    };
+    let Some(request) = argument(0) else { return unreadable(Probe::Open) };
+    let Some(returned) = argument(2) else { return unreadable(Probe::Open) };
     if opcode_of(request) != opcode {
         return;
     }
