@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use aya_build::{Package, Toolchain};
 use mcpwatch_common::control::RDONLY_CAST;
-use object::{Object, ObjectSection, SectionKind};
+use object::build::elf::{Builder, SectionData};
+use object::{Object, ObjectSection, SectionKind, elf};
 
 fn main() -> anyhow::Result<()> {
     // `cargo xtask` names the nightly it found fitting; a plain `cargo build` tries "nightly".
@@ -19,8 +20,29 @@ fn main() -> anyhow::Result<()> {
     aya_build::build_ebpf([package], Toolchain::Custom(&nightly))?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
     let object = out.join("mcpwatch");
+    strip(&object)?;
     forget_lines(&object)?;
     note_casts(&object, &out.join("casts"))
+}
+
+/// Takes away what only debuggers read, four fifths of the object: it would be part of the agent, and read by the loader.
+fn strip(path: &Path) -> anyhow::Result<()> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let mut object = Builder::read(&*bytes)?;
+    for section in &mut object.sections {
+        section.delete =
+            [&b".debug_"[..], b".rel.debug_"].iter().any(|prefix| section.name.starts_with(prefix));
+    }
+    object.delete_orphans();
+    // The linker keeps the names of sections with those of symbols, which the builder does not.
+    let names = object.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    object.write(&mut stripped)?;
+    std::fs::write(path, stripped).with_context(|| path.display().to_string())
 }
 
 /// Where `struct btf_ext_header` has `line_info_len`.
