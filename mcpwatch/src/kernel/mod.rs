@@ -11,6 +11,7 @@ pub mod ring;
 mod submitted;
 mod sys_exit;
 mod system_calls;
+mod type_names;
 mod watched;
 
 use std::path::PathBuf;

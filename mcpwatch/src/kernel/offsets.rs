@@ -5,7 +5,7 @@ use std::path::Path;
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
 use mcpwatch_common::control::Offsets;
 
-use super::KernelError;
+use super::{KernelError, rdonly_cast, type_names};
 
 /// Where a kernel shows its BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -167,7 +167,7 @@ const OPTIONAL_FIELDS: &[Field] = fields! {
 };
 
 /// Bytes in memory, as the parser wants them: with every read checked.
-struct Bytes(Vec<u8>);
+pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Readable for Bytes {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), btfparse::Error> {
@@ -201,8 +201,9 @@ pub fn types_of_file(path: &Path) -> Result<TypeInformation, KernelError> {
             reason: format!("{size} bytes; at most {BTF_BYTES} are read"),
         });
     }
-    let bytes = std::fs::read(path)
+    let mut bytes = std::fs::read(path)
         .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: error.to_string() })?;
+    type_names::blank(&mut bytes, rdonly_cast::FUNCTION);
     TypeInformation::new(&Bytes(bytes))
         .map_err(|error| KernelError::NoBtf { path: path.to_owned(), reason: format!("{error:?}") })
 }

@@ -7,7 +7,7 @@ use btfparse::{TypeInformation, TypeVariant};
 /// Where in the object it is called, four bytes a place.
 static CALLS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/casts"));
 
-const FUNCTION: &str = "bpf_rdonly_cast";
+pub(super) const FUNCTION: &str = "bpf_rdonly_cast";
 /// How a kernel says that the function takes any address.
 const FEATURES: &str = "bpf_features";
 const FEATURE: &str = "BPF_FEAT_RDONLY_CAST_TO_VOID";
